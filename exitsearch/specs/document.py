@@ -1,0 +1,180 @@
+"""What every document shares: strict models, whole-file writing, and errors that name file, key, found and allowed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from exitsearch.errors import FileError
+
+# A document larger than this is foreign: the largest real profile (24 placements, 14 head types, all raw samples) is
+# below 30 MB, and reading an arbitrary file into memory is how a wrong path becomes a hang.
+_LARGEST_BYTES = 512 * 1024 * 1024
+
+
+class Part(BaseModel):
+    """A piece of a document. Frozen, strict about types, unknown keys and NaN or infinite numbers are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Document(Part):
+    """A whole file. Subclasses say what they are (`kind`) and which `schema_version` they write."""
+
+    kind: ClassVar[str]
+    current_version: ClassVar[int] = 1
+    schema_version: int
+
+    @classmethod
+    def read(cls, path: Path | str) -> Self:
+        """Read and check a JSON or TOML file.
+
+        Raises:
+            FileError: naming the file, the key, what was found and what is allowed.
+        """
+        return cls.parse(read_data(path), path)
+
+    @classmethod
+    def parse(cls, data: object, path: Path | str) -> Self:
+        """Check data already read from `path`; `path` only names the file in errors."""
+        if not isinstance(data, dict):
+            raise FileError(path, f"a {cls.kind} is one table of keys and values, found {_shown(data)}")
+        version = data.get("schema_version")
+        if "schema_version" not in data:
+            raise FileError(path, f"not a {cls.kind}: the key schema_version is missing")
+        if type(version) is not int or version < 1:
+            raise FileError(path, f"schema_version must be a whole number from 1, found {_shown(version)}")
+        if version > cls.current_version:
+            raise FileError(
+                path,
+                f"schema_version {version} is newer than the {cls.current_version} that this exitsearch reads; "
+                "upgrade exitsearch, or make the file again with this one",
+            )
+        data = cls.upgrade(data, version)
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise FileError(path, validation_sentence(error, cls.kind)) from None
+
+    @classmethod
+    def upgrade(cls, data: dict[str, Any], version: int) -> dict[str, Any]:
+        """Bring data of an older schema version to the current one; subclasses extend it as versions come."""
+        return data
+
+    def write(self, path: Path | str) -> Path:
+        """Write the document as JSON, whole or not at all."""
+        return write_json(path, self.model_dump(mode="json"))
+
+    @property
+    def identity(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the content: the same content, the same identity."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def validation_sentence(error: ValidationError, kind: str) -> str:
+    """The first fault of a pydantic error as one sentence: key, rule, found."""
+    fault = error.errors(include_url=False)[0]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    match fault["type"]:
+        case "missing":
+            return f"the key {key} of a {kind} is missing{more}"
+        case "extra_forbidden":
+            return f"the key {key} is unknown in a {kind}; remove it or correct its name{more}"
+        case "value_error":
+            # Our own validators word their rule themselves.
+            return f"{key + ': ' if key else ''}{fault['msg'].removeprefix('Value error, ')}{more}"
+        case _:
+            rule = fault["msg"].removeprefix("Input ")
+            return f"{key} {rule}, found {_shown(fault['input'])}{more}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_data(path: Path | str) -> object:
+    """The content of a `.toml` or `.json` file as plain data.
+
+    Raises:
+        FileError: when it is missing, too large, not UTF-8, or not valid TOML or JSON (truncated, say).
+    """
+    path = Path(path)
+    text = read_text(path)
+    try:
+        if path.suffix == ".toml":
+            return tomllib.loads(text)
+        return json.loads(text, parse_constant=_refuse_constant)
+    except tomllib.TOMLDecodeError as error:
+        raise FileError(path, f"not valid TOML: {error}") from None
+    except json.JSONDecodeError as error:
+        raise FileError(path, f"not valid JSON (truncated or foreign?): {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise FileError(path, f"not valid JSON: {error}") from None
+
+
+def read_text(path: Path | str) -> str:
+    """The text of a file of reasonable size.
+
+    Raises:
+        FileError: when it is missing, unreadable, too large or not UTF-8.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST_BYTES:
+            raise FileError(path, f"a file of at most {_LARGEST_BYTES // 2**20} MiB is expected, found {size} bytes")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileError(path, "no such file") from None
+    except OSError as error:
+        raise FileError(path, f"cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise FileError(path, "a text file in UTF-8 is expected, found other bytes") from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number that a document may hold")
+
+
+def write_json(path: Path | str, data: object) -> Path:
+    """Write data as JSON, whole or not at all; parent folders are made."""
+    return write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path | str, text: str) -> Path:
+    """Write a text file under a temporary name and rename it, so that a kill never leaves half a file.
+
+    Raises:
+        FileError: when the folder or file cannot be written.
+    """
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path | str, content: bytes) -> Path:
+    """Like `write_text`, for bytes."""
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes private files; a document is for everyone
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise FileError(path, f"cannot be written: {error.strerror or error}") from None
+    return path

@@ -1,0 +1,238 @@
+"""Outcomes: what every candidate exit head answered, as a value per (placement, head) and per sample where known.
+
+A folder written by `exitsearch train-heads` holds
+
+    outcomes.json         this document
+    choice.safetensors    `labels` [samples], and outputs [samples, num_outputs] under `<placement>/<head>` and `final`
+    report.safetensors    the same for the report split
+    heads/...             weights of the trained heads
+
+A values table (`placement,head,value`, last row `final,,VALUE`) that a user brings, or a published one, has one split
+called `given` and no samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr, model_validator
+
+from exitsearch.errors import FileError, InputError
+from exitsearch.specs.backbone import BackboneFacts
+from exitsearch.specs.document import Document, Part, read_text
+from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
+
+Metric = Literal["accuracy", "mae"]
+Scalar = str | int | float | bool | None
+Score = Annotated[float, Field(ge=-1e12, le=1e12)]
+
+VALUES_COLUMNS = ("placement", "head", "value")
+DOCUMENT_NAME = "outcomes.json"
+
+
+class HeadOutcome(Part):
+    """Scores of one head at one placement: the metric's own sign, per split."""
+
+    placement: int = Field(ge=0)
+    module: str | None = None
+    head: str
+    scores: dict[str, Score]
+
+
+class FinalOutcome(Part):
+    """Scores of the backbone's own final exit, per split."""
+
+    scores: dict[str, Score]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Per-sample answers on one split.
+
+    Attributes:
+        labels: class indices or targets [samples].
+        outputs: raw outputs [samples, num_outputs] of every (placement, head).
+        final: raw outputs [samples, num_outputs] of the final exit.
+    """
+
+    labels: NDArray[Any]
+    outputs: dict[tuple[int, str], NDArray[np.float32]]
+    final: NDArray[np.float32]
+
+
+class Outcomes(Document):
+    """Value of every candidate head, from training or from a table.
+
+    Attributes:
+        metric: `accuracy` (0..1, higher is better) or `mae` (lower is better); scores keep its sign.
+        fallback: score of having no answer in time; None where it is not known.
+        splits: number of samples of each split; 0 where unknown.
+        source: where the scores come from, for people.
+        training: recipe, seed, data and weights of the backbone they were trained over.
+    """
+
+    kind: ClassVar[str] = "outcomes document"
+    created: str = ""
+    backbone: BackboneFacts
+    metric: Metric
+    fallback: Score | None = None
+    splits: dict[str, int] = Field(min_length=1)
+    source: str = ""
+    training: dict[str, Scalar] = {}
+    heads: list[HeadOutcome]
+    final: FinalOutcome
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _check_scores(self) -> Outcomes:
+        seen: set[tuple[int, str]] = set()
+        parts: list[tuple[str, dict[str, float]]] = [("final", self.final.scores)]
+        for outcome in self.heads:
+            key = (outcome.placement, outcome.head)
+            if key in seen:
+                raise ValueError(f"{outcome.head} at placement {outcome.placement} stands there twice")
+            seen.add(key)
+            parts.append((f"{outcome.head} at placement {outcome.placement}", outcome.scores))
+        for what, scores in parts:
+            if set(scores) != set(self.splits):
+                raise ValueError(f"{what} needs scores for {', '.join(self.splits)}, found {', '.join(scores) or 'none'}")
+            for split, score in scores.items():
+                check_score(score, self.metric, f"{what}, split {split}")
+        return self
+
+    @property
+    def choice_split(self) -> str:
+        """The split that a search chooses on."""
+        return "choice" if "choice" in self.splits else next(iter(self.splits))
+
+    @property
+    def report_split(self) -> str | None:
+        """The split that the choice is judged on, or None when there is only one."""
+        return "report" if "report" in self.splits else None
+
+    def values(self, split: str | None = None) -> dict[tuple[int, str], float]:
+        """Value (higher is better: accuracy, or minus the error) of every (placement, head) on one split."""
+        split = split or self.choice_split
+        return {(o.placement, o.head): as_value(o.scores[split], self.metric) for o in self.heads}
+
+    def final_value(self, split: str | None = None) -> float:
+        """Value of the final exit on one split."""
+        return as_value(self.final.scores[split or self.choice_split], self.metric)
+
+    def samples(self, split: str) -> Samples | None:
+        """Per-sample answers on one split, or None when only scores are known.
+
+        Raises:
+            FileError: when the samples file is missing or does not fit the document.
+        """
+        if self._folder is None:
+            return None
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = self._folder / f"{split}.safetensors"
+        try:
+            tensors = load_file(path)
+            return Samples(
+                labels=tensors["labels"],
+                outputs={(o.placement, o.head): tensors[f"{o.placement}/{o.head}"] for o in self.heads},
+                final=tensors["final"],
+            )
+        except FileNotFoundError:
+            raise FileError(path, "no such file; make the outcomes again with exitsearch train-heads") from None
+        except (SafetensorError, OSError) as error:
+            raise FileError(path, f"not a valid safetensors file: {error}") from None
+        except KeyError as error:
+            raise FileError(path, f"the tensor {error} is missing; make the outcomes again") from None
+
+    @classmethod
+    def load(cls, path: Path | str) -> Outcomes:
+        """Read an outcomes folder, or the `outcomes.json` in it."""
+        path = Path(path)
+        file = path / DOCUMENT_NAME if path.is_dir() else path
+        outcomes = cls.read(file)
+        outcomes._folder = file.parent
+        return outcomes
+
+    @classmethod
+    def from_values_csv(
+        cls, path: Path | str, *, metric: Metric = "accuracy", backbone: str | None = None
+    ) -> Outcomes:
+        """Read a values table: `placement,head,value`, with a last row `final,,VALUE`.
+
+        Raises:
+            FileError: when a column is missing or a row breaks a rule.
+        """
+        return cls.parse_values_csv(
+            read_text(path), path, metric=metric, facts=BackboneFacts(name=backbone), source=str(path)
+        )
+
+    @classmethod
+    def parse_values_csv(
+        cls, text: str, path: Path | str, *, metric: Metric, facts: BackboneFacts, source: str
+    ) -> Outcomes:
+        """Like `from_values_csv`, for text already read; `path` names it in errors."""
+        heads: list[dict[str, Any]] = []
+        final: float | None = None
+        for line, row in read_table(text, path, VALUES_COLUMNS):
+            score = cell_number(row, "value", path, line)
+            try:
+                check_score(score, metric, f"row {line}")
+            except ValueError as error:
+                raise FileError(path, str(error)) from None
+            if row["placement"] == "final":
+                if final is not None:
+                    raise FileError(path, f"row {line}: final stands there twice")
+                final = score
+            else:
+                placement, head = cell_placement(row, path, line), cell_head(row, path, line)
+                heads.append({"placement": placement, "head": head, "scores": {"given": score}})
+        if final is None:
+            raise FileError(path, "no row `final,,VALUE`, the value of the backbone's own last exit")
+        document = {
+            "schema_version": cls.current_version,
+            "backbone": facts.model_dump(),
+            "metric": metric,
+            "fallback": 0.0 if metric == "accuracy" else None,
+            "splits": {"given": 0},
+            "source": source,
+            "heads": heads,
+            "final": {"scores": {"given": final}},
+        }
+        return cls.parse(document, path)
+
+
+def check_score(score: float, metric: Metric, what: str) -> None:
+    """Raise ValueError when a score is outside its metric's range."""
+    if metric == "accuracy" and not 0 <= score <= 1:
+        raise ValueError(f"{what}: an accuracy is in 0..1, found {score:g}")
+    if metric == "mae" and score < 0:
+        raise ValueError(f"{what}: a mean absolute error is at least 0, found {score:g}")
+
+
+def as_value(score: float, metric: Metric) -> float:
+    """Turn a score into a value, where higher is better. Its own inverse."""
+    return score if metric == "accuracy" else -score
+
+
+def fallback_value(outcomes: Outcomes, asked: float | None) -> float:
+    """Value of having no answer in time: what the user asked for, or what the outcomes know.
+
+    Raises:
+        InputError: when neither says it (an error metric from a table without `--fallback`).
+    """
+    score = outcomes.fallback if asked is None else asked
+    if score is None:
+        raise InputError(
+            f"the value of having no answer in time is not known for {outcomes.metric}; give the error of the best "
+            "constant answer with --fallback"
+        )
+    try:
+        check_score(score, outcomes.metric, "--fallback")
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return as_value(score, outcomes.metric)

@@ -1,0 +1,275 @@
+"""Profile: measured costs of every segment and exit head on one device in one condition, and the time of any path.
+
+A segment runs from placement k-1 (or the input) to placement k, a head from the features at its placement to its
+outputs, `final` from the last placement to the backbone's own outputs. A path that runs through some exit heads takes
+the sum of its parts (`path_ms`); the profiler checks that this holds by running paths whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from exitsearch.errors import FileError, InputError
+from exitsearch.specs.backbone import BackboneFacts
+from exitsearch.specs.document import Document, Part, read_text, write_text
+from exitsearch.specs.head import HeadChoice
+from exitsearch.specs.placement import Placement
+from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
+
+Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
+Count = Annotated[int, Field(ge=0, le=10**18)]
+Scalar = str | int | float | bool | None
+
+COSTS_COLUMNS = ("part", "placement", "head", "latency_ms")
+
+
+class Cost(Part):
+    """What one unit costs. Times are None in a profile that only counts.
+
+    Attributes:
+        macs: multiply-accumulates of one input (1 MAC = 2 FLOPs).
+        other_ops: elementwise work of norms and the like, which is no multiply-accumulate.
+        operators: macs by operator group.
+        params: parameters.
+        weight_bytes: bytes of parameters and buffers in the profile's dtype.
+        activation_bytes: bytes of the features handed on, for one batch.
+        latency_ms: median of `samples_ms`, for one batch.
+        interval_ms: order-statistic 95% interval of that median.
+        samples_ms: every measured time.
+        device_ms: median on the device's own clock (CUDA events), where it has one.
+    """
+
+    macs: Count | None = None
+    other_ops: Count | None = None
+    operators: dict[str, Count] = {}
+    params: Count | None = None
+    weight_bytes: Count | None = None
+    activation_bytes: Count | None = None
+    latency_ms: Milliseconds | None = None
+    interval_ms: tuple[Milliseconds, Milliseconds] | None = None
+    samples_ms: list[Milliseconds] = []
+    device_ms: Milliseconds | None = None
+
+
+class SegmentCost(Cost):
+    """The segment that ends at `placement`."""
+
+    placement: int = Field(ge=0)
+    module: str | None = None
+
+
+class HeadCost(Cost):
+    """One exit head at one placement, its decision (largest probability) included.
+
+    Attributes:
+        head: head type, with options where they differ from the defaults: `gah(stride=2)`.
+    """
+
+    placement: int = Field(ge=0)
+    head: str
+
+
+class Reason(Part):
+    """One thing that disturbed a measurement: what, how much, and what to do about it."""
+
+    what: str
+    number: float
+    remedy: str
+
+
+class Verdict(Part):
+    """Whether the times can be believed. `unmeasured` stands in profiles without times, `given` in brought ones."""
+
+    status: Literal["ok", "noisy", "invalid", "unmeasured", "given"]
+    reasons: list[Reason] = []
+
+    def __str__(self) -> str:
+        return "; ".join([self.status, *(f"{r.what} ({r.number:.3g}): {r.remedy}" for r in self.reasons)])
+
+
+class Environment(Part):
+    """The conditions of a measurement, in three groups.
+
+    Attributes:
+        identity: a difference here makes times incomparable (device, dtype, batch, threads, runtime, ...).
+        soft: a difference here is worth a warning (driver, clocks, patch versions).
+        state: how the machine was while measuring (temperature, load); feeds the verdict.
+    """
+
+    identity: dict[str, Scalar] = {}
+    soft: dict[str, Scalar] = {}
+    state: dict[str, Scalar] = {}
+
+
+class Profile(Document):
+    """Costs of every segment and every exit head of a backbone, and of the plain backbone as yardstick."""
+
+    kind: ClassVar[str] = "profile"
+    created: str = ""
+    backbone: BackboneFacts
+    placements: list[Placement] = []
+    environment: Environment = Environment()
+    protocol: dict[str, Scalar] = {}
+    segments: list[SegmentCost] = Field(min_length=1)
+    heads: list[HeadCost] = []
+    final: Cost
+    whole: Cost | None = None
+    slowdown: list[Annotated[float, Field(gt=0, le=1e6)]] = []
+    verdict: Verdict
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Profile:
+        found = [segment.placement for segment in self.segments]
+        if found != list(range(len(found))):
+            raise ValueError(f"segments must be numbered 0, 1, 2, ... in order, found {found}")
+        if self.placements and [p.index for p in self.placements] != found:
+            raise ValueError(f"placements must be numbered like the segments, found {[p.index for p in self.placements]}")
+        seen: set[tuple[int, str]] = set()
+        for number, head in enumerate(self.heads):
+            if head.placement >= len(found):
+                raise ValueError(f"heads[{number}] is at placement {head.placement}, the last one is {len(found) - 1}")
+            if (head.placement, head.head) in seen:
+                raise ValueError(f"heads[{number}]: {head.head} at placement {head.placement} stands there twice")
+            HeadChoice.parse(head.head)
+            seen.add((head.placement, head.head))
+        timed = {cost.latency_ms is not None for cost in (*self.segments, *self.heads, self.final)}
+        if len(timed) > 1:
+            raise ValueError("latency_ms must stand in every segment, head and final, or in none")
+        return self
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it holds times, not only counts."""
+        return self.final.latency_ms is not None
+
+    @property
+    def arrival_ms(self) -> NDArray[np.float64]:
+        """Latency of the backbone up to each placement, heads left out: t_k of DESIGN section 5 [placements]."""
+        return np.cumsum([self._time(segment) for segment in self.segments])
+
+    @property
+    def full_ms(self) -> float:
+        """Latency of the backbone without any exit: the sum of its segments and its final part."""
+        return float(self.arrival_ms[-1]) + self._time(self.final)
+
+    def head_ms(self, placement: int, head: str) -> float:
+        """Latency of one head at one placement."""
+        return self._time(self.head(placement, head))
+
+    def head(self, placement: int, head: str) -> HeadCost:
+        """The costs of one head at one placement.
+
+        Raises:
+            InputError: when it was not measured.
+        """
+        for cost in self.heads:
+            if cost.placement == placement and cost.head == head:
+                return cost
+        here = ", ".join(cost.head for cost in self.heads if cost.placement == placement) or "none"
+        raise InputError(f"the profile holds no head {head!r} at placement {placement}; there: {here}")
+
+    def path_ms(self, exits: Sequence[tuple[int, str]]) -> list[float]:
+        """When each exit of a multi-exit model answers, every chosen head on the way being run.
+
+        Args:
+            exits: (placement, head) pairs in placement order.
+
+        Returns:
+            Milliseconds from the input to the answer of each chosen exit, and last of the final exit.
+        """
+        arrival, delay, times = self.arrival_ms, 0.0, []
+        for placement, head in exits:
+            delay += self.head_ms(placement, head)
+            times.append(float(arrival[placement]) + delay)
+        return [*times, self.full_ms + delay]
+
+    @staticmethod
+    def _time(cost: Cost) -> float:
+        if cost.latency_ms is None:
+            raise InputError("this profile only counts operations; measure times with exitsearch profile")
+        return cost.latency_ms
+
+    def condition(self) -> str:
+        """The condition in the words of the file name: `<backbone>__<device>__<dtype>__bs<N>__<runtime>`."""
+        facts = self.environment.identity
+        name = (self.backbone.name or "backbone").replace("/", "_")
+        parts = [facts.get("device"), facts.get("dtype"), f"bs{facts.get('batch_size')}", facts.get("runtime")]
+        return "__".join([name, *(str(part) for part in parts)])
+
+    def to_costs_csv(self, path: Path | str) -> Path:
+        """Write the costs table of DESIGN 4.3, which `from_costs_csv` and other programs read."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow([*COSTS_COLUMNS, "macs", "params"])
+
+        def row(part: str, placement: int | str, head: str, cost: Cost) -> None:
+            cells = [cost.latency_ms, cost.macs, cost.params]
+            table.writerow([part, placement, head, *("" if cell is None else cell for cell in cells)])
+
+        for segment in self.segments:
+            row("segment", segment.placement, "", segment)
+        for head in self.heads:
+            row("head", head.placement, head.head, head)
+        row("final", "", "", self.final)
+        return write_text(path, text.getvalue())
+
+    @classmethod
+    def from_costs_csv(cls, path: Path | str, *, backbone: str | None = None) -> Profile:
+        """Read a costs table: `part,placement,head,latency_ms` with optional `macs,params`.
+
+        Args:
+            path: the CSV file.
+            backbone: name of the backbone that was measured, when known.
+
+        Raises:
+            FileError: when a column is missing or a row breaks a rule.
+        """
+        return cls.parse_costs_csv(read_text(path), path, backbone=backbone)
+
+    @classmethod
+    def parse_costs_csv(cls, text: str, path: Path | str, *, backbone: str | None = None) -> Profile:
+        """Like `from_costs_csv`, for text already read; `path` names it in errors."""
+        segments: dict[int, dict[str, Any]] = {}
+        heads: list[dict[str, Any]] = []
+        final: dict[str, Any] | None = None
+        for line, row in read_table(text, path, COSTS_COLUMNS):
+            cost: dict[str, Any] = {"latency_ms": cell_number(row, "latency_ms", path, line)}
+            for key in ("macs", "params"):
+                if row.get(key):
+                    cost[key] = int(cell_number(row, key, path, line))
+            match row["part"]:
+                case "segment":
+                    placement = cell_placement(row, path, line)
+                    if placement in segments:
+                        raise FileError(path, f"row {line}: segment {placement} stands there twice")
+                    segments[placement] = {"placement": placement, **cost}
+                case "head":
+                    placement = cell_placement(row, path, line)
+                    heads.append({"placement": placement, "head": cell_head(row, path, line), **cost})
+                case "final":
+                    if final is not None:
+                        raise FileError(path, f"row {line}: final stands there twice")
+                    final = cost
+                case other:
+                    raise FileError(path, f"row {line}: part must be segment, head or final, found {other!r}")
+        if final is None:
+            raise FileError(path, "no row with part final, the cost from the last placement to the end")
+        return cls.parse(
+            {
+                "schema_version": cls.current_version,
+                "backbone": {"name": backbone},
+                "segments": [segments[placement] for placement in sorted(segments)],
+                "heads": heads,
+                "final": final,
+                "verdict": {"status": "given"},
+            },
+            path,
+        )
