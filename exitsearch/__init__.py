@@ -1,0 +1,65 @@
+"""exitsearch: which early-exit head goes where, on your device, for your latency budgets.
+
+Names below are loaded when first used, so that `import exitsearch` loads neither torch nor timm nor optuna.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from exitsearch.models.backbone import create_backbone as create_backbone
+    from exitsearch.models.heads import create_head as create_head
+    from exitsearch.models.heads import list_heads as list_heads
+    from exitsearch.models.heads import register_head as register_head
+    from exitsearch.models.multi_exit import build_model as build_model
+    from exitsearch.models.multi_exit import load_model as load_model
+    from exitsearch.search import search as search
+    from exitsearch.specs import load_config as load_config
+    from exitsearch.specs import load_outcomes as load_outcomes
+    from exitsearch.specs import load_profile as load_profile
+    from exitsearch.specs import parse_budget as parse_budget
+
+__all__ = [
+    "build_model",
+    "create_backbone",
+    "create_head",
+    "list_heads",
+    "load_config",
+    "load_model",
+    "load_outcomes",
+    "load_profile",
+    "parse_budget",
+    "register_head",
+    "search",
+]
+
+# Public name to the module that defines it.
+_HOME = {
+    "build_model": "exitsearch.models.multi_exit",
+    "create_backbone": "exitsearch.models.backbone",
+    "create_head": "exitsearch.models.heads",
+    "list_heads": "exitsearch.models.heads",
+    "load_config": "exitsearch.specs",
+    "load_model": "exitsearch.models.multi_exit",
+    "load_outcomes": "exitsearch.specs",
+    "load_profile": "exitsearch.specs",
+    "parse_budget": "exitsearch.specs",
+    "register_head": "exitsearch.models.heads",
+    "search": "exitsearch.search",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'exitsearch' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -11,6 +11,9 @@ from exitsearch.specs.document import Part
 
 Task = Literal["classification", "regression"]
 
+# The embedded default: what every command without --model means. Built in models/embedded.py.
+EMBEDDED_NAME = "vit_digits_patch1_8"
+
 
 class BackboneFacts(Part):
     """The identity of a backbone.

@@ -1,0 +1,98 @@
+"""`exitsearch check FILE`: say whether a file is valid, what it is, and whether its figures can be believed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exitsearch.cli import options
+from exitsearch.errors import FileError
+
+if TYPE_CHECKING:
+    from exitsearch.specs.document import Document
+
+HELP = "validate a profile, outcomes, chosen.json, search space or CSV table"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    parser.add_argument("file", type=Path, metavar="FILE")
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the file by what it holds and print what it is."""
+    from exitsearch.cli import console
+
+    document = _open(args.file)
+    facts = {"file": str(args.file), "kind": document.kind, "identity": document.identity, **_facts(document)}
+    if args.json:
+        console.print_json(facts)
+    else:
+        console.say(args, *(f"{key}: {value}" for key, value in facts.items()))
+    return 0
+
+
+def _open(path: Path) -> Document:
+    from exitsearch.specs.config import MultiExitConfig
+    from exitsearch.specs.document import read_data, read_text
+    from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
+    from exitsearch.specs.profile import Profile
+    from exitsearch.specs.space import SearchSpace
+
+    if path.is_dir():
+        for name, kind in ((DOCUMENT_NAME, Outcomes), ("chosen.json", MultiExitConfig)):
+            if (path / name).exists():
+                return kind.read(path / name)
+        raise FileError(path, f"a folder with {DOCUMENT_NAME} or chosen.json is expected, found neither")
+    if path.suffix == ".csv":
+        header = read_text(path).partition("\n")[0]
+        return Profile.from_costs_csv(path) if "part" in header.split(",") else Outcomes.from_values_csv(path)
+    data = read_data(path)
+    if path.suffix == ".toml":
+        return SearchSpace.parse(data, path)
+    # Each kind of document has a key that no other has.
+    for key, kind in (("segments", Profile), ("exits", MultiExitConfig), ("metric", Outcomes)):
+        if isinstance(data, dict) and key in data:
+            return kind.parse(data, path)
+    raise FileError(path, "neither a profile, nor outcomes, nor a chosen.json: none of the keys segments, metric, exits")
+
+
+def _facts(document: Document) -> dict[str, object]:
+    from exitsearch.specs.config import MultiExitConfig
+    from exitsearch.specs.outcomes import Outcomes
+    from exitsearch.specs.profile import Profile
+    from exitsearch.specs.space import SearchSpace
+
+    match document:
+        case Profile():
+            return {
+                "backbone": document.backbone.name,
+                "condition": document.condition(),
+                "placements": len(document.segments),
+                "heads": len(document.heads),
+                "verdict": str(document.verdict),
+            }
+        case Outcomes():
+            return {
+                "backbone": document.backbone.name,
+                "metric": document.metric,
+                "splits": ", ".join(f"{name} ({count or 'size unknown'})" for name, count in document.splits.items()),
+                "heads": len(document.heads),
+                "final": ", ".join(f"{split} {score:g}" for split, score in document.final.scores.items()),
+            }
+        case MultiExitConfig():
+            return {
+                "backbone": document.backbone.name,
+                "exits": ", ".join(f"{exit_.placement} {exit_.choice}" for exit_ in document.exits) or "none",
+                "budget": document.budget,
+                "expected": document.expected.value,
+                "regret": document.optimum.regret,
+            }
+        case SearchSpace():
+            return {
+                "backbone": document.backbone.name or "any",
+                "heads": ", ".join(str(head.choice) for head in document.heads) or "all",
+            }
+    return {}

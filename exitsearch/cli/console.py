@@ -1,0 +1,61 @@
+"""Where commands print: text for people on stdout, progress and notes on stderr, one JSON object with `--json`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+ProgressCallback = Callable[[float, str], None]
+
+
+def out() -> Console:
+    """The console for results. Wide enough for our tables when piped into a file."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def err() -> Console:
+    """The console for progress and notes."""
+    return Console(stderr=True, width=None if sys.stderr.isatty() else 120, highlight=False)
+
+
+def note(sentence: str) -> None:
+    """Print one sentence that a person should know, on stderr."""
+    err().print(sentence, style="yellow", markup=False, soft_wrap=True)
+
+
+def print_json(data: Any) -> None:
+    """Print one JSON object on stdout."""
+    print(json.dumps(data, indent=2, allow_nan=False))
+
+
+def say(args: argparse.Namespace, *renderables: Any) -> None:
+    """Print for people, on stdout, unless `--json` asked for JSON alone."""
+    if not getattr(args, "json", False):
+        console = out()
+        for renderable in renderables:
+            console.print(renderable, markup=False) if isinstance(renderable, str) else console.print(renderable)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[ProgressCallback]:
+    """A progress bar on stderr; yields a function taking the share done (0..1) and a few words."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}", markup=False),
+        console=err(),
+        disable=None if sys.stderr.isatty() else True,
+    ) as bar:
+        task = bar.add_task(title, total=1.0, words="")
+        yield lambda share, words="": bar.update(task, completed=share, words=words)
+        bar.update(task, completed=1.0)

@@ -1,0 +1,28 @@
+"""`exitsearch env`: describe this machine and the versions that measure on it."""
+
+from __future__ import annotations
+
+import argparse
+
+from exitsearch.cli import options
+
+HELP = "describe this machine: processor, GPUs, versions, what can be measured"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what the machine is."""
+    from exitsearch.cli import console
+    from exitsearch.measure.machine import describe_machine
+    from exitsearch.report.tables import rows_table
+
+    facts = describe_machine()
+    if args.json:
+        console.print_json(facts)
+    else:
+        console.say(args, rows_table("This machine", [{"what": key, "found": value} for key, value in facts.items()]))
+    return 0

@@ -1,0 +1,99 @@
+"""`exitsearch profile`: measure every segment and exit head of a backbone on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exitsearch.cli import options
+
+if TYPE_CHECKING:
+    from exitsearch.specs.profile import Profile
+    from exitsearch.specs.space import SearchSpace
+
+HELP = "measure MACs, parameters and latency of every segment and exit head, in place, on the target"
+
+# Profiles that `search` finds by itself lie directly in here; folders below it are collections for reading.
+PROFILES_FOLDER = Path("profiles")
+PRECISION = 0.02
+MAX_SECONDS = 60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    options.add_model(parser)
+    options.add_candidates(parser)
+    options.add_machine(parser)
+    parser.add_argument("--dtype", default="fp32", choices=("fp32", "bf16", "fp16"), help="default: fp32")
+    parser.add_argument("--batch-size", type=options.positive_int, default=1, metavar="N", help="default: 1")
+    parser.add_argument("--runtime", default="eager", help="what runs the model (default: eager)")
+    parser.add_argument("--counts-only", action="store_true", help="count operations only: no weights, no compute")
+    parser.add_argument(
+        "--precision",
+        type=_share,
+        default=PRECISION,
+        metavar="2%",
+        help="stop when every median is known to this share (default: 2%%)",
+    )
+    parser.add_argument(
+        "--max-seconds", type=float, default=MAX_SECONDS, metavar="S", help=f"stop then at the latest (default: {MAX_SECONDS:g})"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: profiles/<condition>.json")
+    options.add_seed(parser)
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, write the profile, print it."""
+    from exitsearch.cli import console
+    from exitsearch.report import tables
+
+    options.load_plugin(args)
+    space = options.load_space(args)
+    profile = measure(args, options.model_name(args, space), space)
+    path = profile.write(args.out or PROFILES_FOLDER / f"{profile.condition()}.json")
+    if args.json:
+        console.print_json({"profile": str(path), "identity": profile.identity, **tables.profile_summary(profile)})
+    else:
+        console.say(args, tables.profile_table(profile), *tables.profile_lines(profile), f"wrote {path}")
+    return 0
+
+
+def measure(args: argparse.Namespace, name: str, space: SearchSpace | None) -> Profile:
+    """Profile one backbone as the options say, with progress shown. `search` uses it with its own options."""
+    from exitsearch.cli import console
+    from exitsearch.measure.machine import resolve_device
+    from exitsearch.measure.profiler import profile_backbone
+    from exitsearch.models.backbone import create_backbone
+
+    counts_only = getattr(args, "counts_only", False)
+    device = "meta" if counts_only else str(resolve_device(args.device or "cpu"))
+    # Weights do not change what is measured: none are downloaded unless asked for.
+    backbone = create_backbone(name, device=device, **options.backbone_arguments(args, space))
+    with console.progress(f"profiling {backbone.facts.name}") as report:
+        return profile_backbone(
+            backbone,
+            heads=options.candidate_heads(args, space),
+            placements=options.candidate_placements(args, space, len(backbone.placements)),
+            device=device,
+            dtype=getattr(args, "dtype", "fp32"),
+            batch_size=getattr(args, "batch_size", 1),
+            threads=args.threads,
+            runtime=getattr(args, "runtime", "eager"),
+            precision=getattr(args, "precision", PRECISION),
+            max_seconds=getattr(args, "max_seconds", MAX_SECONDS),
+            seed=args.seed,
+            counts_only=counts_only,
+            progress=report,
+        )
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"a share such as 2% or 0.02 is needed, found {text!r}")
+    return share

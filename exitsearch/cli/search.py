@@ -1,0 +1,161 @@
+"""`exitsearch search`: choose exits for a budget distribution, prove how far from the optimum, write chosen.json."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exitsearch.cli import options
+from exitsearch.cli import profile as profile_command
+from exitsearch.cli import train_heads as train_command
+from exitsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from exitsearch.specs.outcomes import Outcomes
+    from exitsearch.specs.profile import Profile
+    from exitsearch.specs.space import SearchSpace
+
+HELP = "choose head types and placements for a budget distribution, with a proof"
+
+OUT_FOLDER = Path("exitsearch-out")
+TRIALS = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    parser.add_argument(
+        "--budget-dist", required=True, metavar="B", help="uniform:10,80 and others; see exitsearch list budgets"
+    )
+    parser.add_argument("--policy", default="interruptible", help="interruptible (default) or contract")
+    parser.add_argument("--profile", metavar="P", help="profile JSON, costs CSV or published:NAME (default: the newest)")
+    parser.add_argument("--outcomes", metavar="O", help="outcomes folder, values CSV or published:NAME")
+    parser.add_argument("--max-exits", type=_count, metavar="N", help="at most so many early exits")
+    parser.add_argument("--fallback", type=float, metavar="X", help="value of having no answer in time (mae: its error)")
+    parser.add_argument("--trials", type=_count, default=TRIALS, metavar="N", help=f"Optuna trials (default: {TRIALS})")
+    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file in DIR)")
+    parser.add_argument("--out", type=Path, default=OUT_FOLDER, metavar="DIR", help=f"default: {OUT_FOLDER}")
+    options.add_model(parser)
+    options.add_candidates(parser)
+    options.add_machine(parser)
+    options.add_data(parser)
+    options.add_seed(parser)
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Find or make profile and outcomes, search, write, print."""
+    from exitsearch.cli import console
+    from exitsearch.report import html, tables
+    from exitsearch.search import search
+    from exitsearch.specs.budget import parse_budget
+
+    budget = parse_budget(args.budget_dist)  # before any long work
+    options.load_plugin(args)
+    space = options.load_space(args)
+    profile, profile_source = _find_profile(args, space)
+    outcomes, outcomes_source = _find_outcomes(args, space, profile)
+    console.say(
+        args,
+        f"profile:  {profile_source} ({profile.condition()}; {profile.verdict})",
+        f"outcomes: {outcomes_source} ({outcomes.source or outcomes.metric})",
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    with console.progress("searching") as report:
+        result = search(
+            profile,
+            outcomes,
+            budget=budget,
+            policy=args.policy,
+            max_exits=args.max_exits,
+            heads=options.candidate_heads(args, None),
+            placements=options.candidate_placements(args, None, len(profile.segments)),
+            space=space,
+            fallback=args.fallback,
+            trials=args.trials,
+            seed=args.seed,
+            storage=args.storage or str(args.out / "study.journal"),
+            on_trial=lambda done: report(done / max(args.trials, 1), f"{done} trials"),
+        )
+    chosen = result.config.write(args.out / "chosen.json")
+    page = html.write_report(result, args.out / "report.html")
+    if args.json:
+        console.print_json({"chosen": str(chosen), "report": str(page), **tables.search_summary(result)})
+    else:
+        console.say(args, *tables.search_renderables(result), f"wrote {chosen} and {page}")
+    for sentence in result.notes:
+        console.note(sentence)
+    return 0
+
+
+def _find_profile(args: argparse.Namespace, space: SearchSpace | None) -> tuple[Profile, str]:
+    """The profile that was named, the newest that fits, or a new one."""
+    from exitsearch.specs.load import load_profile
+
+    wanted = args.model or (space.backbone.name if space else None)
+    if args.profile:
+        return load_profile(args.profile, backbone=wanted), args.profile
+    if wanted is None and args.outcomes:
+        # Only a profile of the outcomes' own backbone is of use.
+        wanted = _load_outcomes(args, args.outcomes).backbone.name
+    pattern = f"{wanted.split('.')[0].replace('/', '_')}__*" if wanted else "*"
+    if args.device:
+        pattern = f"{pattern}__{args.device.split(':')[0]}__*" if not wanted else f"{pattern[:-1]}{args.device.split(':')[0]}__*"
+    found = sorted(profile_command.PROFILES_FOLDER.glob(f"{pattern}.json"), key=lambda path: path.stat().st_mtime)
+    if found:
+        return load_profile(found[-1], backbone=wanted), str(found[-1])
+    profile = profile_command.measure(args, options.model_name(args, space) if wanted is None else wanted, space)
+    path = profile.write(profile_command.PROFILES_FOLDER / f"{profile.condition()}.json")
+    return profile, str(path)
+
+
+def _find_outcomes(args: argparse.Namespace, space: SearchSpace | None, profile: Profile) -> tuple[Outcomes, str]:
+    """The outcomes that were named, those of the profile's backbone, or new ones."""
+    from exitsearch.specs.backbone import EMBEDDED_NAME
+    from exitsearch.specs.load import load_outcomes
+
+    if args.outcomes:
+        return _load_outcomes(args, args.outcomes), args.outcomes
+    name = profile.backbone.name
+    if name is None:
+        raise InputError(
+            f"{args.profile} does not say which backbone it is of; name its values with --outcomes VALUES.csv, "
+            "or the backbone with --model"
+        )
+    data = args.data or ("digits" if name == EMBEDDED_NAME else None)
+    pattern = f"{name}__{Path(data).name}" if data else f"{name}__*"
+    found = sorted(
+        train_command.OUTCOMES_FOLDER.glob(f"{pattern}/outcomes.json"), key=lambda path: path.stat().st_mtime
+    )
+    if found:
+        return load_outcomes(found[-1], backbone=name), str(found[-1].parent)
+    if data is None:
+        raise InputError(
+            f"there are no outcomes of {name} yet; add --data digits or --data FOLDER to train its heads now, or run "
+            f"exitsearch train-heads --model {name} --data FOLDER"
+        )
+    folder = train_command.default_folder(name, data)
+    heads, placements = _measured_candidates(args, space, profile)
+    return train_command.train(args, name, space, folder, heads=heads, placements=placements), str(folder)
+
+
+def _measured_candidates(
+    args: argparse.Namespace, space: SearchSpace | None, profile: Profile
+) -> tuple[list[str], list[int]]:
+    """Heads and placements worth training: those that were asked for and that the profile has times of."""
+    heads = options.candidate_heads(args, space) or list(dict.fromkeys(head.head for head in profile.heads))
+    placements = options.candidate_placements(args, space, len(profile.segments))
+    return heads, placements if placements is not None else sorted({head.placement for head in profile.heads})
+
+
+def _load_outcomes(args: argparse.Namespace, source: str) -> Outcomes:
+    from exitsearch.specs.load import load_outcomes
+
+    return load_outcomes(source, metric=args.metric or "accuracy", backbone=args.model)
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() else -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"a whole number from 0 is needed, found {text!r}")
+    return number

@@ -1,0 +1,115 @@
+"""Published tables as documents: values and operation counts of Multi-Exit Vision Transformer, to search without torch.
+
+    >>> published_outcomes("mevit-cifar100").final_value()
+    0.9124
+    >>> round(published_costs("mevit-gmacs").full_ms, 3)
+    55.73
+
+Where each number comes from stands in `published/README.md` beside the tables.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from exitsearch.errors import FileError, one_of
+from exitsearch.specs.backbone import BackboneFacts
+from exitsearch.specs.outcomes import Outcomes
+from exitsearch.specs.profile import Cost, HeadCost, Profile, SegmentCost, Verdict
+from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
+
+_PAPER = (
+    "Bakhtiarnia, Zhang and Iosifidis, Multi-Exit Vision Transformer for Dynamic Inference, BMVC 2021, "
+    "arXiv 2106.15183; numbers from the plotting notebook of the authors' TensorFlow code (copy: GitHub "
+    "GooDongWoo/MEV, commit 7e35483)"
+)
+_BACKBONE = "vit_base_patch16_384"
+_INPUT_SIZE = (3, 384, 384)
+
+# Name of each values table: file, data set, number of classes.
+_OUTCOMES = {
+    "mevit-cifar10": ("mevit_vit_b16_384_cifar10.csv", "CIFAR-10", 10),
+    "mevit-cifar100": ("mevit_vit_b16_384_cifar100.csv", "CIFAR-100", 100),
+}
+_COSTS = {"mevit-gmacs": "mevit_vit_b16_384_gmacs.csv"}
+
+PUBLISHED_OUTCOMES = tuple(_OUTCOMES)
+PUBLISHED_COSTS = tuple(_COSTS)
+
+# The published totals include the exit. The smallest head's own count follows from its layers (768 to 256, 256 to 256
+# and 256 to 10 outputs, one token), which splits every total into the backbone's part and the head's.
+_SPLITTER = "mlp_ee"
+_SPLITTER_GMACS = (768 * 256 + 256 * 256 + 256 * 10) / 1e9
+
+
+def published_outcomes(name: str) -> Outcomes:
+    """A published values table as outcomes: test accuracy of every (placement, head), without samples.
+
+    Args:
+        name: one of `PUBLISHED_OUTCOMES`.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in _OUTCOMES:
+        raise one_of("published outcomes", name, _OUTCOMES)
+    file, data, classes = _OUTCOMES[name]
+    return Outcomes.parse_values_csv(
+        _text(file),
+        f"published:{name}",
+        metric="accuracy",
+        facts=BackboneFacts(name=_BACKBONE, input_size=_INPUT_SIZE, num_outputs=classes),
+        source=f"test accuracy on {data}: {_PAPER}",
+    )
+
+
+def published_costs(name: str) -> Profile:
+    """Published operation counts as a profile in which 1 GMAC takes 1 ms.
+
+    The heads were counted with 10 outputs. The number of outputs of the profile is left unknown, since 100 outputs
+    add less than 0.0001 ms to a head.
+
+    Args:
+        name: one of `PUBLISHED_COSTS`.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in _COSTS:
+        raise one_of("published costs", name, _COSTS)
+    path = f"published:{name}"
+    totals: dict[tuple[int, str], float] = {}
+    whole: float | None = None
+    for line, row in read_table(_text(_COSTS[name]), path, ("placement", "head", "gmacs_to_exit")):
+        gmacs = cell_number(row, "gmacs_to_exit", path, line)
+        if row["placement"] == "final":
+            whole = gmacs
+        else:
+            totals[cell_placement(row, path, line), cell_head(row, path, line)] = gmacs
+    if whole is None:
+        raise FileError(path, "no row `final,,GMACS`")
+    count = 1 + max(placement for placement, _ in totals)
+    arrival = [totals[placement, _SPLITTER] - _SPLITTER_GMACS for placement in range(count)]
+    return Profile(
+        schema_version=Profile.current_version,
+        backbone=BackboneFacts(name=_BACKBONE, input_size=_INPUT_SIZE),
+        protocol={"source": f"multiply-accumulates, 1 GMAC = 1 ms: {_PAPER}"},
+        segments=[
+            SegmentCost(placement=placement, module=f"blocks.{placement}", **_cost(end - start))
+            for placement, (start, end) in enumerate(zip([0.0, *arrival], arrival, strict=False))
+        ],
+        heads=[
+            HeadCost(placement=placement, head=head, **_cost(total - arrival[placement]))
+            for (placement, head), total in sorted(totals.items())
+        ],
+        final=Cost(**_cost(whole - arrival[-1])),
+        verdict=Verdict(status="given"),
+    )
+
+
+def _cost(gmacs: float) -> dict[str, int | float]:
+    return {"macs": round(gmacs * 1e9), "latency_ms": round(gmacs, 9)}
+
+
+def _text(file: str) -> str:
+    return (resources.files("exitsearch.specs") / "published" / file).read_text(encoding="utf-8")

@@ -1,0 +1,91 @@
+"""The house of DESIGN section 3: imports run one way, and light commands load nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "exitsearch"
+
+# Room to the rooms that it may import from, besides itself and errors.
+ALLOWED = {
+    "errors": set(),
+    "specs": set(),
+    "search": {"specs"},
+    "models": {"specs"},
+    "measure": {"specs", "models"},
+    "learn": {"specs", "models"},
+    "deploy": {"specs", "models", "measure", "learn"},
+    "report": {"specs", "search", "models", "measure", "learn", "deploy"},
+    "cli": {"specs", "search", "models", "measure", "learn", "deploy", "report"},
+    "testing": {"specs", "models"},
+}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ALLOWED)
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Every absolute module name that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; write the whole name"
+            names.add(node.module or "")
+    return names
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    room = room_of(path)
+    for name in imported_modules(path):
+        parts = name.split(".")
+        if parts[0] == "exitsearch" and len(parts) > 1:
+            assert parts[1] in ALLOWED[room] | {room, "errors"}, f"{room} must not import {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
+    room, roots = room_of(path), {name.split(".")[0] for name in imported_modules(path)}
+    if room in ("specs", "search", "errors"):
+        assert not roots & {"torch", "timm", "torchvision"}
+    if "optuna" in roots:
+        assert path == PACKAGE / "search" / "study.py"
+    if "argparse" in roots:
+        assert room == "cli"
+
+
+def test_there_is_no_utils() -> None:
+    assert not [path for path in PACKAGE.rglob("*.py") if path.stem in ("utils", "helpers", "common", "misc")]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import exitsearch",
+        "from exitsearch.cli.main import build_parser; build_parser()",
+        "import exitsearch; exitsearch.parse_budget('uniform:10,80').survival([1.0])",
+    ],
+)
+def test_light_things_load_nothing_heavy(code: str) -> None:
+    heavy = "torch timm optuna matplotlib sklearn pandas"
+    program = f"{code}\nimport sys; print([name for name in {heavy.split()} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_every_public_name_can_be_had() -> None:
+    import exitsearch
+
+    for name in exitsearch.__all__:
+        assert callable(getattr(exitsearch, name))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = exitsearch.no_such_name
