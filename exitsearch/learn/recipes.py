@@ -1,0 +1,109 @@
+"""Recipe: how exit heads are trained over a frozen backbone, as plain data, and the named ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from exitsearch.errors import InputError, one_of
+
+Schedule = Literal["constant", "one_cycle", "plateau"]
+
+# Share of all steps in which a one-cycle rate rises; it falls along a half cosine in the rest.
+_RISE = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How exit heads are trained.
+
+    Attributes:
+        name: what `--recipe` calls it.
+        description: one line for people.
+        epochs: most passes over the `heads` split, at least 1.
+        batch_size: inputs per step, at least 1.
+        learning_rate: Adam's rate; with `one_cycle` the highest one.
+        weight_decay: factor of the L2 penalty on the weights that a head names in `decay_parameters()`.
+        schedule: `constant`; `one_cycle` (linear rise, then half a cosine to 0); `plateau` (each head's own rate is
+            multiplied by `plateau_factor` whenever its loss on the `choice` split has not fallen for
+            `plateau_patience` epochs).
+        plateau_factor: see `schedule`.
+        plateau_patience: see `schedule`; epochs.
+        stop_patience: a head stops after this many epochs without a lower loss on the `choice` split, keeping its last
+            weights; None trains all epochs. Only with `plateau`.
+    """
+
+    name: str
+    description: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    schedule: Schedule = "constant"
+    plateau_factor: float = 1.0
+    plateau_patience: int = 2
+    stop_patience: int | None = None
+
+    def rate(self, done: float) -> float:
+        """The learning rate when a share `done` (0..1) of all steps is behind; a plateau's factors come on top.
+
+        >>> [round(RECIPES["frozen"].rate(done) / RECIPES["frozen"].learning_rate, 2) for done in (0.1, 0.2, 0.6, 1.0)]
+        [0.5, 1.0, 0.5, 0.0]
+        """
+        if self.schedule != "one_cycle":
+            return self.learning_rate
+        if done < _RISE:
+            return self.learning_rate * done / _RISE
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - _RISE) / (1 - _RISE)))
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="frozen",
+            description="quick: a dozen epochs of Adam with a one-cycle rate, the backbone frozen",
+            epochs=12,
+            batch_size=64,
+            learning_rate=2e-3,
+            weight_decay=1e-4,
+            schedule="one_cycle",
+        ),
+        Recipe(
+            name="mevit",
+            description="as in Multi-Exit Vision Transformer (2021): Adam, x0.6 on a plateau, early stopping per head",
+            epochs=100,
+            batch_size=64,
+            learning_rate=1e-4,
+            # The strength of the L2 penalty is ours.
+            weight_decay=1e-4,
+            schedule="plateau",
+            plateau_factor=0.6,
+            plateau_patience=2,
+            stop_patience=5,
+        ),
+    )
+}
+
+
+def get_recipe(recipe: str | Recipe, *, epochs: int | None = None) -> Recipe:
+    """A recipe by its name, or the recipe itself.
+
+    Args:
+        recipe: its name, or a recipe of your own.
+        epochs: instead of the recipe's, at least 1; None keeps them.
+
+    Raises:
+        InputError: when no recipe has that name, or `epochs` is below 1.
+    """
+    if not isinstance(recipe, Recipe):
+        if recipe not in RECIPES:
+            raise one_of("recipe", recipe, RECIPES)
+        recipe = RECIPES[recipe]
+    if epochs is None:
+        return recipe
+    if epochs < 1:
+        raise InputError(f"a recipe has at least 1 epoch, found {epochs}")
+    return dataclasses.replace(recipe, epochs=epochs)

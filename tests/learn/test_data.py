@@ -1,0 +1,230 @@
+"""Data: digits and folders of images, their splits and their preparation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_data import small_backbone
+
+from exitsearch.errors import FileError, InputError, UnsupportedError
+from exitsearch.learn.data import batches, check_data, data_outputs, in_order, load_data, shuffled
+from exitsearch.learn.images import Prepare, read_image
+
+PLAIN = {"mean": (0.0,), "std": (1.0,)}
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return small_backbone()
+
+
+def _image(path, value=0, size=(8, 8)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, value).save(path)
+
+
+def _classes(root, counts, start=0):
+    """Images named by a running number, whose grey is that number."""
+    number = start
+    for name, count in counts.items():
+        for _ in range(count):
+            _image(root / name / f"{number:03d}.png", number)
+            number += 1
+
+
+def _files(data):
+    return {key: {file.rsplit("/", 1)[1] for file in data.split(key).files} for key in ("heads", "choice", "report")}
+
+
+def test_digits_are_normalised(backbone):
+    """A pixel p in 0..1 becomes (p - 0.305) / 0.376 by the backbone's own configuration."""
+    data = load_data("digits", backbone=backbone)
+    assert [len(data.split(name)) for name in ("heads", "choice", "report")] == [997, 400, 400]
+    image, label = data.heads[5]
+    assert image.shape == (1, 8, 8)
+    torch.testing.assert_close(image, (data.heads.images[5] - 0.305) / 0.376)
+    assert label.dtype == torch.int64
+    assert data.num_outputs == 10
+
+
+def test_digits_for_regression_are_numbers():
+    backbone = small_backbone(task="regression")
+    data = load_data("digits", backbone=backbone)
+    assert (data.task, data.num_outputs, data.heads.labels.dtype) == ("regression", 1, torch.float32)
+    assert set(data.heads.labels.tolist()) == set(range(10))
+
+
+def test_three_folders_are_the_three_splits(tmp_path, backbone):
+    _classes(tmp_path / "train", {"cat": 2, "dog": 3})
+    _classes(tmp_path / "val", {"dog": 2}, start=10)
+    _classes(tmp_path / "test", {"cat": 1, "dog": 1}, start=20)
+    data = load_data(str(tmp_path), backbone=backbone)
+    assert data.classes == ("cat", "dog")
+    assert data.heads.labels.tolist() == [0, 0, 1, 1, 1]
+    # `dog` keeps its index in a split without cats.
+    assert data.choice.labels.tolist() == [1, 1]
+    assert data.report.labels.tolist() == [0, 1]
+    assert data_outputs(str(tmp_path)) == data.num_outputs == 2
+
+
+def test_without_test_val_is_halved(tmp_path, backbone):
+    _classes(tmp_path / "train", {"cat": 2, "dog": 2})
+    _classes(tmp_path / "val", {"cat": 3, "dog": 3}, start=10)
+    files = _files(load_data(str(tmp_path), backbone=backbone))
+    assert (len(files["choice"]), len(files["report"])) == (3, 3)
+    assert files["choice"] | files["report"] == {f"{n:03d}.png" for n in range(10, 16)}
+
+
+def test_one_folder_is_split_and_disjoint(tmp_path, backbone):
+    _classes(tmp_path, {"a": 10, "b": 10})
+    first, second = (load_data(str(tmp_path), backbone=backbone) for _ in range(2))
+    files = _files(first)
+    assert {key: len(names) for key, names in files.items()} == {"heads": 12, "choice": 4, "report": 4}
+    assert len(files["heads"] | files["choice"] | files["report"]) == 20
+    assert files == _files(second)
+    assert first.identity == second.identity
+
+
+def test_identity_follows_the_files(tmp_path, backbone):
+    _classes(tmp_path, {"a": 10, "b": 10})
+    before = load_data(str(tmp_path), backbone=backbone).identity
+    _image(tmp_path / "a" / "new.png")
+    assert load_data(str(tmp_path), backbone=backbone).identity != before
+
+
+def test_regression_folder(tmp_path):
+    backbone = small_backbone(task="regression")
+    rows = ["file,target"]
+    for number in range(10):
+        _image(tmp_path / f"{number}.png", number)
+        rows.append(f"{number}.png,{number / 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    data = load_data(str(tmp_path), backbone=backbone)
+    assert (len(data.heads), len(data.choice), len(data.report)) == (6, 2, 2)
+    for key in ("heads", "choice", "report"):
+        split = data.split(key)
+        names = [int(file.rsplit("/", 1)[1].removesuffix(".png")) for file in split.files]
+        assert split.labels.tolist() == [number / 2 for number in names]
+
+
+def test_regression_folder_with_splits_in_its_paths(tmp_path):
+    backbone = small_backbone(task="regression")
+    paths = ["train/a.png", "val/b.png", "test/c.png"]
+    for path in paths:
+        _image(tmp_path / path)
+    (tmp_path / "labels.csv").write_text("file,target\n" + "".join(f"{path},1\n" for path in paths))
+    assert _files(load_data(str(tmp_path), backbone=backbone)) == {
+        "heads": {"a.png"},
+        "choice": {"b.png"},
+        "report": {"c.png"},
+    }
+
+
+def test_wrong_data_is_refused(tmp_path, backbone):
+    with pytest.raises(InputError, match="`digits` or a folder of images"):
+        load_data("cifar10", backbone=backbone)
+    with pytest.raises(InputError, match="no images found"):
+        load_data(str(tmp_path), backbone=backbone)
+    _classes(tmp_path / "train", {"cat": 2})
+    with pytest.raises(InputError, match="two classes at least"):
+        load_data(str(tmp_path), backbone=backbone)
+    _classes(tmp_path / "train", {"dog": 2})
+    _classes(tmp_path / "val", {"cow": 2})
+    with pytest.raises(InputError, match="'cow' is not among those of train/"):
+        load_data(str(tmp_path), backbone=backbone)
+
+
+def test_wrong_targets_name_file_and_row(tmp_path):
+    backbone = small_backbone(task="regression")
+    with pytest.raises(FileError, match=r"labels.csv: no such file"):
+        load_data(str(tmp_path), backbone=backbone)
+    (tmp_path / "labels.csv").write_text("file,target\nnone.png,1\n")
+    with pytest.raises(FileError, match=r"row 2: no such image 'none.png'"):
+        load_data(str(tmp_path), backbone=backbone)
+    _image(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text("file,target\na.png,tall\n")
+    with pytest.raises(FileError, match="row 2: target must be a finite number, found 'tall'"):
+        load_data(str(tmp_path), backbone=backbone)
+
+
+def test_data_for_other_outputs_is_refused(backbone):
+    data = load_data("digits", backbone=backbone, task="regression")
+    with pytest.raises(UnsupportedError, match=r"needs 1 outputs \(regression\).* has 10 \(classification\)"):
+        check_data(backbone, data)
+
+
+@pytest.mark.parametrize("broken", ["note", "empty"])
+def test_a_broken_image_is_named(tmp_path, backbone, broken):
+    _classes(tmp_path, {"a": 5, "b": 5})
+    (tmp_path / "a" / "000.png").write_bytes(b"not an image" if broken == "note" else b"")
+    data = load_data(str(tmp_path), backbone=backbone)
+    broken_split = next(split for split in (data.heads, data.choice, data.report) if _holds(split, "000.png"))
+    with pytest.raises(InputError, match=r"000\.png: not an image"):
+        list(batches(broken_split, order=in_order(len(broken_split), 4)))
+
+
+def _holds(split, name):
+    return any(file.endswith(name) for file in split.files)
+
+
+def test_channels_are_averaged_or_repeated():
+    """The mean of (0.3, 0.6, 0.9) is 0.6."""
+    colours = torch.tensor([0.3, 0.6, 0.9])[None, :, None, None].expand(1, 3, 2, 2)
+    torch.testing.assert_close(Prepare((1, 2, 2), **PLAIN)(colours), torch.full((1, 1, 2, 2), 0.6))
+    grey = torch.full((1, 1, 2, 2), 0.25)
+    assert Prepare((3, 2, 2), (0.0,) * 3, (1.0,) * 3)(grey).shape == (1, 3, 2, 2)
+    with pytest.raises(InputError, match="images of 3 channels cannot feed a backbone with 4"):
+        Prepare((4, 2, 2), (0.0,) * 4, (1.0,) * 4)(colours)
+
+
+def test_images_are_resized_and_cropped_in_the_middle():
+    """A 4 x 8 image whose columns hold 0..7: the shorter side is right, so the middle columns 2..5 remain."""
+    columns = torch.arange(8.0).expand(1, 1, 4, 8)
+    torch.testing.assert_close(Prepare((1, 4, 4), **PLAIN)(columns), columns[..., 2:6])
+    assert Prepare((1, 16, 16), **PLAIN, crop_pct=0.9)(columns).shape == (1, 1, 16, 16)
+    assert Prepare((1, 6, 10), **PLAIN)(columns).shape == (1, 1, 6, 10)
+
+
+def test_images_of_every_depth_are_read_in_0_to_1(tmp_path):
+    Image.new("RGB", (2, 2), (0, 128, 255)).save(tmp_path / "colour.png")
+    Image.fromarray(np.full((2, 2), 65535, dtype=np.uint16)).save(tmp_path / "deep.png")
+    torch.testing.assert_close(read_image(tmp_path / "colour.png")[:, 0, 0], torch.tensor([0, 128 / 255, 1]))
+    torch.testing.assert_close(read_image(tmp_path / "deep.png"), torch.ones(3, 2, 2))
+
+
+def test_batches_leave_the_global_generator_alone(backbone):
+    data = load_data("digits", backbone=backbone)
+    before = torch.random.get_rng_state()
+    images, labels = next(batches(data.choice, order=[[3, 1]]))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert images.shape == (2, 1, 8, 8)
+    assert labels.tolist() == data.choice.labels[[3, 1]].tolist()
+
+
+def test_worker_processes_read_the_same_and_name_what_is_broken(tmp_path, backbone):
+    _classes(tmp_path, {"a": 5, "b": 5})
+    split = load_data(str(tmp_path), backbone=backbone).heads
+    alone = list(batches(split, order=in_order(len(split), 4)))
+    split.workers = 1
+    together = list(batches(split, order=in_order(len(split), 4)))
+    for (a, b), (c, d) in zip(alone, together, strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(b, d)
+    open(split.files[0], "w").close()
+    with pytest.raises(InputError, match="not an image"):
+        list(batches(split, order=in_order(len(split), 4)))
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    first = shuffled(10, 4, seed=1, epoch=2)
+    assert first == shuffled(10, 4, seed=1, epoch=2)
+    assert sorted(number for batch in first for number in batch) == list(range(10))
+    assert first != shuffled(10, 4, seed=1, epoch=3)
+    assert first != shuffled(10, 4, seed=2, epoch=2)
+
+
+def test_a_last_batch_of_one_is_left_out():
+    assert [len(batch) for batch in shuffled(9, 4, seed=0, epoch=0)] == [4, 4]
+    assert [len(batch) for batch in shuffled(1, 4, seed=0, epoch=0)] == [1]

@@ -1,0 +1,40 @@
+"""Recipes: rates by hand, names, epochs."""
+
+from __future__ import annotations
+
+import pytest
+
+from exitsearch.errors import InputError
+from exitsearch.learn.recipes import RECIPES, Recipe, get_recipe
+
+
+@pytest.mark.parametrize(("done", "share"), [(0.0, 0.0), (0.1, 0.5), (0.2, 1.0), (0.6, 0.5), (1.0, 0.0)])
+def test_one_cycle_rises_for_a_fifth_and_falls_along_a_cosine(done, share):
+    """Rise to 1 at 0.2, linearly; at 0.6 half of the fall is behind, where the cosine is 0 and the rate one half."""
+    recipe = Recipe(name="r", description="", epochs=1, batch_size=1, learning_rate=0.4, schedule="one_cycle")
+    assert recipe.rate(done) == pytest.approx(0.4 * share, abs=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "plateau"])
+def test_other_schedules_keep_the_rate(schedule):
+    recipe = Recipe(name="r", description="", epochs=1, batch_size=1, learning_rate=0.4, schedule=schedule)
+    assert [recipe.rate(done) for done in (0.0, 0.5, 1.0)] == [0.4, 0.4, 0.4]
+
+
+def test_the_paper_recipe_has_the_paper_numbers():
+    recipe = RECIPES["mevit"]
+    assert (recipe.learning_rate, recipe.batch_size, recipe.epochs) == (1e-4, 64, 100)
+    assert (recipe.plateau_factor, recipe.plateau_patience, recipe.stop_patience) == (0.6, 2, 5)
+
+
+def test_epochs_can_be_set():
+    assert get_recipe("frozen", epochs=3).epochs == 3
+    assert get_recipe("frozen") is RECIPES["frozen"]
+    assert get_recipe(RECIPES["mevit"]) is RECIPES["mevit"]
+
+
+def test_wrong_recipes_are_refused():
+    with pytest.raises(InputError, match=r"unknown recipe 'frozn' \(did you mean 'frozen'\?\); known: frozen, mevit"):
+        get_recipe("frozn")
+    with pytest.raises(InputError, match="at least 1 epoch, found 0"):
+        get_recipe("frozen", epochs=0)
