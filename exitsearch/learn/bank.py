@@ -1,0 +1,314 @@
+"""train_bank: every candidate exit head at every placement over the frozen backbone, in one pass; writes outcomes.
+
+    OUT/outcomes.json                       scores of every head on `choice` and `report`
+    OUT/choice.safetensors, report...       labels and raw outputs per sample
+    OUT/heads/<placement>__<head>...        weights; heads/final.safetensors where the final classifier was trained
+    OUT/training.json                       what was trained; while it runs, where it stands
+
+A killed run goes on from its last finished epoch and ends bit for bit the same (on the same device and thread count).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from exitsearch.errors import InputError, MismatchError, UnsupportedError
+from exitsearch.learn.checkpoint import (
+    CHECKPOINT_FILE,
+    Checkpoint,
+    drop_tensors,
+    restore,
+    save_checkpoint,
+    save_tensors,
+)
+from exitsearch.learn.data import DataSplits, check_data, shuffled
+from exitsearch.learn.losses import fallback_score, metric_of, score, task_loss
+from exitsearch.learn.recipes import Recipe, get_recipe
+from exitsearch.learn.trainer import FINAL, HeadTrainer
+from exitsearch.models.backbone import Backbone
+from exitsearch.models.heads import check_fits, create_head, list_heads
+from exitsearch.models.multi_exit import (
+    FINAL_FILE,
+    HEADS_FOLDER,
+    exit_seed,
+    final_parameters,
+    head_file,
+    load_final,
+)
+from exitsearch.specs.head import HeadChoice
+from exitsearch.specs.outcomes import DOCUMENT_NAME, FinalOutcome, HeadOutcome, Outcomes
+
+# (share of all steps that is done, words for where it stands)
+Progress = Callable[[float, str], None]
+
+HELD_OUT = ("choice", "report")
+
+
+def candidate_exits(
+    backbone: Backbone, *, heads: Iterable[str] | None = None, placements: Collection[int] | None = None
+) -> list[tuple[int, str]]:
+    """Every (placement, head) that fits, in placement order.
+
+    Args:
+        backbone: where they would attach.
+        heads: head texts (`vit_ee`, `gah(stride=2)`); None takes every registered head type.
+        placements: None takes all.
+
+    Raises:
+        InputError: when a placement does not exist, or nothing is left.
+        UnsupportedError: when a named head fits at none of the placements; says why.
+    """
+    count = len(backbone.placements)
+    wanted = range(count) if placements is None else sorted(set(placements))
+    if strange := [placement for placement in wanted if not 0 <= placement < count]:
+        raise InputError(f"placements of {backbone.facts.name} run from 0 to {count - 1}, found {strange[0]}")
+    texts = [head.name for head in list_heads()] if heads is None else [str(HeadChoice.parse(text)) for text in heads]
+    found: list[tuple[int, str]] = []
+    for text in dict.fromkeys(texts):
+        refusals = {placement: check_fits(text, backbone.placements[placement]) for placement in wanted}
+        fitting = [placement for placement, refusal in refusals.items() if refusal is None]
+        if not fitting and heads is not None and refusals:
+            raise UnsupportedError(next(str(refusal) for refusal in refusals.values()))
+        found.extend((placement, text) for placement in fitting)
+    if not found:
+        raise InputError(f"no head at any placement of {backbone.facts.name} was asked for; see exitsearch list heads")
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def train_bank(
+    backbone: Backbone,
+    data: DataSplits,
+    *,
+    out: Path | str,
+    heads: Iterable[str] | None = None,
+    placements: Collection[int] | None = None,
+    exits: Iterable[tuple[int, str]] | None = None,
+    recipe: str | Recipe = "frozen",
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    restart: bool = False,
+    progress: Progress | None = None,
+) -> Outcomes:
+    """Train candidate heads over the frozen backbone and write the outcomes folder.
+
+    A backbone whose final exit is not trained (a new classifier, random weights) gets it trained along, in place; the
+    rest of the backbone is never changed. Outcomes that already stand in `out` and fit exactly are returned at once.
+
+    Args:
+        backbone: is moved to `device`.
+        data: made by `load_data` for this backbone.
+        out: the folder to write, or to go on in.
+        heads: head texts; None takes every registered head type wherever it fits.
+        placements: None takes all.
+        exits: exact (placement, head) pairs instead of `heads` and `placements`; may be empty.
+        recipe: how to train, or its name.
+        seed: of initial weights, order and dropout.
+        device: where to train.
+        restart: throw away what stands in `out`, whatever it is of.
+        progress: called after every step with the share that is done and words; what it raises ends the run.
+
+    Returns:
+        The outcomes, read back from `out`.
+
+    Raises:
+        InputError: heads or placements that do not exist.
+        MismatchError: `out` holds a training of something else; says what differs.
+        UnsupportedError: a head that fits nowhere, or data for other outputs.
+        ExitSearchError: a loss or an output that is not finite; names the head.
+    """
+    out, recipe, device = Path(out), get_recipe(recipe), torch.device(device)
+    check_data(backbone, data)
+    if exits is None:
+        pairs = candidate_exits(backbone, heads=heads, placements=placements)
+    else:
+        pairs = sorted({(placement, str(HeadChoice.parse(head))) for placement, head in exits})
+    identity = _identity(backbone, data, pairs, recipe, seed)
+    if restart:
+        _clear(out)
+    checkpoint = Checkpoint.load(out)
+    if checkpoint is None and (out / DOCUMENT_NAME).exists():
+        raise MismatchError(
+            f"{out} holds outcomes that were not trained here ({CHECKPOINT_FILE} is missing); choose another --out, or "
+            "start afresh with --restart"
+        )
+    if checkpoint is not None:
+        checkpoint.check_same(identity, out)
+        if checkpoint.finished:
+            if not backbone.final_is_trained:
+                load_final(backbone, out)
+            return Outcomes.load(out)
+
+    flags = [(parameter, parameter.requires_grad) for parameter in backbone.parameters()]
+    try:
+        trainer = HeadTrainer(backbone, _create_heads(backbone, pairs, seed), recipe, seed, device)
+        _train(trainer, data, out, identity=identity, checkpoint=checkpoint, progress=progress)
+        _write(trainer, data, out, identity=identity)
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+    return Outcomes.load(out)
+
+
+def _identity(
+    backbone: Backbone, data: DataSplits, pairs: list[tuple[int, str]], recipe: Recipe, seed: int
+) -> dict[str, Any]:
+    """Everything that the result depends on, as JSON would give it back."""
+    return {
+        "backbone": backbone.facts.model_dump(mode="json"),
+        "weights": f"{backbone.weights} {weights_digest(backbone)}",
+        "final_is_trained": backbone.final_is_trained,
+        "data": f"{data.name} {data.identity}",
+        "heads": [f"{placement}/{head}" for placement, head in sorted(pairs)],
+        "recipe": {key: value for key, value in dataclasses.asdict(recipe).items() if key != "description"},
+        "seed": seed,
+        "libraries": {"torch": torch.__version__.split(".")[0], "timm": timm.__version__.split(".")[0]},
+    }
+
+
+def weights_digest(backbone: Backbone) -> str:
+    """Digest of the backbone's weights, a new final classifier left out: `file:...` says no more after fine-tuning."""
+    own = set() if backbone.final_is_trained else set(final_parameters(backbone))
+    digest = hashlib.sha256()
+    for name, tensor in backbone.module.state_dict().items():
+        if name not in own:
+            # Viewed as bytes, since numpy knows no bfloat16.
+            data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(data.numpy())
+    return digest.hexdigest()[:16]
+
+
+def _create_heads(backbone: Backbone, pairs: list[tuple[int, str]], seed: int) -> dict[tuple[int, str], nn.Module]:
+    """Heads with initial weights that depend on seed, placement and head alone; a new final classifier likewise."""
+    heads: dict[tuple[int, str], nn.Module] = {}
+    for placement, head in pairs:
+        if not 0 <= placement < len(backbone.placements):
+            raise InputError(
+                f"placements of {backbone.facts.name} run from 0 to {len(backbone.placements) - 1}, found {placement}"
+            )
+        heads[placement, head] = create_head(
+            head,
+            placement=backbone.placements[placement],
+            num_outputs=backbone.num_outputs,
+            seed=exit_seed(seed, placement, head),
+        )
+    if not backbone.final_is_trained:
+        # Drawn anew, so that training twice over one backbone in memory starts twice from the same classifier.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(exit_seed(seed, -1, FINAL))
+            for parameter in final_parameters(backbone).values():
+                fresh = torch.empty(parameter.shape)
+                nn.init.normal_(fresh, std=_FINAL_STD) if fresh.ndim > 1 else nn.init.zeros_(fresh)
+                parameter.data.copy_(fresh)
+    return heads
+
+
+# timm's own standard deviation for the weights of a vision transformer's new classifier.
+_FINAL_STD = 0.02
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier training wrote, and nothing else."""
+    for name in (DOCUMENT_NAME, CHECKPOINT_FILE, *(f"{split}.safetensors" for split in HELD_OUT)):
+        (out / name).unlink(missing_ok=True)
+    drop_tensors(out)
+    for path in (out / HEADS_FOLDER).glob("*.safetensors"):
+        path.unlink()
+
+
+def _train(
+    trainer: HeadTrainer,
+    data: DataSplits,
+    out: Path,
+    *,
+    identity: dict[str, Any],
+    checkpoint: Checkpoint | None,
+    progress: Progress | None,
+) -> None:
+    """Train from the last checkpoint, or from the start, to the end of the recipe."""
+    recipe, first = trainer.recipe, 0
+    if not trainer.trainees:
+        return
+    if checkpoint is not None and checkpoint.tensors is not None:
+        restore(out, trainer, checkpoint)
+        first = checkpoint.epoch
+    loss: float | None = None
+    for epoch in range(first, recipe.epochs):
+        if not trainer.learning:
+            break
+        order = shuffled(len(data.heads), recipe.batch_size, seed=trainer.seed, epoch=epoch)
+        words = f"epoch {epoch + 1}/{recipe.epochs}" + ("" if loss is None else f", loss {loss:.3f}")
+        behind, total = epoch * len(order), recipe.epochs * len(order)
+
+        def tell(step: int, behind: int = behind, total: int = total, words: str = words) -> None:
+            if progress is not None:
+                progress((behind + step) / total, words)
+
+        loss = trainer.train_epoch(data.heads, epoch=epoch, order=order, after_step=tell)
+        if recipe.schedule == "plateau":
+            _look(trainer, data)
+        save_checkpoint(out, trainer, identity=identity, epoch=epoch + 1)
+
+
+def _look(trainer: HeadTrainer, data: DataSplits) -> None:
+    """Let every head learn from its loss on the choice split."""
+    outputs, labels = trainer.answers(data.choice)
+    for trainee in trainer.learning:
+        trainee.learn_from(float(task_loss(outputs[trainee.key], labels, task=data.task)), trainer.recipe)
+
+
+def _write(trainer: HeadTrainer, data: DataSplits, out: Path, *, identity: dict[str, Any]) -> None:
+    """Write weights, answers and scores; `outcomes.json` after all that it speaks of."""
+    backbone, recipe = trainer.backbone, trainer.recipe
+    for (placement, head), module in trainer.heads.items():
+        save_tensors(out / HEADS_FOLDER / head_file(placement, head), dict(module.state_dict()))
+    if not backbone.final_is_trained:
+        save_tensors(out / HEADS_FOLDER / FINAL_FILE, dict(final_parameters(backbone)))
+    scores: dict[str, dict[str, float]] = {}
+    for name in HELD_OUT:
+        outputs, labels = trainer.answers(data.split(name))
+        save_tensors(out / f"{name}.safetensors", {**outputs, "labels": labels})
+        for key, found in outputs.items():
+            scores.setdefault(key, {})[name] = score(found, labels, task=data.task)
+    outcomes = Outcomes(
+        schema_version=Outcomes.current_version,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        backbone=backbone.facts,
+        metric=metric_of(data.task),
+        fallback=fallback_score(data.heads.labels, data.choice.labels, task=data.task),
+        splits={name: len(data.split(name)) for name in HELD_OUT},
+        source=f"trained on {data.name} over {backbone.facts.name} ({backbone.weights}), recipe {recipe.name}",
+        training={
+            "recipe": recipe.name,
+            "epochs": recipe.epochs,
+            "seed": trainer.seed,
+            "data": f"{data.name} {data.identity}",
+            "weights": backbone.weights,
+            "device": trainer.device.type,
+            "threads": torch.get_num_threads(),
+        },
+        heads=[
+            HeadOutcome(
+                placement=placement,
+                module=backbone.placements[placement].module,
+                head=head,
+                scores=scores[f"{placement}/{head}"],
+            )
+            for placement, head in sorted(trainer.heads, key=lambda pair: pair[0])
+        ],
+        final=FinalOutcome(scores=scores[FINAL]),
+    )
+    outcomes.write(out / DOCUMENT_NAME)
+    Checkpoint(
+        schema_version=Checkpoint.current_version, identity_of=identity, epoch=recipe.epochs, finished=True
+    ).write(out / CHECKPOINT_FILE)
+    drop_tensors(out)

@@ -1,0 +1,251 @@
+"""The bank: what it writes, that heads do not see each other, and that a killed run ends the same."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
+
+from exitsearch.errors import ExitSearchError, InputError, MismatchError, UnsupportedError
+from exitsearch.learn import bank
+from exitsearch.learn.bank import candidate_exits, train_bank, weights_digest
+from exitsearch.specs.outcomes import Outcomes
+
+FILES = ["1__mlp_ee", "1__linear", "4__mlp_ee", "4__linear", "final"]
+
+
+def _train(out, *, backbone=None, task="classification", **options):
+    backbone = backbone or small_backbone(task=task)
+    options = {"heads": HEADS, "placements": PLACEMENTS, "recipe": RECIPE, **options}
+    if "exits" in options:
+        options.update(heads=None, placements=None)
+    return train_bank(backbone, small_digits(backbone), out=out, **options)
+
+
+def _weights(out):
+    return {path.stem: load_file(path) for path in sorted((out / "heads").iterdir())}
+
+
+def _assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, state in first.items():
+        assert state.keys() == second[name].keys()
+        for key, tensor in state.items():
+            assert torch.equal(tensor, second[name][key]), f"{name} {key}"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """One uninterrupted run."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("whole")
+    _train(out)
+    return out
+
+
+def test_outcomes_hold_scores_and_answers(whole):
+    outcomes = Outcomes.load(whole)
+    assert [(o.placement, o.head) for o in outcomes.heads] == [(p, h) for p in PLACEMENTS for h in HEADS]
+    assert outcomes.splits == {"choice": 30, "report": 30}
+    assert (outcomes.metric, outcomes.fallback) == ("accuracy", 0.0)
+    assert outcomes.training["recipe"] == "test"
+    for split in outcomes.splits:
+        samples = outcomes.samples(split)
+        assert samples.final.dtype == np.float32
+        for outcome in outcomes.heads:
+            answers = samples.outputs[outcome.placement, outcome.head]
+            assert answers.shape == (30, 10)
+            assert outcome.scores[split] == pytest.approx((answers.argmax(1) == samples.labels).mean())
+        assert outcomes.final.scores[split] == pytest.approx((samples.final.argmax(1) == samples.labels).mean())
+
+
+def test_only_finished_files_remain(whole):
+    assert {path.name for path in whole.iterdir()} == {
+        "outcomes.json",
+        "choice.safetensors",
+        "report.safetensors",
+        "training.json",
+        "heads",
+    }
+    assert set(_weights(whole)) == set(FILES)
+
+
+def test_heads_learn_and_the_backbone_does_not(tmp_path):
+    """Twenty epochs over 30 scans lower the loss, over features that stay as they are."""
+    backbone = small_backbone()
+    before = weights_digest(backbone)
+    losses = []
+    recipe = dataclasses.replace(RECIPE, epochs=20, learning_rate=1e-2)
+    _train(
+        tmp_path,
+        backbone=backbone,
+        recipe=recipe,
+        exits=[(1, "linear")],
+        progress=lambda share, words: losses.append(words),
+    )
+    assert weights_digest(backbone) == before
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+    first, last = (float(losses[index].split("loss ")[1]) for index in (3, -1))
+    assert last < first - 0.2
+
+
+def test_an_interrupted_run_ends_bit_for_bit_the_same(whole, tmp_path):
+    """Three steps an epoch: the fifth call comes in the second epoch, after one checkpoint."""
+    calls = 0
+
+    def interrupt(share, words):
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path, progress=interrupt)
+    assert (tmp_path / "training-1.safetensors").exists()
+    assert not (tmp_path / "outcomes.json").exists()
+    shares = []
+    _train(tmp_path, progress=lambda share, words: shares.append(share))
+    assert shares == [pytest.approx(step / 6) for step in (4, 5, 6)]
+    _assert_same(_weights(whole), _weights(tmp_path))
+    for split in ("choice", "report"):
+        _assert_same(*({split: load_file(out / f"{split}.safetensors")} for out in (whole, tmp_path)))
+
+
+def test_finished_outcomes_are_returned_without_work(whole):
+    backbone = small_backbone()
+    again = _train(whole, backbone=backbone, progress=lambda share, words: pytest.fail("trained again"))
+    assert again.identity == Outcomes.load(whole).identity
+    # The trained classifier is there all the same.
+    assert torch.equal(backbone.module.head.weight, load_file(whole / "heads/final.safetensors")["head.weight"])
+
+
+def test_a_head_trained_alone_ends_as_among_others(whole, tmp_path):
+    _train(tmp_path, exits=[(4, "mlp_ee")])
+    together, alone = _weights(whole), _weights(tmp_path)
+    _assert_same(alone, {name: together[name] for name in ("4__mlp_ee", "final")})
+
+
+def test_training_leaves_the_global_generator_alone(tmp_path):
+    before = torch.random.get_rng_state()
+    _train(tmp_path, exits=[(1, "mlp_ee")])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"heads": ["linear"]}, "heads"),
+        ({"recipe": dataclasses.replace(RECIPE, epochs=3)}, "recipe"),
+        ({"backbone": "other"}, "weights"),
+    ],
+)
+def test_a_training_of_something_else_is_never_used(whole, changed, word):
+    if "backbone" in changed:
+        changed = {"backbone": small_backbone(seed=1)}
+    with pytest.raises(MismatchError, match=rf"differs in {word}.*--restart"):
+        _train(whole, **changed)
+
+
+def test_fine_tuned_weights_of_the_same_name_are_noticed(whole):
+    backbone = small_backbone()
+    with torch.no_grad():
+        backbone.module.blocks[3].mlp.fc1.bias[0] += 1
+    with pytest.raises(MismatchError, match="differs in weights"):
+        _train(whole, backbone=backbone)
+
+
+def test_restart_throws_the_old_training_away(tmp_path):
+    _train(tmp_path, exits=[(1, "linear")])
+    (tmp_path / "notes.txt").write_text("mine")
+    outcomes = _train(tmp_path, exits=[(4, "linear")], restart=True)
+    assert [(o.placement, o.head) for o in outcomes.heads] == [(4, "linear")]
+    assert set(_weights(tmp_path)) == {"4__linear", "final"}
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_foreign_outcomes_are_not_overwritten(tmp_path):
+    (tmp_path / "outcomes.json").write_text("{}")
+    with pytest.raises(MismatchError, match="not trained here"):
+        _train(tmp_path)
+
+
+def test_no_exits_give_the_final_exit_alone(tmp_path):
+    outcomes = _train(tmp_path, exits=[])
+    assert outcomes.heads == []
+    assert set(_weights(tmp_path)) == {"final"}
+
+
+def test_a_trained_final_exit_is_left_as_it_is(tmp_path):
+    backbone = small_backbone()
+    backbone.final_is_trained = True
+    before = backbone.module.head.weight.clone()
+    _train(tmp_path, backbone=backbone, exits=[(1, "linear")])
+    assert torch.equal(backbone.module.head.weight, before)
+    assert set(_weights(tmp_path)) == {"1__linear"}
+    assert _train(tmp_path / "none", backbone=backbone, exits=[]).heads == []
+
+
+def test_regression(tmp_path):
+    """The fallback is the error of the training targets' median on the choice split."""
+    outcomes = _train(tmp_path, task="regression", heads=["linear"], placements=[1])
+    samples = outcomes.samples("choice")
+    answers = samples.outputs[1, "linear"]
+    assert answers.shape == (30, 1)
+    assert outcomes.metric == "mae"
+    assert outcomes.heads[0].scores["choice"] == pytest.approx(np.abs(answers[:, 0] - samples.labels).mean(), rel=1e-5)
+    data = small_digits(small_backbone(task="regression"))
+    median = np.median(data.heads.labels.numpy())
+    assert outcomes.fallback == pytest.approx(np.abs(samples.labels - median).mean())
+
+
+def test_a_loss_that_is_not_finite_names_the_head(tmp_path, monkeypatch):
+    create = bank.create_head
+
+    def poisoned(head, **options):
+        module = create(head, **options)
+        if (head, options["placement"].index) == ("linear", 4):
+            with torch.no_grad():
+                next(module.parameters()).fill_(float("nan"))
+        return module
+
+    monkeypatch.setattr(bank, "create_head", poisoned)
+    with pytest.raises(ExitSearchError, match="the loss of linear at placement 4 became nan in epoch 1, step 1"):
+        _train(tmp_path)
+    assert not (tmp_path / "outcomes.json").exists()
+
+
+def test_early_stopping_ends_every_head_and_the_run(tmp_path):
+    """With a rate of 0 no loss ever falls: best after epoch 1, stopped after two more, so 3 of 9 epochs of 3 steps."""
+    recipe = dataclasses.replace(
+        RECIPE, epochs=9, learning_rate=0.0, schedule="plateau", plateau_factor=0.6, stop_patience=2
+    )
+    calls = []
+    _train(tmp_path, recipe=recipe, exits=[(1, "linear")], progress=lambda share, words: calls.append(words))
+    assert len(calls) == 9
+
+
+def test_candidates_are_those_that_fit():
+    backbone = small_backbone()
+    assert candidate_exits(backbone, heads=["linear"], placements=[3, 1, 1]) == [(1, "linear"), (3, "linear")]
+    everything = candidate_exits(backbone)
+    assert {placement for placement, _ in everything} == set(range(12))
+    assert len(everything) == len(set(everything)) >= 96
+
+
+def test_candidates_that_cannot_be_are_refused(monkeypatch):
+    backbone = small_backbone()
+    with pytest.raises(InputError, match="run from 0 to 11, found 12"):
+        candidate_exits(backbone, placements=[12])
+    with pytest.raises(InputError, match="unknown head type 'lineer'"):
+        candidate_exits(backbone, heads=["lineer"])
+    with pytest.raises(InputError, match="no head at any placement"):
+        candidate_exits(backbone, heads=[])
+    monkeypatch.setattr(bank, "check_fits", lambda head, placement: "needs a map" if placement.index else None)
+    assert candidate_exits(backbone, heads=["linear"]) == [(0, "linear")]
+    with pytest.raises(UnsupportedError, match="needs a map"):
+        candidate_exits(backbone, heads=["linear"], placements=[1, 2])
