@@ -199,9 +199,17 @@ def create_head(
             raise UnsupportedError(missing)
         return _build(head_type, placement, num_outputs, options, seed=seed, device=device)
     except UnsupportedError as error:
-        fitting = ", ".join(name for name in _REGISTRY if check_fits(name, placement) is None)
+        fitting = ", ".join(name for name in _REGISTRY if _fits(name, placement))
         hint = f"; head types that fit there: {fitting}" if fitting else "; no head type fits there"
         raise UnsupportedError(f"{error}{hint}") from None
+
+
+def _fits(name: str, placement: Placement) -> bool:
+    """Whether a head type with its defaults fits; a user's broken one does not."""
+    try:
+        return check_fits(name, placement) is None
+    except InputError:
+        return False
 
 
 def _choice(head: str | HeadChoice) -> HeadChoice:

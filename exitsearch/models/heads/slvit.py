@@ -2,7 +2,7 @@
 
 The map is cut into patches, each embedded linearly; a class token and learned positions are added, and one
 transformer layer follows. The paper published no sizes that we could read: these are chosen so that the head is
-lighter, in parameters and MACs, than the convolutional heads at the same placement of a CNN.
+lighter, in parameters and MACs, than the `conv` head at the same placement of a CNN.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from exitsearch.models.heads.registry import register_head
 from exitsearch.models.heads.tail import Tail
 from exitsearch.specs.placement import Placement
 
-# Most patches along the longer side of the map: 8 x 8 patches keep the attention far below the embedding in MACs.
-_MOST_PATCHES = 8
+# The rule for the patch size. 8 patches a side keep the attention far below the embedding in MACs; beyond 4 x 4 cells
+# a patch the embedding (patch^2 * channels * width weights) would outweigh the convolutions of `conv`.
+_ENOUGH_PATCHES = 8
+_LARGEST_PATCH = 4
 
 
 @register_head(
@@ -35,7 +37,7 @@ class SingleLayerVit(TailHead):
 
     Args:
         patch_size: side of a patch in cells, padded with zeros at the lower and right edge; None takes the smallest
-            that leaves at most 8 patches along the longer side.
+            that leaves at most 8 patches along the longer side, and never more than 4.
         width: channels inside the head.
         num_heads: attention heads; must divide `width`.
         mlp_ratio: hidden width of the block's MLP over `width`.
@@ -61,7 +63,7 @@ class SingleLayerVit(TailHead):
         if width % num_heads:
             raise InputError(f"num_heads of sl_vit must divide its width {width}, found {num_heads}")
         height, columns = placement.grid
-        patch = patch_size or -(-max(height, columns) // _MOST_PATCHES)
+        patch = patch_size or min(_LARGEST_PATCH, -(-max(height, columns) // _ENOUGH_PATCHES))
         if patch > max(height, columns):
             raise UnsupportedError(
                 f"patch_size {patch} of sl_vit is larger than the {height}x{columns} grid of placement "
