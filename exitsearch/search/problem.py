@@ -1,0 +1,255 @@
+"""Problem: what a search chooses from, in plain numbers. Built from a profile and outcomes, solved by everything else.
+
+A *choice* is a tuple of positions in `Problem.candidates`, ascending and with at most one per placement. The backbone's
+final exit is always there and is not part of a choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from exitsearch.errors import InputError, one_of
+from exitsearch.specs.budget import BudgetDistribution, parse_budget
+from exitsearch.specs.config import Policy
+from exitsearch.specs.head import HeadChoice
+from exitsearch.specs.outcomes import Outcomes, fallback_value
+from exitsearch.specs.profile import Profile
+from exitsearch.specs.space import select_placements
+
+Array = NDArray[np.float64]
+Choice = tuple[int, ...]
+
+# A profile holds hundreds of slow-down samples, and the solver asks for the survival of many thousand times. 64
+# equal-probability groups, each replaced by its mean, keep the mean of the samples exactly and shift the survival by
+# less than the sampling error of the samples themselves.
+MOST_SLOWDOWNS = 64
+# Numbers held at once while survival is averaged over slow-down samples: 16 MiB.
+_CHUNK = 2**21
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One exit that may be chosen: a head at a placement.
+
+    Attributes:
+        arrival_ms: latency of the backbone up to the placement, heads left out.
+        head_ms: latency of the head.
+        value: accuracy, or minus the error, on the split that is chosen on.
+        params: parameters of the head; 0 where unknown.
+    """
+
+    placement: int
+    head: str
+    arrival_ms: float
+    head_ms: float
+    value: float
+    params: int = 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything that the expected value of a choice depends on.
+
+    Attributes:
+        candidates: sorted by (placement, head).
+        final_ms: latency of the backbone to its own outputs, without any exit.
+        final_value: value of the final exit.
+        fallback: value of having no answer in time.
+        budget: distribution of budgets in ms.
+        slowdown: equally likely factors on every latency; empty means that latencies are exactly the medians.
+        policy: `interruptible` or `contract`.
+        max_exits: most exits that may be chosen, the final one not counted; None means no limit.
+    """
+
+    candidates: tuple[Candidate, ...]
+    final_ms: float
+    final_value: float
+    fallback: float
+    budget: BudgetDistribution
+    slowdown: tuple[float, ...] = ()
+    policy: Policy = "interruptible"
+    max_exits: int | None = None
+
+    def __post_init__(self) -> None:
+        keys = [(candidate.placement, candidate.head) for candidate in self.candidates]
+        assert keys == sorted(set(keys)), "candidates must be sorted by (placement, head), each once"
+
+    def survival(self, times_ms: ArrayLike, *, noise: bool = True) -> Array:
+        """P(B >= s t) averaged over the slow-down samples s: the chance that an answer of median time t is in time.
+
+        Args:
+            times_ms: times in ms, any shape.
+            noise: False leaves the slow-down samples out.
+        """
+        times = np.asarray(times_ms, dtype=np.float64)
+        if not noise or not self.slowdown:
+            return self.budget.survival(times)
+        factors = np.array(self.slowdown)
+        flat = times.ravel()
+        result = np.empty(flat.shape)
+        step = max(1, _CHUNK // len(factors))
+        for start in range(0, len(flat), step):
+            part = slice(start, start + step)
+            result[part] = self.budget.survival(np.multiply.outer(factors, flat[part])).mean(axis=0)
+        return result.reshape(times.shape)
+
+    @cached_property
+    def by_placement(self) -> dict[int, tuple[int, ...]]:
+        """Positions of the candidates at each placement, in placement order."""
+        places: dict[int, tuple[int, ...]] = {}
+        for position, candidate in enumerate(self.candidates):
+            places[candidate.placement] = (*places.get(candidate.placement, ()), position)
+        return places
+
+    @cached_property
+    def heads(self) -> tuple[str, ...]:
+        """Every head among the candidates, in alphabetical order."""
+        return tuple(sorted({candidate.head for candidate in self.candidates}))
+
+    @cached_property
+    def positions(self) -> dict[tuple[int, str], int]:
+        """Position of each (placement, head)."""
+        return {(c.placement, c.head): position for position, c in enumerate(self.candidates)}
+
+    def chosen(self, choice: Choice) -> list[Candidate]:
+        """The candidates of a choice, in placement order."""
+        return [self.candidates[position] for position in choice]
+
+    def params(self, choice: Choice) -> int:
+        """Parameters of all heads of a choice."""
+        return sum(candidate.params for candidate in self.chosen(choice))
+
+    def allows(self, choice: Choice) -> bool:
+        """Whether a choice keeps to one head per placement, placement order, and the most exits."""
+        placements = [candidate.placement for candidate in self.chosen(choice)]
+        return placements == sorted(set(placements)) and (self.max_exits is None or len(choice) <= self.max_exits)
+
+
+def reduce_slowdown(samples: Sequence[float], most: int = MOST_SLOWDOWNS) -> tuple[float, ...]:
+    """Replace samples by at most `most` equally likely ones: the means of equal-probability groups.
+
+    The mean is kept exactly, also when the groups cut through samples.
+
+    >>> reduce_slowdown([1.0, 2.0, 3.0, 6.0], most=2)
+    (1.5, 4.5)
+    """
+    if len(samples) <= most:
+        return tuple(sorted(samples))
+    # Integral of the samples' quantile function from 0 to q, which is linear between multiples of 1 / len(samples).
+    integral = np.concatenate([[0.0], np.cumsum(np.sort(samples))]) / len(samples)
+    edges = np.linspace(0.0, 1.0, most + 1)
+    at_edges = np.interp(edges, np.linspace(0.0, 1.0, len(samples) + 1), integral)
+    return tuple(float(mean) for mean in np.diff(at_edges) * most)
+
+
+def build_problem(
+    profile: Profile,
+    outcomes: Outcomes,
+    *,
+    budget: BudgetDistribution | str,
+    policy: Policy = "interruptible",
+    split: str | None = None,
+    fallback: float | None = None,
+    candidates: Mapping[str, Collection[int]] | None = None,
+    heads: Sequence[str] | None = None,
+    placements: str | Iterable[int] | None = None,
+    max_exits: int | None = None,
+) -> tuple[Problem, list[str]]:
+    """Bring a profile and outcomes together.
+
+    Args:
+        profile: a timed profile.
+        outcomes: values of the same backbone's heads.
+        budget: budget distribution; shares (`10%`) are of the profile's full model.
+        policy: `interruptible` or `contract`.
+        split: split of the outcomes to choose on; None takes the one meant for it.
+        fallback: score of having no answer in time; None takes the one that the outcomes know.
+        candidates: allowed placements of each head by its text, as from `SearchSpace.candidates`; None allows all.
+        heads: heads to choose from; None allows all.
+        placements: placements to choose from, numbers or a text like `0,2,4-8`; None allows all.
+        max_exits: most exits that may be chosen, at least 0; None means no limit.
+
+    Returns:
+        The problem, and warnings: small differences between the two documents.
+
+    Raises:
+        InputError: the profile holds no times, a wanted head is missing in a document, or nothing is left to choose.
+        MismatchError: the two documents are of different backbones.
+    """
+    warnings = profile.backbone.check_same(outcomes.backbone, mine="the profile", others="the outcomes")
+    if not profile.is_timed:
+        raise InputError("this profile only counts operations; measure times with exitsearch profile")
+    if policy not in ("interruptible", "contract"):
+        raise one_of("policy", policy, ("interruptible", "contract"))
+    if max_exits is not None and max_exits < 0:
+        raise InputError(f"the most exits must be at least 0, found {max_exits}")
+    if split is not None and split not in outcomes.splits:
+        raise one_of("split", split, outcomes.splits)
+    costs = {(cost.placement, cost.head): cost for cost in profile.heads}
+    values = {(place, str(HeadChoice.parse(head))): v for (place, head), v in outcomes.values(split).items()}
+    both = costs.keys() & values.keys()
+    for head in _wanted(candidates, heads):
+        if not any(name == head for _, name in both):
+            lacking = "the profile" if not any(name == head for _, name in costs) else "the outcomes"
+            known = ", ".join(sorted({name for _, name in both})) or "none"
+            raise InputError(f"{lacking} holds no head {head!r} where the other does; heads in both: {known}")
+    allowed = allowed_placements(placements, len(profile.segments))
+    asked = None if heads is None else {str(HeadChoice.parse(head)) for head in heads}
+    chosen = sorted(
+        (place, head)
+        for place, head in both
+        if place in allowed
+        and (asked is None or head in asked)
+        and (candidates is None or place in candidates.get(head, ()))
+    )
+    if not chosen:
+        missing = next(iter(sorted(values)), None)
+        example = f" (the outcomes hold for example {missing[1]} at placement {missing[0]})" if missing else ""
+        raise InputError(
+            f"no exit head is left to choose from: the profile and the outcomes share {len(both)} (placement, head) "
+            f"pairs, and the asked heads and placements allow none of them{example}"
+        )
+    arrival = profile.arrival_ms
+    problem = Problem(
+        candidates=tuple(
+            Candidate(
+                placement=place,
+                head=head,
+                arrival_ms=float(arrival[place]),
+                head_ms=float(costs[place, head].latency_ms or 0.0),
+                value=values[place, head],
+                params=costs[place, head].params or 0,
+            )
+            for place, head in chosen
+        ),
+        final_ms=profile.full_ms,
+        final_value=outcomes.final_value(split),
+        fallback=fallback_value(outcomes, fallback),
+        budget=(parse_budget(budget) if isinstance(budget, str) else budget).resolved(profile.full_ms),
+        slowdown=reduce_slowdown(profile.slowdown),
+        policy=policy,
+        max_exits=max_exits,
+    )
+    return problem, warnings
+
+
+def _wanted(candidates: Mapping[str, Collection[int]] | None, heads: Sequence[str] | None) -> list[str]:
+    """Heads that the user asked for by name, in canonical text."""
+    if heads is not None:
+        return [str(HeadChoice.parse(head)) for head in heads]
+    return sorted(candidates) if candidates is not None else []
+
+
+def allowed_placements(placements: str | Iterable[int] | None, count: int) -> set[int]:
+    """Placements given as numbers, as a text like `0,2,4-8`, or as None for all `count` of them."""
+    if placements is None or isinstance(placements, str):
+        return set(select_placements(placements, count))
+    allowed = set(placements)
+    if any(not 0 <= place < count for place in allowed):
+        raise InputError(f"placements run from 0 to {count - 1}, found {sorted(allowed)}")
+    return allowed

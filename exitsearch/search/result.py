@@ -1,0 +1,89 @@
+"""What a search found, ready for tables and reports. Values are accuracy, or minus the error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exitsearch.search.exact import Solution
+from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.study import StudyResult
+from exitsearch.specs.config import MultiExitConfig
+
+
+@dataclass(frozen=True)
+class ExitRow:
+    """One exit of the choice, for a table. The last row is the final exit, without placement and head.
+
+    Attributes:
+        arrives_ms: when it answers under the problem's policy, at median latency.
+        head_ms: latency of its head; 0 for the final exit.
+        choice_score: its metric on the split that was chosen on.
+        report_score: its metric on the report split; None when there is none.
+        chance: how likely its answer is the one in hand when the budget strikes, with latency noise.
+    """
+
+    placement: int | None
+    module: str | None
+    head: str | None
+    arrives_ms: float
+    head_ms: float
+    choice_score: float
+    report_score: float | None
+    chance: float
+
+
+@dataclass(frozen=True)
+class BaselineRow:
+    """One baseline, for a table: its exits, and its expected value on both splits."""
+
+    name: str
+    exits: tuple[tuple[int, str], ...]
+    value: float
+    held_out: float | None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Everything that a search found.
+
+    Attributes:
+        config: the choice as a document.
+        problem: what was solved.
+        choice: positions of the chosen candidates in the problem.
+        rows: the exits of the choice, the final one last.
+        no_answer: chance that no answer is in hand when the budget strikes.
+        baselines: what a user would do without a search.
+        solution: the exact solver's result, with the best value for every smaller number of exits.
+        study: Optuna's result; None when no trials were asked for.
+        value: expected value of the choice, with latency noise; `config.expected.value` is the same.
+        value_medians: the same with every latency at its median.
+        contract_value: what the choice is worth when budgets are known beforehand.
+        price_of_not_knowing: contract value minus interruptible value of the choice.
+        contract_optimum: best value of any choice when budgets are known beforehand.
+        regret: exact optimum minus the value of the choice; 0 when it is proved best.
+        optuna_regret: exact optimum minus the best trial that Optuna drew itself; None without such a trial.
+        held_out: expected value of the choice on the report split; None when there is none.
+        interval: bootstrap 95% interval of `held_out`; None when there are no samples.
+        optimism: `value` minus `held_out`: how much better it looks on the samples that it was chosen on.
+        notes: sentences that a user should read.
+    """
+
+    config: MultiExitConfig
+    problem: Problem
+    choice: Choice
+    rows: list[ExitRow]
+    no_answer: float
+    baselines: list[BaselineRow]
+    solution: Solution
+    study: StudyResult | None
+    value: float
+    value_medians: float
+    contract_value: float
+    price_of_not_knowing: float
+    contract_optimum: float
+    regret: float
+    optuna_regret: float | None
+    held_out: float | None
+    interval: tuple[float, float] | None
+    optimism: float | None
+    notes: list[str]

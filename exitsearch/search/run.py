@@ -1,0 +1,264 @@
+"""The whole search: choose with the exact solver and Optuna, compare with the baselines, judge on held-out samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from exitsearch.errors import InputError
+from exitsearch.search.baselines import baselines
+from exitsearch.search.exact import TOLERANCE, Solution, solve
+from exitsearch.search.held_out import bootstrap_interval, split_value
+from exitsearch.search.problem import Choice, Problem, allowed_placements, build_problem
+from exitsearch.search.result import BaselineRow, ExitRow, SearchResult
+from exitsearch.search.study import OnTrial, StudyResult, run_study
+from exitsearch.search.value import (
+    contract_value,
+    exit_probabilities,
+    expected_value,
+    finish_times,
+    interruptible_value,
+)
+from exitsearch.specs.backbone import BackboneFacts
+from exitsearch.specs.budget import BudgetDistribution
+from exitsearch.specs.config import ExitChoice, Expected, MultiExitConfig, Optimum, Policy
+from exitsearch.specs.head import HeadChoice
+from exitsearch.specs.outcomes import Metric, Outcomes, as_value
+from exitsearch.specs.profile import Profile
+from exitsearch.specs.space import SearchSpace
+
+
+def search(
+    profile: Profile,
+    outcomes: Outcomes,
+    *,
+    budget: BudgetDistribution | str,
+    policy: Policy = "interruptible",
+    max_exits: int | None = None,
+    heads: Sequence[str] | None = None,
+    placements: str | Iterable[int] | None = None,
+    space: SearchSpace | None = None,
+    fallback: float | None = None,
+    metric: Metric | None = None,
+    trials: int = 200,
+    seed: int = 0,
+    storage: str | None = None,
+    on_trial: OnTrial | None = None,
+) -> SearchResult:
+    """Choose exits for a budget distribution.
+
+    Args:
+        profile: costs of every segment and head; its times must be measured or given.
+        outcomes: value of every head, of the same backbone.
+        budget: a distribution or its text (`uniform:10,80`); shares (`10%`) are of the profile's full model.
+        policy: `interruptible` (the budget strikes unannounced) or `contract` (it is known beforehand).
+        max_exits: most exits beside the final one; None takes the space's limit.
+        heads: heads to choose from; None allows all that both documents hold.
+        placements: placements to choose from, numbers or a text like `0,2,4-8`; None allows all.
+        space: further bounds on heads, placements and exits.
+        fallback: score of having no answer in time; None takes the one that the outcomes know.
+        metric: what the outcomes must hold; None takes what they hold.
+        trials: Optuna trials in all, those of earlier runs in the same storage included; 0 leaves Optuna out.
+        seed: seed of Optuna's sampler and of the bootstrap.
+        storage: where Optuna keeps its study; None for memory.
+        on_trial: called after every trial with the number of finished trials and the best value so far.
+
+    Raises:
+        InputError: an option or a combination of documents that cannot be searched.
+        MismatchError: profile and outcomes are of different backbones.
+    """
+    if metric is not None and metric != outcomes.metric:
+        raise InputError(f"the outcomes hold {outcomes.metric}, asked was for {metric}; leave --metric out")
+    limits = [limit for limit in (max_exits, space.limits.max_exits if space else None) if limit is not None]
+    problem, notes = build_problem(
+        profile,
+        outcomes,
+        budget=budget,
+        policy=policy,
+        fallback=fallback,
+        candidates=space.candidates(len(profile.segments)) if space else None,
+        heads=heads,
+        placements=_placements(placements, space, len(profile.segments)),
+        max_exits=min(limits, default=None),
+    )
+    solution = solve(problem)
+    study = None
+    choice = solution.choice
+    if trials:
+        study = run_study(problem, trials=trials, seed=seed, storage=storage, first=choice, on_trial=on_trial)
+        if expected_value(problem, study.choice) > solution.value + TOLERANCE * max(1.0, abs(solution.value)):
+            assert not solution.exact, "a trial beats the optimum that the exact solver has proved"
+            choice = study.choice
+    return _result(profile, outcomes, problem, choice, solution, study, notes, seed)
+
+
+def _placements(asked: str | Iterable[int] | None, space: SearchSpace | None, count: int) -> list[int]:
+    """Placements that both the user and the space allow."""
+    allowed = allowed_placements(asked, count)
+    return sorted(allowed & allowed_placements(space.placements if space else None, count))
+
+
+def _result(
+    profile: Profile,
+    outcomes: Outcomes,
+    problem: Problem,
+    choice: Choice,
+    solution: Solution,
+    study: StudyResult | None,
+    notes: list[str],
+    seed: int,
+) -> SearchResult:
+    value = expected_value(problem, choice)
+    contract = contract_value(problem, choice)
+    interruptible = interruptible_value(problem, choice)
+    if problem.policy == "contract":
+        contract_optimum = solution.value
+    else:
+        contract_optimum = solve(replace(problem, policy="contract"), by_count=False).value
+    report = outcomes.report_split
+    held_out = split_value(problem, choice, outcomes, report) if report else None
+    interval = bootstrap_interval(problem, choice, outcomes, report, seed=seed) if report else None
+    optimum = max(solution.bound, value)
+    regret = 0.0 if choice == solution.choice and solution.exact else max(0.0, optimum - value)
+    price = max(0.0, contract - interruptible)
+    modules = _modules(profile, outcomes)
+    chosen = problem.chosen(choice)
+    scores = {
+        split: [
+            *(as_value(outcomes.values(split)[c.placement, c.head], outcomes.metric) for c in chosen),
+            outcomes.final.scores[split],
+        ]
+        for split in outcomes.splits
+    }
+    config = MultiExitConfig(
+        schema_version=MultiExitConfig.current_version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        backbone=_merged_facts(profile, outcomes),
+        exits=[
+            ExitChoice(
+                placement=c.placement,
+                module=modules.get(c.placement),
+                head=HeadChoice.parse(c.head).type,
+                options=HeadChoice.parse(c.head).options,
+            )
+            for c in chosen
+        ],
+        policy=problem.policy,
+        budget=str(problem.budget),
+        expected=Expected(
+            value=value,
+            metric=outcomes.metric,
+            policy=problem.policy,
+            split=outcomes.choice_split,
+            held_out=held_out,
+            interval=interval,
+        ),
+        optimum=Optimum(value=optimum, exact=solution.exact, regret=regret),
+        latency_ms=[float(time) for time in finish_times(problem, choice, policy="interruptible")],
+        exit_scores=scores,
+        fallback=as_value(problem.fallback, outcomes.metric),
+        price_of_not_knowing=price,
+        profile={"identity": profile.identity, "condition": profile.condition()},
+        outcomes={"identity": outcomes.identity, "source": outcomes.source},
+    )
+    without_first = study.value_without_first if study else float("-inf")
+    return SearchResult(
+        config=config,
+        problem=problem,
+        choice=choice,
+        rows=_rows(problem, choice, scores, outcomes, modules),
+        no_answer=exit_probabilities(problem, choice)[1],
+        baselines=[
+            BaselineRow(
+                name=baseline.name,
+                exits=tuple((c.placement, c.head) for c in problem.chosen(baseline.choice)),
+                value=baseline.value,
+                held_out=split_value(problem, baseline.choice, outcomes, report) if report else None,
+            )
+            for baseline in baselines(problem)
+        ],
+        solution=solution,
+        study=study,
+        value=value,
+        value_medians=expected_value(problem, choice, noise=False),
+        contract_value=contract,
+        price_of_not_knowing=price,
+        contract_optimum=contract_optimum,
+        regret=regret,
+        optuna_regret=None if without_first == float("-inf") else max(0.0, optimum - without_first),
+        held_out=held_out,
+        interval=interval,
+        optimism=None if held_out is None else value - held_out,
+        notes=[*notes, *_budget_notes(problem), *_verdict_notes(profile)],
+    )
+
+
+def _rows(
+    problem: Problem,
+    choice: Choice,
+    scores: dict[str, list[float]],
+    outcomes: Outcomes,
+    modules: dict[int, str],
+) -> list[ExitRow]:
+    times = finish_times(problem, choice)
+    chances, _ = exit_probabilities(problem, choice)
+    report = outcomes.report_split
+    chosen = [*problem.chosen(choice), None]
+    return [
+        ExitRow(
+            placement=c.placement if c else None,
+            module=modules.get(c.placement) if c else None,
+            head=c.head if c else None,
+            arrives_ms=float(times[index]),
+            head_ms=c.head_ms if c else 0.0,
+            choice_score=scores[outcomes.choice_split][index],
+            report_score=scores[report][index] if report else None,
+            chance=float(chances[index]),
+        )
+        for index, c in enumerate(chosen)
+    ]
+
+
+def _modules(profile: Profile, outcomes: Outcomes) -> dict[int, str]:
+    """Module name of each placement, from whichever document knows it."""
+    sources: list[list[tuple[int, str | None]]] = [
+        [(placement.index, placement.module) for placement in profile.placements],
+        [(segment.placement, segment.module) for segment in profile.segments],
+        [(outcome.placement, outcome.module) for outcome in outcomes.heads],
+    ]
+    names: dict[int, str] = {}
+    for source in sources:
+        for placement, module in source:
+            if module is not None:
+                names.setdefault(placement, module)
+    return names
+
+
+def _merged_facts(profile: Profile, outcomes: Outcomes) -> BackboneFacts:
+    """Facts of the backbone: those of the outcomes, whose heads were trained for it, completed from the profile."""
+    mine, other = outcomes.backbone.model_dump(), profile.backbone.model_dump()
+    return BackboneFacts(**{key: other[key] if fact is None else fact for key, fact in mine.items()})
+
+
+def _budget_notes(problem: Problem) -> list[str]:
+    """Whether the budgets are such that no choice matters, with the range that would be meaningful."""
+    low, high = problem.budget.support()
+    first = min(candidate.arrival_ms + candidate.head_ms for candidate in problem.candidates)
+    first = min(first, problem.final_ms)
+    full = f"the full model's latency of {problem.final_ms:.4g} ms"
+    hint = f"meaningful budgets lie between {first:.4g} ms, the fastest answer, and {full}"
+    found = f"({low:.4g} to {high:.4g} ms)" if high > low else f"({low:.4g} ms)"
+    if low > problem.final_ms:
+        return [f"every budget {found} lies above {full}, so the backbone alone is always in time; {hint}"]
+    if high < first:
+        return [
+            f"every budget {found} lies below the first possible answer at {first:.4g} ms, so none is in time; {hint}"
+        ]
+    return []
+
+
+def _verdict_notes(profile: Profile) -> list[str]:
+    if profile.verdict.status in ("ok", "given"):
+        return []
+    return [f"the times of the profile are not beyond doubt: {profile.verdict}"]
