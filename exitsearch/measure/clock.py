@@ -1,0 +1,147 @@
+"""Clocks that time the parts of one pass. A boundary costs one reading, never a stop of the device.
+
+    start  mark      mark         mark      stop
+    |------|---------|------------|---------|
+     part 0  part 1    part 2       part 3
+
+`HostClock` reads the host's time at each boundary. On CUDA the host runs ahead of the device, so `CudaClock` records
+an event at each boundary, and the host's time only where the host has just waited for the device: after a decision was
+copied to the host, and at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class PassTimes:
+    """Times of one pass.
+
+    Attributes:
+        parts_ms: each part on the host's clock: what a user waits.
+        total_ms: the whole pass on the host's clock, waiting for the device included.
+        device_parts_ms: each part on the device's own clock; None where the host's is the only one.
+        enqueue_ms: until the host had handed over all work, before it waited; None without a device to wait for.
+    """
+
+    parts_ms: list[float]
+    total_ms: float
+    device_parts_ms: list[float] | None = None
+    enqueue_ms: float | None = None
+
+
+class Clock(ABC):
+    """Times one pass at a time: `start`, then `mark` at the end of every part but the last, then `stop`."""
+
+    name: str
+
+    def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+        self.now_ns = now_ns
+
+    def now_s(self) -> float:
+        """Seconds on the host's clock, for time limits."""
+        return self.now_ns() / 1e9
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin a pass on an idle device."""
+
+    @abstractmethod
+    def mark(self, *, waited: bool = False) -> None:
+        """End a part.
+
+        Args:
+            waited: whether the host has just waited for the device, so that both stand at the same point.
+        """
+
+    @abstractmethod
+    def stop(self) -> PassTimes:
+        """End the last part and the pass, once the device is idle."""
+
+
+class HostClock(Clock):
+    """The host's clock, for work that is done when the call returns."""
+
+    name = "perf_counter"
+
+    def start(self) -> None:  # noqa: D102
+        self._readings = [self.now_ns()]
+
+    def mark(self, *, waited: bool = False) -> None:  # noqa: D102
+        self._readings.append(self.now_ns())
+
+    def stop(self) -> PassTimes:  # noqa: D102
+        self._readings.append(self.now_ns())
+        readings = self._readings
+        parts = [(after - before) / 1e6 for before, after in pairwise(readings)]
+        return PassTimes(parts, (readings[-1] - readings[0]) / 1e6)
+
+
+class CudaClock(Clock):
+    """CUDA events at every boundary, and the host's clock where both stand at the same point.
+
+    Between two such points the host's time is shared out among the parts in proportion to their device time; events
+    leave no gap between parts, so the two differ by little more than the wait itself.
+
+    Args:
+        device: the CUDA device.
+        now_ns: the host's clock.
+        cuda: `torch.cuda`, or a stand-in with `Event` and `synchronize`.
+    """
+
+    name = "perf_counter+cuda_events"
+
+    def __init__(
+        self, device: torch.device, *, now_ns: Callable[[], int] = time.perf_counter_ns, cuda: Any = torch.cuda
+    ) -> None:
+        super().__init__(now_ns)
+        self.device = device
+        self.cuda = cuda
+        self._events: list[Any] = []
+
+    def start(self) -> None:  # noqa: D102
+        self.cuda.synchronize(self.device)
+        self._used = 0
+        # (parts ended, host time) wherever the host stood where the device did.
+        self._meetings = [(0, self.now_ns())]
+        self._record()
+
+    def mark(self, *, waited: bool = False) -> None:  # noqa: D102
+        self._record()
+        if waited:
+            self._meetings.append((self._used - 1, self.now_ns()))
+
+    def stop(self) -> PassTimes:  # noqa: D102
+        self._record()
+        enqueued = self.now_ns()
+        self.cuda.synchronize(self.device)
+        self._meetings.append((self._used - 1, self.now_ns()))
+        events = self._events[: self._used]
+        device = [before.elapsed_time(after) for before, after in pairwise(events)]
+        host: list[float] = []
+        for (first, begin), (last, end) in pairwise(self._meetings):
+            waited_ms, share = (end - begin) / 1e6, device[first:last]
+            total = sum(share)
+            host += [waited_ms * part / total if total > 0 else waited_ms / len(share) for part in share]
+        begin = self._meetings[0][1]
+        return PassTimes(host, (self._meetings[-1][1] - begin) / 1e6, device, (enqueued - begin) / 1e6)
+
+    def _record(self) -> None:
+        # Events are made once and recorded again in every pass: making one costs as much as recording it.
+        if self._used == len(self._events):
+            self._events.append(self.cuda.Event(enable_timing=True))
+        self._events[self._used].record()
+        self._used += 1
+
+
+def clock_for(device: torch.device) -> Clock:
+    """The clock for work on a device."""
+    return CudaClock(device) if device.type == "cuda" else HostClock()

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from fake_units import FakeRuntime
+
+from exitsearch.measure.paths import time_paths
+
+HEADS = {(0, "a"): 0.5, (2, "b"): 1.5}
+
+
+def test_answers_by_hand():
+    """Segments 2, 3, 4 ms, final 1 ms, decision 0.25 ms.
+
+    Head a answers at 2 + 0.75 = 2.75; head b at 2.75 + 3 + 4 + 1.75 = 11.5; the final exit at 12.5. With b alone:
+    9 + 1.75 = 10.75 and 11.75. Without heads the path is the plain backbone, 10.
+    """
+    runtime = FakeRuntime(heads=HEADS)
+    paths = [[(0, "a"), (2, "b")], [(2, "b")], []]
+    timed, whole = time_paths(runtime, paths, ["x"], runtime.clock, max_seconds=1.0)
+    assert [times.answers_ms for times in timed] == [[2.75, 11.5, 12.5], [10.75, 11.75], [10.0]]
+    assert timed[0].exits == ((0, "a"), (2, "b"))
+    assert timed[0].intervals_ms[0] == (2.75, 2.75)
+    assert set(whole) == {10.0}
+    assert len(whole) == 10
+
+
+def test_rounds_go_on_until_time_is_spent_when_times_scatter():
+    """A factor between 1 and 1.5 never settles to 0.01%; a round takes about 40 ms, so 2 s hold more than ten."""
+    runtime = FakeRuntime(heads=HEADS, slow=lambda seconds: 1 + (seconds * 7 % 1) / 2)
+    _, whole = time_paths(runtime, [[(0, "a")]], ["x"], runtime.clock, max_seconds=2.0, precision=1e-4)
+    assert len(whole) > 10
+    assert sum(whole) < 2000.0
+    assert max(whole) / min(whole) > 1.2
+
+
+def test_order_follows_the_seed():
+    def log(seed):
+        runtime = FakeRuntime(heads=HEADS)
+        time_paths(runtime, [[(0, "a")], [(2, "b")]], ["x", "y"], runtime.clock, max_seconds=1.0, seed=seed)
+        return runtime.log
+
+    assert log(3) == log(3)
+    assert log(3) != log(4)
