@@ -1,0 +1,140 @@
+"""How busy the machine was during a measurement, and how much of that was not ours.
+
+Two snapshots of the kernel's counters, before and after, give the time that this process ran, the time that its threads
+were ready to run but had no core (run-queue wait), what other processes ran, and what a hypervisor stole. Each is None
+where the kernel does not tell.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from exitsearch.specs.profile import Scalar
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Counters at one moment.
+
+    Attributes:
+        wall_s: any clock that only runs forwards.
+        cpu_s: processor time of this process, all threads.
+        queued_s: run-queue wait of this process's threads, summed.
+        involuntary: involuntary context switches of this process.
+        busy_s: processor time of all processes of the machine.
+        stolen_s: processor time that a hypervisor gave to others.
+    """
+
+    wall_s: float
+    cpu_s: float
+    queued_s: float | None = None
+    involuntary: int | None = None
+    busy_s: float | None = None
+    stolen_s: float | None = None
+
+    @classmethod
+    def take(cls, proc: Path = Path("/proc")) -> Snapshot:
+        """Read the counters now.
+
+        Args:
+            proc: where the proc file system is mounted.
+        """
+        busy, stolen = _machine_times(proc)
+        return cls(time.perf_counter(), time.process_time(), _queued(proc), _involuntary(), busy, stolen)
+
+
+@dataclass(frozen=True)
+class Load:
+    """The load between two snapshots.
+
+    Attributes:
+        wall_s: length of the measurement.
+        cpu_share: our processor time over wall time (2 threads at work: 2).
+        queued_share: run-queue wait over wall time; None unknown.
+        switches_per_s: involuntary context switches per second; None unknown.
+        others_cores: cores that other processes kept busy, on average; None unknown.
+        stolen_share: stolen time over wall time; None unknown.
+        cores: cores that this process may use.
+        load_average: the kernel's one-minute load average at the end; None unknown.
+    """
+
+    wall_s: float
+    cpu_share: float
+    queued_share: float | None
+    switches_per_s: float | None
+    others_cores: float | None
+    stolen_share: float | None
+    cores: int
+    load_average: float | None = None
+
+    @classmethod
+    def between(cls, before: Snapshot, after: Snapshot, *, cores: int, load_average: float | None = None) -> Load:
+        """The load from one snapshot to a later one."""
+        wall = max(after.wall_s - before.wall_s, 1e-9)
+        cpu = after.cpu_s - before.cpu_s
+
+        def rate(first: float | None, last: float | None, own: float = 0.0) -> float | None:
+            # A thread that ended takes its counters along; a negative rate means that and nothing else.
+            return None if first is None or last is None else max(0.0, (last - first - own) / wall)
+
+        return cls(
+            wall_s=wall,
+            cpu_share=cpu / wall,
+            queued_share=rate(before.queued_s, after.queued_s),
+            switches_per_s=rate(before.involuntary, after.involuntary),
+            others_cores=rate(before.busy_s, after.busy_s, cpu),
+            stolen_share=rate(before.stolen_s, after.stolen_s),
+            cores=cores,
+            load_average=load_average,
+        )
+
+    def facts(self) -> dict[str, Scalar]:
+        """For a profile's `state` group."""
+        rounded = {key: round(value, 4) if value is not None else None for key, value in vars(self).items()}
+        return {**rounded, "cores": self.cores}
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def load_average() -> float | None:
+    """The one-minute load average; None where there is none."""
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):
+        return None
+
+
+def _queued(proc: Path) -> float | None:
+    """Run-queue wait of all threads in seconds: the second number of each schedstat, in nanoseconds."""
+    try:
+        waits = [int(path.read_text().split()[1]) for path in proc.glob("self/task/*/schedstat")]
+    except (OSError, ValueError, IndexError):
+        return None
+    return sum(waits) / 1e9 if waits else None
+
+
+def _machine_times(proc: Path) -> tuple[float | None, float | None]:
+    """Busy and stolen seconds of the machine, from the first line of /proc/stat."""
+    try:
+        words = (proc / "stat").read_text().splitlines()[0].split()
+        user, nice, system, _idle, _wait, irq, softirq, steal = (int(word) for word in words[1:9])
+    except (OSError, ValueError, IndexError):
+        return None, None
+    tick = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) / tick, steal / tick
+
+
+def _involuntary() -> int | None:
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

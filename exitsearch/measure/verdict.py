@@ -1,0 +1,134 @@
+"""The verdict: whether the times of a measurement can be believed, what disturbed them, and what to do about it.
+
+Every rule compares one number with two limits. Beyond the first the times are `noisy` (usable, with doubt), beyond the
+second `invalid` (they describe the disturbance). The limits are relative, as in pyperf, and were set from runs on a
+2-core machine: quiet ones stay below half of the first limit, one busy neighbour goes beyond the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from exitsearch.measure import statistics
+from exitsearch.measure.latency import Samples
+from exitsearch.measure.load import Load
+from exitsearch.measure.nvml import GpuReading
+from exitsearch.specs.profile import Reason, Verdict
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One disturbance: its number is compared with two limits, None meaning that it never goes so far."""
+
+    what: str
+    noisy_above: float
+    invalid_above: float | None
+    remedy: str
+
+
+CONTENTION = Rule(
+    "contention: share of the time that our threads waited for a core",
+    0.03,
+    0.25,
+    "end other programs, or measure with fewer --threads",
+)
+STARVED = Rule(
+    "contention: share of one thread's wall time without processor time",
+    0.05,
+    0.30,
+    "end other programs; this process did not get the core that it needs",
+)
+NEIGHBOURS = Rule(
+    "contention: cores kept busy by other processes beyond those we leave free",
+    0.25,
+    1.0,
+    "end other programs, or measure with fewer --threads",
+)
+STEAL = Rule(
+    "steal: share of the time that the hypervisor gave to other machines",
+    0.03,
+    0.25,
+    "measure at another hour or on a machine of your own",
+)
+DRIFT = Rule(
+    "drift: change of the plain backbone's median from the first half of the run to the second",
+    0.03,
+    0.25,
+    "let the machine settle (temperature, background work) and measure again",
+)
+SPREAD = Rule(
+    "spread: interquartile range over median of the plain backbone",
+    0.10,
+    0.50,
+    "end other programs, fix the clocks, and measure again",
+)
+SUM = Rule(
+    "parts: sum of segments and final against the whole backbone, relative difference",
+    0.05,
+    0.25,
+    "measure again with a higher --max-seconds; if it stays, predicted paths are off by about as much",
+)
+THROTTLED = Rule(
+    "throttling: reasons for which the GPU lowered its clocks",
+    0,
+    None,
+    "cool the GPU, raise its power limit, or fix lower clocks",
+)
+SHARED_GPU = Rule("sharing: other processes on the GPU", 0, None, "end them or choose another GPU")
+WIDE = Rule(
+    "precision: units whose median is not known to the asked precision",
+    0,
+    None,
+    "give more time with --max-seconds, or ask for less with --precision",
+)
+
+
+def judge(
+    samples: Samples, load: Load, *, threads: int, on_cpu: bool = True, gpu: Sequence[GpuReading] = ()
+) -> Verdict:
+    """Judge a run of the protocol.
+
+    Args:
+        samples: what was measured.
+        load: how busy the machine was meanwhile.
+        threads: threads that the units computed with on the CPU.
+        on_cpu: whether the units ran on the CPU.
+        gpu: readings of the GPU before and after.
+    """
+    whole = samples.whole.host_ms
+    total = sum(statistics.median(unit.host_ms) for unit in (*samples.segments, samples.final))
+    middle = statistics.median(whole)
+    found: list[tuple[Rule, float | None]] = [
+        (CONTENTION, load.queued_share),
+        # Several threads wait for each other without using processor time, and so does a host for its GPU; only one
+        # thread on the CPU must be at work all the time.
+        (STARVED, 1 - load.cpu_share if on_cpu and threads == 1 else None),
+        (NEIGHBOURS, None if load.others_cores is None else load.others_cores - max(0, load.cores - threads)),
+        (STEAL, load.stolen_share),
+        (DRIFT, abs(statistics.drift(whole))),
+        (SPREAD, statistics.spread(whole)),
+        (SUM, abs(total / middle - 1) if middle > 0 else None),
+        (THROTTLED, max((len(reading.throttled or []) for reading in gpu), default=None)),
+        (SHARED_GPU, max((reading.other_processes or 0 for reading in gpu), default=None)),
+        (WIDE, len(samples.unsettled)),
+    ]
+    status: Literal["ok", "noisy", "invalid"] = "ok"
+    reasons = []
+    for rule, number in found:
+        if number is None or number <= rule.noisy_above:
+            continue
+        if rule.invalid_above is not None and number > rule.invalid_above:
+            status = "invalid"
+        elif status == "ok":
+            status = "noisy"
+        reasons.append(Reason(what=rule.what, number=round(float(number), 4), remedy=_remedy(rule, samples)))
+    return Verdict(status=status, reasons=reasons)
+
+
+def _remedy(rule: Rule, samples: Samples) -> str:
+    if rule is not WIDE:
+        return rule.remedy
+    worst = max(samples.unsettled, key=lambda name: samples.unsettled[name])
+    return f"{rule.remedy} (the widest: {worst}, {samples.unsettled[worst]:.2g} times as wide as asked)"

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from fake_units import samples_of
+
+from exitsearch.measure.load import Load, Snapshot, usable_cores
+from exitsearch.measure.nvml import GpuReading
+from exitsearch.measure.verdict import judge
+
+QUIET = Load(10.0, 1.0, 0.0, 2.0, 0.1, 0.0, cores=2)
+STEADY = [6.0] * 20
+
+
+def load(**changes):
+    return Load(**{**vars(QUIET), **changes})
+
+
+def test_load_by_hand():
+    """In 10 s we ran 8 s, waited 1 s, were stopped 50 times; the machine ran 13 s, so others 5; 0.2 s were stolen."""
+    before = Snapshot(100.0, 1.0, queued_s=0.5, involuntary=10, busy_s=1000.0, stolen_s=3.0)
+    after = Snapshot(110.0, 9.0, queued_s=1.5, involuntary=60, busy_s=1013.0, stolen_s=3.2)
+    found = Load.between(before, after, cores=2, load_average=1.5)
+    assert found.cpu_share == pytest.approx(0.8)
+    assert found.queued_share == pytest.approx(0.1)
+    assert found.switches_per_s == pytest.approx(5)
+    assert found.others_cores == pytest.approx(0.5)
+    assert found.stolen_share == pytest.approx(0.02)
+    assert found.facts()["load_average"] == 1.5
+
+
+def test_unknown_counters_stay_unknown():
+    found = Load.between(Snapshot(0.0, 0.0), Snapshot(1.0, 1.0), cores=4)
+    assert found.queued_share is None
+    assert found.others_cores is None
+    assert found.facts()["stolen_share"] is None
+
+
+def test_snapshot_reads_proc(tmp_path):
+    """One line of /proc/stat in ticks: busy is user + nice + system + irq + softirq; waits are in nanoseconds."""
+    (tmp_path / "stat").write_text("cpu  100 20 30 9999 88 5 5 40 0 0\ncpu0 1 2 3\n")
+    for thread, wait in (("7", 2_000_000_000), ("8", 500_000_000)):
+        folder = tmp_path / "self" / "task" / thread
+        folder.mkdir(parents=True)
+        (folder / "schedstat").write_text(f"123 {wait} 9\n")
+    found = Snapshot.take(tmp_path)
+    tick = os.sysconf("SC_CLK_TCK")
+    assert found.queued_s == 2.5
+    assert found.busy_s == 160 / tick
+    assert found.stolen_s == 40 / tick
+    assert found.cpu_s > 0
+
+
+def test_snapshot_without_proc(tmp_path):
+    found = Snapshot.take(tmp_path / "nothing")
+    assert (found.queued_s, found.busy_s, found.stolen_s) == (None, None, None)
+    assert usable_cores() >= 1
+
+
+def test_quiet_and_steady_is_ok():
+    verdict = judge(samples_of(STEADY), QUIET, threads=1)
+    assert verdict.status == "ok"
+    assert verdict.reasons == []
+
+
+@pytest.mark.parametrize(
+    ("whole", "changes", "threads", "status", "words"),
+    [
+        (STEADY, {"queued_share": 0.1}, 1, "noisy", "waited for a core"),
+        (STEADY, {"queued_share": 0.4}, 1, "invalid", "waited for a core"),
+        (STEADY, {"cpu_share": 0.6}, 1, "invalid", "without processor time"),
+        # One thread of ours beside 1.9 busy cores of two: 0.9 too many.
+        (STEADY, {"others_cores": 1.9}, 1, "noisy", "other processes"),
+        (STEADY, {"others_cores": 2.0}, 2, "invalid", "other processes"),
+        (STEADY, {"stolen_share": 0.1}, 1, "noisy", "hypervisor"),
+        ([6.0] * 10 + [6.3] * 10, {}, 1, "noisy", "drift"),
+        ([6.0] * 10 + [9.0] * 10, {}, 1, "invalid", "drift"),
+        ([5.7, 6.0, 6.0, 6.5] * 5, {}, 1, "ok", None),
+        # Quartiles 5 and 6 around a median of 6.
+        ([5.0, 6.0, 7.0, 6.0, 5.0] * 4, {}, 1, "noisy", "interquartile"),
+        ([6.6] * 20, {}, 1, "noisy", "parts"),
+    ],
+)
+def test_disturbances(whole, changes, threads, status, words):
+    verdict = judge(samples_of(whole), load(**changes), threads=threads)
+    assert verdict.status == status
+    assert words is None or words in str(verdict)
+
+
+def test_several_threads_may_be_idle_for_a_while():
+    """Two threads that wait for each other use less than two cores of time; that is no contention."""
+    assert judge(samples_of(STEADY), load(cpu_share=0.7), threads=2).status == "ok"
+    assert judge(samples_of(STEADY), load(cpu_share=0.7), threads=1, on_cpu=False).status == "ok"
+
+
+def test_unknown_numbers_accuse_nobody():
+    blind = load(queued_share=None, others_cores=None, stolen_share=None)
+    assert judge(samples_of(STEADY), blind, threads=1).status == "ok"
+
+
+def test_wide_units_are_named_with_the_worst():
+    verdict = judge(samples_of(STEADY, unsettled={"segment 0": 1.5, "final": 4.0}), QUIET, threads=1)
+    assert verdict.status == "noisy"
+    assert verdict.reasons[0].number == 2
+    assert "final, 4 times" in verdict.reasons[0].remedy
+    assert "--max-seconds" in verdict.reasons[0].remedy
+
+
+def test_gpu_reasons():
+    hot = GpuReading(throttled=["hardware thermal slowdown"], other_processes=2)
+    verdict = judge(samples_of(STEADY), QUIET, threads=1, on_cpu=False, gpu=[GpuReading(), hot])
+    assert verdict.status == "noisy"
+    assert [reason.number for reason in verdict.reasons] == [1, 2]
+    cool = GpuReading(throttled=[], other_processes=0)
+    assert judge(samples_of(STEADY), QUIET, threads=1, on_cpu=False, gpu=[cool, GpuReading()]).status == "ok"
