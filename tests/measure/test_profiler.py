@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from exitsearch.errors import InputError, UnsupportedError
+from exitsearch.measure.memory import path_memory, peak_rss_bytes
+from exitsearch.measure.profiler import measure_paths, profile_backbone
+from exitsearch.models.backbone import create_backbone
+from exitsearch.specs.profile import Profile
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return create_backbone("vit_digits_patch1_8", pretrained=False)
+
+
+@pytest.fixture(scope="module")
+def counted(backbone):
+    return profile_backbone(backbone, heads=["linear", "mlp_ee"], placements=[0, 5], counts_only=True)
+
+
+def test_counts_only_needs_no_weights(counted):
+    on_meta = create_backbone("vit_digits_patch1_8", pretrained=False, device="meta")
+    again = profile_backbone(on_meta, heads=["linear", "mlp_ee"], placements=[0, 5], counts_only=True)
+    assert not again.is_timed
+    assert again.verdict.status == "unmeasured"
+    assert again.segments == counted.segments
+    assert again.heads == counted.heads
+
+
+def test_counts_by_hand(counted, backbone):
+    """Width 64, 65 tokens: a block is 65 * 64 * 64 * 12 in linear layers and 2 * 65 * 65 * 64 in attention."""
+    block = 65 * 64 * 64 * 12 + 2 * 65 * 65 * 64
+    assert counted.segments[5].macs == block
+    assert counted.segments[0].macs == block + 64 * 64
+    assert counted.final.macs == 640
+    assert counted.segments[5].activation_bytes == 65 * 64 * 4
+    whole = sum(segment.params for segment in counted.segments) + counted.final.params
+    assert whole == sum(parameter.numel() for parameter in backbone.module.parameters())
+    assert [(head.placement, head.head) for head in counted.heads] == [
+        (0, "linear"), (0, "mlp_ee"), (5, "linear"), (5, "mlp_ee"),
+    ]  # fmt: skip
+    assert counted.protocol["macs_disagreement"] is None
+
+
+def test_bytes_follow_dtype_and_batch(backbone, counted):
+    half = profile_backbone(backbone, heads=["linear"], placements=[0], counts_only=True, dtype="bf16", batch_size=3)
+    assert half.segments[1].macs == counted.segments[1].macs
+    assert half.segments[1].weight_bytes * 2 == counted.segments[1].weight_bytes
+    assert half.segments[1].activation_bytes * 2 == counted.segments[1].activation_bytes * 3
+
+
+def test_a_real_profile_from_end_to_end(backbone, tmp_path):
+    """The shortest run there is; nothing here depends on how fast it was."""
+    threads = torch.get_num_threads()
+    before = {name: value.clone() for name, value in backbone.module.state_dict().items()}
+    seen = []
+    profile = profile_backbone(
+        backbone,
+        heads=["linear", "mlp_ee"],
+        placements=[0, 5],
+        threads=1,
+        batch_size=2,
+        dtype="bf16",
+        max_seconds=0.01,
+        progress=lambda done, text: seen.append(done),
+    )
+    assert profile.is_timed
+    assert seen == sorted(seen)
+    assert profile.environment.identity["threads"] == 1
+    assert profile.condition() == "vit_digits_patch1_8__cpu__bf16__bs2__eager"
+    rounds = profile.protocol["rounds"]
+    assert len(profile.whole.samples_ms) == len(profile.slowdown) == rounds >= 6
+    for head in profile.heads:
+        assert len(head.samples_ms) * 2 == rounds
+    for cost in (*profile.segments, *profile.heads, profile.final, profile.whole):
+        assert min(cost.samples_ms) - 1e-6 <= cost.latency_ms <= max(cost.samples_ms) + 1e-6
+    path = profile.write(tmp_path / "profile.json")
+    assert Profile.read(path) == profile
+    # The backbone and torch's threads are as they were.
+    assert torch.get_num_threads() == threads
+    after = backbone.module.state_dict()
+    assert all(torch.equal(after[name], value) and after[name].dtype == value.dtype for name, value in before.items())
+
+
+def test_measured_paths_answer_in_order(backbone):
+    paths = [[(0, "linear"), (5, "mlp_ee")], [(5, "linear")]]
+    timed, whole = measure_paths(backbone, paths, threads=1, max_seconds=0.01)
+    assert [times.exits for times in timed] == [tuple(path) for path in paths]
+    assert [len(times.answers_ms) for times in timed] == [3, 2]
+    for times in timed:
+        assert times.answers_ms == sorted(times.answers_ms)
+    assert len(whole) == len(timed[0].samples_ms[0]) >= 10
+
+
+def test_all_heads_that_fit_are_the_default():
+    tokenless = create_backbone("vit_digits_patch1_8", pretrained=False)
+    profile = profile_backbone(tokenless, placements=[3], counts_only=True)
+    names = {head.head for head in profile.heads}
+    assert {"linear", "mlp_ee", "vit_ee", "cnn_ignore_ee"} <= names
+    assert all(head.placement == 3 for head in profile.heads)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batch_size": 0}, "--batch-size must be from 1"),
+        ({"threads": 0}, "--threads must be from 1"),
+        ({"precision": 0.0}, "--precision must be above 0"),
+        ({"max_seconds": -1.0}, "--max-seconds must be above 0"),
+        ({"placements": [12]}, "run from 0 to 11, found 12"),
+        ({"heads": ["linaer"]}, "linear"),
+        ({"dtype": "fp8"}, "--dtype"),
+        ({"device": "tpu"}, "cpu, cuda or cuda:N"),
+        ({"runtime": "eagre"}, "did you mean 'eager'"),
+    ],
+)
+def test_wrong_options(backbone, options, words):
+    with pytest.raises(InputError, match=words):
+        profile_backbone(backbone, **{"heads": ["linear"], **options})
+
+
+def test_a_named_head_that_fits_nowhere(backbone, monkeypatch):
+    monkeypatch.setattr("exitsearch.measure.profiler.check_fits", lambda head, placement: "needs wings")
+    with pytest.raises(UnsupportedError, match="linear fits none of the placements: needs wings"):
+        profile_backbone(backbone, heads=["linear"], counts_only=True)
+
+
+def test_meta_weights_cannot_be_timed():
+    on_meta = create_backbone("vit_digits_patch1_8", pretrained=False, device="meta")
+    with pytest.raises(InputError, match="no weights to run"):
+        profile_backbone(on_meta, heads=["linear"], placements=[0])
+
+
+@pytest.mark.parametrize("path", [[(5, "linear"), (0, "linear")], [(0, "linear"), (0, "mlp_ee")], [(12, "linear")]])
+def test_wrong_paths(backbone, path):
+    with pytest.raises(InputError, match="each placement once, in ascending order"):
+        measure_paths(backbone, [path])
+
+
+def test_path_memory_by_hand(counted):
+    """Features are 65 * 64 floats, 16640 bytes; a block holds its input and its output, more than any head or end."""
+    plain = path_memory(counted, [])
+    assert plain.activation_bytes == 2 * 16640
+    with_head = path_memory(counted, [(5, "linear")])
+    assert with_head.weight_bytes - plain.weight_bytes == counted.head(5, "linear").weight_bytes
+    assert peak_rss_bytes() > 0
