@@ -67,7 +67,8 @@ RECIPES = {
             description="quick: a dozen epochs of Adam with a one-cycle rate, the backbone frozen",
             epochs=12,
             batch_size=64,
-            learning_rate=2e-3,
+            # Of 1e-3, 2e-3 and 4e-3 the best on the digits' choice split (heads at placements 1 and 7).
+            learning_rate=4e-3,
             weight_decay=1e-4,
             schedule="one_cycle",
         ),

@@ -92,8 +92,9 @@ def build_model(
         config: what was chosen.
         pretrained: as in `create_backbone`.
         checkpoint: a safetensors file of the backbone's own weights.
-        weights: a safetensors file with the whole multi-exit model, or an outcomes folder whose trained heads (and
-            final classifier, where it was trained along) are taken; None leaves new heads untrained.
+        weights: a safetensors file with the whole multi-exit model (`pretrained` and `checkpoint` are then not looked
+            at), or an outcomes folder whose trained heads, and final classifier where it was trained along, are taken;
+            None leaves new heads untrained.
         seed: seed of everything that is drawn at random.
         device: where to put it.
 
