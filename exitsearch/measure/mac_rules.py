@@ -12,13 +12,12 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from fvcore.nn.jit_handles import get_shape
-
 Rule = Callable[[list[Any], list[Any]], int]
 
 
 def _shape(value: Any) -> list[int]:
-    return list(get_shape(value))
+    """Shape of a tensor of the traced graph (`torch._C.Value`)."""
+    return list(value.type().sizes())
 
 
 def _attention(inputs: list[Any], outputs: list[Any]) -> int:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import csv
+from importlib import resources
+
+import numpy as np
 import pytest
 import torch
 
@@ -42,6 +46,21 @@ def test_counts_by_hand(counted, backbone):
         (0, "linear"), (0, "mlp_ee"), (5, "linear"), (5, "mlp_ee"),
     ]  # fmt: skip
     assert counted.protocol["macs_disagreement"] is None
+
+
+def test_published_totals_of_vit_base_at_384():
+    """Totals up to each exit from another framework's counter, which adds norms, biases and activations: 0.5% more."""
+    table = resources.files("exitsearch.specs") / "published" / "mevit_vit_b16_384_gmacs.csv"
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    published = {(int(r["placement"]), r["head"]): float(r["gmacs_to_exit"]) for r in rows if r["head"]}
+    assert len(published) == 77
+    large = create_backbone("vit_base_patch16_384", pretrained=False, device="meta", num_outputs=10)
+    heads = sorted({head for _, head in published})
+    profile = profile_backbone(large, heads=heads, placements=[0, 10], counts_only=True)
+    arrival = np.cumsum([segment.macs for segment in profile.segments])
+    for cost in profile.heads:
+        total = (arrival[cost.placement] + cost.macs) / 1e9
+        assert 0.995 < total / published[cost.placement, cost.head] < 1.0
 
 
 def test_bytes_follow_dtype_and_batch(backbone, counted):
