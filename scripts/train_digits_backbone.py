@@ -4,7 +4,7 @@ Trains `vit_digits_patch1_8` on the `heads` split of scikit-learn's digits with 
 exponential moving average of the weights, and prints the accuracy on the two held-out splits, which took no part in
 any decision (no early stopping, no selection among epochs).
 
-    python scripts/train_digits_backbone.py            # about 15 minutes on two CPU cores
+    python scripts/train_digits_backbone.py            # about 4 minutes on two quiet CPU cores
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from timm.layers import build_sincos2d_pos_embed
+from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 
 from exitsearch.learn.digits import digits_splits
-from exitsearch.models.embedded import EMBEDDED_NAME, WEIGHTS_FILE
+from exitsearch.models.embedded import WEIGHTS_FILE
+from exitsearch.specs.backbone import EMBEDDED_NAME
 
 
 def random_affine(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -38,6 +41,26 @@ def random_affine(images: torch.Tensor, generator: torch.Generator) -> torch.Ten
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
+def initialise(model: torch.nn.Module) -> None:
+    """Start weights wider than timm does, whose 0.02 suits a width of 768 and lets a width of 64 stand still."""
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.xavier_uniform_(parameter)
+    with torch.no_grad():
+        # One token is one pixel: positions must be told apart from the first step.
+        model.pos_embed[0, 1:] = build_sincos2d_pos_embed([8, 8], model.embed_dim).flatten(0, -2)
+
+
+def make_optimizers(model: torch.nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks, AdamW for everything else: in nine epochs 97%, where AdamW alone has 52%."""
+    matrices = {name: p for name, p in model.named_parameters() if name.startswith("blocks.") and p.ndim == 2}
+    others = [p for name, p in model.named_parameters() if name not in matrices]
+    return [
+        torch.optim.Muon(matrices.values(), lr=0.02, weight_decay=0.05),
+        torch.optim.AdamW(others, lr=2e-3, weight_decay=0.05),
+    ]
+
+
 @torch.no_grad()
 def accuracy(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
     model.eval()
@@ -46,7 +69,7 @@ def accuracy(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=WEIGHTS_FILE)
     parser.add_argument("--json", type=Path, help="also write the printed figures here")
@@ -54,9 +77,8 @@ def main() -> None:
 
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed)
-    model = timm.create_model(EMBEDDED_NAME, drop_path_rate=0.1)
-    # A token is one pixel: with timm's usual 0.02 the pixel's embedding drowns the position and nothing is learnt.
-    torch.nn.init.normal_(model.pos_embed, std=0.5)
+    model = timm.create_model(EMBEDDED_NAME)
+    initialise(model)
     splits = digits_splits()
     mean, std = model.pretrained_cfg["mean"][0], model.pretrained_cfg["std"][0]
     tensors = {
@@ -64,24 +86,26 @@ def main() -> None:
         for name, split in splits.items()
     }
     images, labels = tensors["heads"]
-    batch = 64
+    batch = 32
     steps = args.epochs * (len(images) // batch)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.5e-3, total_steps=steps, pct_start=0.1)
+    optimizers = make_optimizers(model)
+    schedules = [CosineLRScheduler(o, t_initial=steps, warmup_t=steps // 20, t_in_epochs=False) for o in optimizers]
     ema = ModelEmaV3(model, decay=0.995, use_warmup=True)
 
-    started = time.perf_counter()
+    started, step = time.perf_counter(), 0
     for epoch in range(args.epochs):
         model.train()
         order = torch.randperm(len(images), generator=generator)
         total = 0.0
         for chosen in order[: len(order) // batch * batch].split(batch):
-            loss = F.cross_entropy(model(random_affine(images[chosen], generator)), labels[chosen], label_smoothing=0.1)
-            optimizer.zero_grad()
+            loss = F.cross_entropy(model(random_affine(images[chosen], generator)), labels[chosen], label_smoothing=0.05)
+            model.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+            step += 1
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                schedule.step_update(step)
             ema.update(model)
             total += float(loss.detach())
         seconds = time.perf_counter() - started

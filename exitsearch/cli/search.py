@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Find or make profile and outcomes, search, write, print."""
     from exitsearch.cli import console
-    from exitsearch.report import html, tables
+    from exitsearch.report import choice, html
     from exitsearch.search import search
     from exitsearch.specs.budget import parse_budget
 
@@ -69,20 +69,21 @@ def run(args: argparse.Namespace) -> int:
             policy=args.policy,
             max_exits=args.max_exits,
             heads=options.candidate_heads(args, None),
-            placements=options.candidate_placements(args, None, len(profile.segments)),
+            placements=args.placements,
             space=space,
             fallback=args.fallback,
+            metric=args.metric,
             trials=args.trials,
             seed=args.seed,
             storage=args.storage or str(args.out / "study.journal"),
-            on_trial=lambda done: report(done / max(args.trials, 1), f"{done} trials"),
+            on_trial=lambda done, best: report(done / max(args.trials, 1), f"{done} trials, best {best:.4f}"),
         )
     chosen = result.config.write(args.out / "chosen.json")
     page = html.write_report(result, args.out / "report.html")
     if args.json:
-        console.print_json({"chosen": str(chosen), "report": str(page), **tables.search_summary(result)})
+        console.print_json({"chosen": str(chosen), "report": str(page), **choice.summary(result)})
     else:
-        console.say(args, *tables.search_renderables(result), f"wrote {chosen} and {page}")
+        console.say(args, choice.renderable(result), f"wrote {chosen} and {page}")
     for sentence in result.notes:
         console.note(sentence)
     return 0

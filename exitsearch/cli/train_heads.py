@@ -85,17 +85,16 @@ def train(
     """Train the candidates as the options say, with progress shown. `search` uses it with its own options."""
     from exitsearch.cli import console
     from exitsearch.learn.bank import train_bank
-    from exitsearch.learn.data import load_data
+    from exitsearch.learn.data import data_outputs, load_data
     from exitsearch.learn.recipes import get_recipe
     from exitsearch.measure.machine import resolve_device
 
     data = data_name(args, name)
     device = resolve_device(args.device or "cpu")
     arguments = options.backbone_arguments(args, space)
-    backbone = trained_backbone(name, arguments)
+    outputs = data_outputs(data, task=arguments["task"])
+    backbone = trained_backbone(name, {**arguments, "num_outputs": arguments["num_outputs"] or outputs})
     splits = load_data(data, backbone=backbone, task=backbone.facts.task)
-    if splits.num_outputs != backbone.num_outputs:
-        backbone = trained_backbone(name, {**arguments, "num_outputs": splits.num_outputs})
     with console.progress(f"training heads over {backbone.facts.name}") as report, options.torch_threads(args.threads):
         return train_bank(
             backbone,

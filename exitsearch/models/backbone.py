@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,14 @@ import torch
 from torch import Tensor, nn
 
 from exitsearch.errors import InputError, UnavailableError, UnsupportedError
-from exitsearch.models import embedded
-from exitsearch.specs.backbone import BackboneFacts, Task
+from exitsearch.models import embedded as embedded  # registers the embedded default with timm
+from exitsearch.specs.backbone import EMBEDDED_NAME, BackboneFacts, Task
 from exitsearch.specs.placement import Placement
 
 State = tuple[Tensor, ...]
+
+# timm's modules all of whose models are flat vision transformers; only for listing, cutting looks at the model itself.
+_FLAT_VIT_MODULES = ("deit", "vision_transformer", "vision_transformer_hybrid")
 
 
 class Segment(nn.Module):
@@ -137,7 +141,7 @@ class Backbone(nn.Module):
 
 
 def create_backbone(
-    name: str = embedded.EMBEDDED_NAME,
+    name: str = EMBEDDED_NAME,
     *,
     pretrained: bool | None = None,
     checkpoint: Path | str | None = None,
@@ -173,7 +177,7 @@ def create_backbone(
         hint = f"did you mean {', '.join(close)}?" if close else "see exitsearch list models 'vit*'"
         raise InputError(f"unknown model {name!r}; models are named as in timm: {hint}")
     if pretrained is None:
-        pretrained = checkpoint is None and name.split(".")[0] == embedded.EMBEDDED_NAME
+        pretrained = checkpoint is None and name.split(".")[0] == EMBEDDED_NAME
     own = _own_config(name)
     arguments: dict[str, Any] = {}
     if num_outputs is not None:
@@ -198,6 +202,25 @@ def create_backbone(
     )
     trained = not weights.startswith("random") and outputs == own_outputs
     return _cut(module.eval(), facts, weights=weights, final_is_trained=trained)
+
+
+@dataclass(frozen=True)
+class BackboneEntry:
+    """A model that `create_backbone` can cut: its name, timm's module it is from, and its pretrained tags."""
+
+    name: str
+    family: str
+    tags: tuple[str, ...]
+
+
+def list_backbones() -> list[BackboneEntry]:
+    """Every model that can be cut, the embedded default first."""
+    entries = [BackboneEntry(EMBEDDED_NAME, "embedded", ("digits",))]
+    for family in _FLAT_VIT_MODULES:
+        for name in timm.list_models(module=family):
+            tags = tuple(full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*"))
+            entries.append(BackboneEntry(name, family, tags))
+    return entries
 
 
 def _own_config(name: str) -> dict[str, Any]:

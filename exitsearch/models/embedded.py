@@ -13,7 +13,8 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
-EMBEDDED_NAME = "vit_digits_patch1_8"
+from exitsearch.specs.backbone import EMBEDDED_NAME
+
 WEIGHTS_FILE = Path(__file__).parent / "weights" / f"{EMBEDDED_NAME}.safetensors"
 
 # Mean and standard deviation of the pixels (0..16 scaled to 0..1) of the `heads` split.

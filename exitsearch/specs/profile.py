@@ -201,8 +201,9 @@ class Profile(Document):
         """The condition in the words of the file name: `<backbone>__<device>__<dtype>__bs<N>__<runtime>`."""
         facts = self.environment.identity
         name = (self.backbone.name or "backbone").replace("/", "_")
-        parts = [facts.get("device"), facts.get("dtype"), f"bs{facts.get('batch_size')}", facts.get("runtime")]
-        return "__".join([name, *(str(part) for part in parts)])
+        batch = facts.get("batch_size")
+        parts = [facts.get("device"), facts.get("dtype"), f"bs{batch}" if batch else None, facts.get("runtime")]
+        return "__".join([name, *(str(part) for part in parts if part)])
 
     def to_costs_csv(self, path: Path | str) -> Path:
         """Write the costs table of DESIGN 4.3, which `from_costs_csv` and other programs read."""

@@ -1,0 +1,113 @@
+"""What a search found, as tables and sentences: the same rows for the terminal, the HTML report and `--json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+
+from exitsearch.report.tables import rows_table
+from exitsearch.search.result import SearchResult
+
+
+def choice_rows(result: SearchResult) -> list[dict[str, Any]]:
+    """One row an exit of the choice, the final one last."""
+    metric, expected = result.config.expected.metric, result.config.expected
+    rows = []
+    for exit_ in result.rows:
+        row: dict[str, Any] = {
+            "placement": "final" if exit_.placement is None else str(exit_.placement),
+            "module": exit_.module or "",
+            "head": exit_.head or "(the backbone's own)",
+            "head ms": round(exit_.head_ms, 4),
+            "answers at ms": round(exit_.arrives_ms, 4),
+            f"{metric} ({expected.split})": f"{exit_.choice_score:.4f}",
+        }
+        if exit_.report_score is not None:
+            row[f"{metric} (report)"] = f"{exit_.report_score:.4f}"
+        row["chance"] = f"{exit_.chance:.1%}"
+        rows.append(row)
+    return rows
+
+
+def baseline_rows(result: SearchResult) -> list[dict[str, Any]]:
+    """The choice and every baseline, the best first."""
+    chosen = [(c.placement, c.head) for c in result.problem.chosen(result.choice)]
+    found = [("exitsearch (the choice)", chosen, result.value, result.held_out)]
+    found += [(b.name, list(b.exits), b.value, b.held_out) for b in result.baselines]
+    rows = []
+    for name, exits, value, held_out in sorted(found, key=lambda row: -row[2]):  # stable: the choice first among equals
+        row: dict[str, Any] = {
+            "what": name,
+            "exits": len(exits),
+            "expected value": f"{value:.4f}",
+            "below the choice": f"{result.value - value:.4f}",
+        }
+        if result.held_out is not None:
+            row["held out"] = "" if held_out is None else f"{held_out:.4f}"
+        rows.append(row)
+    return rows
+
+
+def lines(result: SearchResult) -> list[str]:
+    """The findings in sentences."""
+    expected, optimum = result.config.expected, result.config.optimum
+    value = f"{expected.metric}" if expected.metric == "accuracy" else f"value (minus {expected.metric})"
+    noise = ""
+    if result.problem.slowdown:
+        noise = f" with the measured latency noise, {result.value_medians:.4f} with every latency at its median"
+    found = [
+        f"Expected {value} under {result.config.budget} ms, {expected.policy}: {result.value:.4f} on the "
+        f"{expected.split} split{noise}.",
+        f"Exact optimum {optimum.value:.4f}, regret {result.regret:.4g}."
+        if optimum.exact
+        else f"No choice can be worth more than {optimum.value:.4f}; regret at most {result.regret:.4g} (not proved).",
+    ]
+    if result.held_out is not None:
+        interval = f" (95% interval {result.interval[0]:.4f} to {result.interval[1]:.4f})" if result.interval else ""
+        found.append(
+            f"Held out, on the report split: {result.held_out:.4f}{interval}; optimism {result.optimism:+.4f}."
+        )
+    found.append(
+        f"Were every budget known beforehand, the same exits would be worth {result.contract_value:.4f} "
+        f"(price of not knowing {result.price_of_not_knowing:.4f}), the best ones {result.contract_optimum:.4f}."
+    )
+    found.append(f"Chance that no answer is in time: {result.no_answer:.1%}.")
+    if result.study is not None:
+        alone = "" if result.optuna_regret is None else f"; its own trials came within {result.optuna_regret:.4f}"
+        found.append(f"Optuna: {result.study.trials} trials in study {result.study.name}{alone}.")
+    return found
+
+
+def renderable(result: SearchResult) -> RenderableType:
+    """Everything for the terminal."""
+    return Group(
+        rows_table("The choice", choice_rows(result)),
+        *lines(result),
+        rows_table("Beside the baselines", baseline_rows(result)),
+    )
+
+
+def summary(result: SearchResult) -> dict[str, Any]:
+    """Everything for `--json`."""
+    return {
+        "config": result.config.model_dump(mode="json"),
+        "value": result.value,
+        "value_medians": result.value_medians,
+        "held_out": result.held_out,
+        "interval": result.interval,
+        "optimism": result.optimism,
+        "regret": result.regret,
+        "exact": result.config.optimum.exact,
+        "optuna_regret": result.optuna_regret,
+        "contract_value": result.contract_value,
+        "contract_optimum": result.contract_optimum,
+        "price_of_not_knowing": result.price_of_not_knowing,
+        "no_answer": result.no_answer,
+        "by_count": [[count, value] for count, value in result.solution.by_count],
+        "baselines": [
+            {"name": b.name, "exits": [list(pair) for pair in b.exits], "value": b.value, "held_out": b.held_out}
+            for b in result.baselines
+        ],
+        "notes": result.notes,
+    }

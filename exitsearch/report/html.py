@@ -1,0 +1,53 @@
+"""The HTML report of a search: one file, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from exitsearch import __version__
+from exitsearch.report import choice
+from exitsearch.report.plots import budget_figure
+from exitsearch.search.result import SearchResult
+from exitsearch.specs.document import write_text
+
+
+def write_report(result: SearchResult, path: Path | str) -> Path:
+    """Write the report of a search, whole or not at all.
+
+    Raises:
+        FileError: when the file cannot be written.
+    """
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("exitsearch.report"), autoescape=True)
+    page = environment.get_template("search.html").render(
+        config=result.config,
+        version=__version__,
+        notes=result.notes,
+        lines=choice.lines(result),
+        figure=budget_figure(result.problem, _curves(result), metric=result.config.expected.metric),
+        tables=[
+            _table("The choice", choice.choice_rows(result)),
+            _table("Beside the baselines", choice.baseline_rows(result)),
+            _table(
+                "What each further exit buys",
+                [{"at most exits": count, "best expected value": f"{v:.4f}"} for count, v in result.solution.by_count],
+            ),
+        ],
+    )
+    return write_text(path, page)
+
+
+def _curves(result: SearchResult) -> dict[str, tuple[int, ...]]:
+    """The choice, and the baselines that everybody thinks of first."""
+    positions = result.problem.positions
+    curves = {"the choice": result.choice}
+    for baseline in result.baselines:
+        if baseline.name in ("backbone alone", "best single exit"):
+            curves[baseline.name] = tuple(positions[pair] for pair in baseline.exits)
+    return curves
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"title": title, "columns": list(rows[0]) if rows else [], "rows": [list(row.values()) for row in rows]}
