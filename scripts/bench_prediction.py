@@ -125,6 +125,7 @@ def run(options: argparse.Namespace) -> int:
         print(
             f"{what.replace('_', ' '):<22} median error {errors['median_error']:.1%}, worst {errors['worst_error']:.1%}"
         )
+    print(f"sum of the profile's parts over its plain backbone: {profile.protocol['sum_over_whole']}")
     print(f"plain backbone: {profile.whole.latency_ms:.3f} ms in the profile, {median(whole):.3f} ms now ({drift:.3f})")
     print(f"profile's verdict: {profile.verdict}")
     if options.json:
@@ -135,6 +136,7 @@ def run(options: argparse.Namespace) -> int:
             "date": profile.created,
             "verdict": profile.verdict.model_dump(mode="json"),
             "drift": drift,
+            "sum_over_whole": profile.protocol["sum_over_whole"],
             "summary": summary,
             "configurations": rows,
         }
