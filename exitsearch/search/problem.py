@@ -25,8 +25,8 @@ Array = NDArray[np.float64]
 Choice = tuple[int, ...]
 
 # A profile holds hundreds of slow-down samples, and the solver asks for the survival of many thousand times. 64
-# equal-probability groups, each replaced by its mean, keep the mean of the samples exactly and shift the survival by
-# less than the sampling error of the samples themselves.
+# equal-probability groups, each replaced by its mean, keep the mean of the samples exactly and move no survival by more
+# than 1/64 (far less where budgets are spread), which is about the sampling error of a thousand samples.
 MOST_SLOWDOWNS = 64
 # Numbers held at once while survival is averaged over slow-down samples: 16 MiB.
 _CHUNK = 2**21
@@ -170,12 +170,13 @@ def build_problem(
         split: split of the outcomes to choose on; None takes the one meant for it.
         fallback: score of having no answer in time; None takes the one that the outcomes know.
         candidates: allowed placements of each head by its text, as from `SearchSpace.candidates`; None allows all.
+            Heads in it that a document does not hold are warned of.
         heads: heads to choose from; None allows all.
         placements: placements to choose from, numbers or a text like `0,2,4-8`; None allows all.
         max_exits: most exits that may be chosen, at least 0; None means no limit.
 
     Returns:
-        The problem, and warnings: small differences between the two documents.
+        The problem, and warnings: small differences between the two documents, heads of a space left out.
 
     Raises:
         InputError: the profile holds no times, a wanted head is missing in a document, or nothing is left to choose.
@@ -191,15 +192,18 @@ def build_problem(
     if split is not None and split not in outcomes.splits:
         raise one_of("split", split, outcomes.splits)
     costs = {(cost.placement, cost.head): cost for cost in profile.heads}
-    values = {(place, str(HeadChoice.parse(head))): v for (place, head), v in outcomes.values(split).items()}
+    values = outcomes.values(split)
     both = costs.keys() & values.keys()
-    for head in _wanted(candidates, heads):
-        if not any(name == head for _, name in both):
-            lacking = "the profile" if not any(name == head for _, name in costs) else "the outcomes"
-            known = ", ".join(sorted({name for _, name in both})) or "none"
-            raise InputError(f"{lacking} holds no head {head!r} where the other does; heads in both: {known}")
+    known = {head for _, head in both}
+    asked = None if heads is None else [str(HeadChoice.parse(head)) for head in heads]
+    for head in asked or ():
+        if head not in known:
+            raise InputError(f"{_lacking(head, costs)} no head {head!r}; heads in both: {', '.join(sorted(known))}")
+    warnings += [
+        f"the space names head {head!r}, of which {_lacking(head, costs)} nothing: it is left out"
+        for head in sorted(set(candidates or ()) - known)
+    ]
     allowed = allowed_placements(placements, len(profile.segments))
-    asked = None if heads is None else {str(HeadChoice.parse(head)) for head in heads}
     chosen = sorted(
         (place, head)
         for place, head in both
@@ -208,11 +212,11 @@ def build_problem(
         and (candidates is None or place in candidates.get(head, ()))
     )
     if not chosen:
-        missing = next(iter(sorted(values)), None)
-        example = f" (the outcomes hold for example {missing[1]} at placement {missing[0]})" if missing else ""
+        missing = next(((place, head) for place, head in sorted(values) if (place, head) not in both), None)
+        example = f"; the profile lacks for example {missing[1]} at placement {missing[0]}" if missing else ""
         raise InputError(
-            f"no exit head is left to choose from: the profile and the outcomes share {len(both)} (placement, head) "
-            f"pairs, and the asked heads and placements allow none of them{example}"
+            f"no exit head is left to choose from: profile and outcomes share {len(both)} (placement, head) pairs, of "
+            f"which heads, placements and space allow none{example}"
         )
     arrival = profile.arrival_ms
     problem = Problem(
@@ -238,11 +242,9 @@ def build_problem(
     return problem, warnings
 
 
-def _wanted(candidates: Mapping[str, Collection[int]] | None, heads: Sequence[str] | None) -> list[str]:
-    """Heads that the user asked for by name, in canonical text."""
-    if heads is not None:
-        return [str(HeadChoice.parse(head)) for head in heads]
-    return sorted(candidates) if candidates is not None else []
+def _lacking(head: str, costs: Collection[tuple[int, str]]) -> str:
+    """Which document does not hold a head that the two do not share."""
+    return "the outcomes hold" if any(name == head for _, name in costs) else "the profile holds"
 
 
 def allowed_placements(placements: str | Iterable[int] | None, count: int) -> set[int]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from instances import brute_force, problem_of, random_problem
+from random_problems import brute_force, problem_of, random_problem
 
 from exitsearch.search import contract, interruptible
 from exitsearch.search.exact import solve
@@ -23,7 +23,7 @@ def test_equals_brute_force_on_500_problems(policy: str, block: int) -> None:
         assert solution.value == pytest.approx(value, abs=1e-12), seed
         assert (len(solution.choice), problem.params(solution.choice)) == (exits, params), seed
         assert problem.allows(solution.choice)
-        for count, best in solution.by_count:
+        for count, best in solution.by_count if seed % 5 == 0 else ():
             assert best == pytest.approx(brute_force(replace(problem, max_exits=count))[0], abs=1e-12), (seed, count)
 
 
@@ -101,7 +101,8 @@ def test_bounds_alone_are_exact(policy: str, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("_no_bounds")
 @pytest.mark.parametrize("policy", ["interruptible", "contract"])
-def test_too_few_labels_give_a_bound_and_no_false_proof(policy: str) -> None:
+def test_too_few_labels_give_a_bound_and_no_false_proof(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract, "_SUBGRADIENT_STEPS", 1)  # no prices: a bound that small problems do not meet
     beaten = 0
     for seed in range(60):
         problem = replace(random_problem(seed, policy=policy), max_exits=None)
