@@ -1,7 +1,7 @@
 """Somebody's own training loop with a chosen multi-exit model: it is an ordinary nn.Module.
 
-    exitsearch search --budget-dist uniform:10%,100%
-    python examples/own_training_loop.py exitsearch-out/chosen.json
+exitsearch search --budget-dist uniform:10%,100%
+python examples/own_training_loop.py exitsearch-out/chosen.json
 """
 
 import sys

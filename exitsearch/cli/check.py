@@ -56,7 +56,9 @@ def _open(path: Path) -> Document:
     for key, kind in (("segments", Profile), ("exits", MultiExitConfig), ("metric", Outcomes)):
         if isinstance(data, dict) and key in data:
             return kind.parse(data, path)
-    raise FileError(path, "neither a profile, nor outcomes, nor a chosen.json: none of the keys segments, metric, exits")
+    raise FileError(
+        path, "neither a profile, nor outcomes, nor a chosen.json: none of the keys segments, metric, exits"
+    )
 
 
 def _facts(document: Document) -> dict[str, object]:

@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"exitsearch: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("exitsearch: interrupted; what was finished is kept, run the same command again to go on", file=sys.stderr)
+        print(
+            "exitsearch: interrupted; what was finished is kept, run the same command again to go on", file=sys.stderr
+        )
         return 130
     except BrokenPipeError:
         # The reader of our output went away (`| head`). Python would complain again when it flushes at the end.

@@ -30,7 +30,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_candidates(parser: argparse.ArgumentParser) -> None:
     """Which heads and placements are candidates."""
     group = parser.add_argument_group("candidates")
-    group.add_argument("--heads", metavar="A,B", help="head types, with options as gah(stride=2) (default: all that fit)")
+    group.add_argument(
+        "--heads", metavar="A,B", help="head types, with options as gah(stride=2) (default: all that fit)"
+    )
     group.add_argument("--placements", metavar="0,2,4-8", help="placements by number (default: all)")
     group.add_argument("--space", type=Path, metavar="S", help="search space, a TOML file (see search_spaces/)")
     group.add_argument("--plugin", type=Path, metavar="FILE", help="Python file that registers exit heads of your own")

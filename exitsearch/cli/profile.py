@@ -37,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop when every median is known to this share (default: 2%%)",
     )
     parser.add_argument(
-        "--max-seconds", type=float, default=MAX_SECONDS, metavar="S", help=f"stop then at the latest (default: {MAX_SECONDS:g})"
+        "--max-seconds",
+        type=float,
+        default=MAX_SECONDS,
+        metavar="S",
+        help=f"stop then at the latest (default: {MAX_SECONDS:g})",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: profiles/<condition>.json")
     options.add_seed(parser)

@@ -28,10 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget-dist", required=True, metavar="B", help="uniform:10,80 and others; see exitsearch list budgets"
     )
     parser.add_argument("--policy", default="interruptible", help="interruptible (default) or contract")
-    parser.add_argument("--profile", metavar="P", help="profile JSON, costs CSV or published:NAME (default: the newest)")
+    parser.add_argument(
+        "--profile", metavar="P", help="profile JSON, costs CSV or published:NAME (default: the newest)"
+    )
     parser.add_argument("--outcomes", metavar="O", help="outcomes folder, values CSV or published:NAME")
     parser.add_argument("--max-exits", type=_count, metavar="N", help="at most so many early exits")
-    parser.add_argument("--fallback", type=float, metavar="X", help="value of having no answer in time (mae: its error)")
+    parser.add_argument(
+        "--fallback", type=float, metavar="X", help="value of having no answer in time (mae: its error)"
+    )
     parser.add_argument("--trials", type=_count, default=TRIALS, metavar="N", help=f"Optuna trials (default: {TRIALS})")
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file in DIR)")
     parser.add_argument("--out", type=Path, default=OUT_FOLDER, metavar="DIR", help=f"default: {OUT_FOLDER}")
@@ -101,7 +105,11 @@ def _find_profile(args: argparse.Namespace, space: SearchSpace | None) -> tuple[
         wanted = _load_outcomes(args, args.outcomes).backbone.name
     pattern = f"{wanted.split('.')[0].replace('/', '_')}__*" if wanted else "*"
     if args.device:
-        pattern = f"{pattern}__{args.device.split(':')[0]}__*" if not wanted else f"{pattern[:-1]}{args.device.split(':')[0]}__*"
+        pattern = (
+            f"{pattern}__{args.device.split(':')[0]}__*"
+            if not wanted
+            else f"{pattern[:-1]}{args.device.split(':')[0]}__*"
+        )
     found = sorted(profile_command.PROFILES_FOLDER.glob(f"{pattern}.json"), key=lambda path: path.stat().st_mtime)
     if found:
         return load_profile(found[-1], backbone=wanted), str(found[-1])

@@ -14,7 +14,9 @@ HELP = "train the model of a chosen.json; writes weights that load_model reads b
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="chosen.json, or the folder it is in")
+    parser.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="chosen.json, or the folder it is in"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: trained/ beside the config")
     parser.add_argument("--plugin", type=Path, metavar="FILE", help="Python file that registers exit heads of your own")
     parser.add_argument(
@@ -61,7 +63,14 @@ def run(args: argparse.Namespace) -> int:
     folder = args.out or (args.config if args.config.is_dir() else args.config.parent) / "trained"
     with console.progress(f"training {len(config.exits)} exits") as report, options.torch_threads(args.threads):
         result = train_config(
-            config, backbone=backbone, data=data, recipe=recipe, out=folder, seed=args.seed, progress=report, device=device
+            config,
+            backbone=backbone,
+            data=data,
+            recipe=recipe,
+            out=folder,
+            seed=args.seed,
+            progress=report,
+            device=device,
         )
     if args.json:
         console.print_json({"folder": str(folder), "scores": result.scores, "predicted": config.exit_scores})

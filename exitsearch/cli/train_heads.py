@@ -44,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
     folder = args.out or default_folder(name, data_name(args, name))
     outcomes = train(args, name, space, folder)
     if args.json:
-        console.print_json({"outcomes": str(folder), "identity": outcomes.identity, **tables.outcomes_summary(outcomes)})
+        console.print_json(
+            {"outcomes": str(folder), "identity": outcomes.identity, **tables.outcomes_summary(outcomes)}
+        )
     else:
         console.say(args, tables.outcomes_table(outcomes), f"wrote {folder}")
     return 0

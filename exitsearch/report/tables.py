@@ -22,7 +22,12 @@ def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         table.add_column(key, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in row.values()))
+        table.add_row(
+            *(
+                "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+                for value in row.values()
+            )
+        )
     return table
 
 

@@ -1,9 +1,9 @@
 """HeadChoice: a head type with its options, written `gah` or `gah(stride=2)` in tables, options and files.
 
-    >>> str(HeadChoice.parse("gah(stride=2)"))
-    'gah(stride=2)'
-    >>> HeadChoice.parse("lph(depthwise=false)").options
-    {'depthwise': False}
+>>> str(HeadChoice.parse("gah(stride=2)"))
+'gah(stride=2)'
+>>> HeadChoice.parse("lph(depthwise=false)").options
+{'depthwise': False}
 """
 
 from __future__ import annotations

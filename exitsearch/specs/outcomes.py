@@ -99,7 +99,9 @@ class Outcomes(Document):
             parts.append((f"{outcome.head} at placement {outcome.placement}", outcome.scores))
         for what, scores in parts:
             if set(scores) != set(self.splits):
-                raise ValueError(f"{what} needs scores for {', '.join(self.splits)}, found {', '.join(scores) or 'none'}")
+                raise ValueError(
+                    f"{what} needs scores for {', '.join(self.splits)}, found {', '.join(scores) or 'none'}"
+                )
             for split, score in scores.items():
                 check_score(score, self.metric, f"{what}, split {split}")
         return self
@@ -159,9 +161,7 @@ class Outcomes(Document):
         return outcomes
 
     @classmethod
-    def from_values_csv(
-        cls, path: Path | str, *, metric: Metric = "accuracy", backbone: str | None = None
-    ) -> Outcomes:
+    def from_values_csv(cls, path: Path | str, *, metric: Metric = "accuracy", backbone: str | None = None) -> Outcomes:
         """Read a values table: `placement,head,value`, with a last row `final,,VALUE`.
 
         Raises:

@@ -1,17 +1,17 @@
 """SearchSpace (TOML, written by people): which placements and exit heads a search may choose from.
 
-    schema_version = 1
-    description = "the seven heads of Multi-Exit Vision Transformer on a small ViT"
+schema_version = 1
+description = "the seven heads of Multi-Exit Vision Transformer on a small ViT"
 
-    [backbone]
-    name = "vit_tiny_patch16_224"
+[backbone]
+name = "vit_tiny_patch16_224"
 
-    [[heads]]
-    type = "vit_ee"
-    placements = "0-5"          # left out: wherever the head fits
+[[heads]]
+type = "vit_ee"
+placements = "0-5"          # left out: wherever the head fits
 
-    [limits]
-    max_exits = 4
+[limits]
+max_exits = 4
 """
 
 from __future__ import annotations

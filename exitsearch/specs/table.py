@@ -30,7 +30,7 @@ def read_table(text: str, path: Path | str, columns: Sequence[str]) -> list[tupl
         )
     rows = []
     for row in reader:
-        if "" in row and row[""]:
+        if row.get(""):
             raise FileError(path, f"row {reader.line_num}: more cells than the header has columns")
         cells = {key: (value or "").strip() for key, value in row.items() if key}
         if any(cells.values()):

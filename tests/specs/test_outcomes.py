@@ -71,9 +71,7 @@ def folder(tmp_path: Path) -> Path:
     }
     Outcomes.parse(document, "x").write(tmp_path / "outcomes.json")
     answers = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
-    save_file(
-        {"labels": np.array([0, 1]), "0/linear": answers, "final": answers}, str(tmp_path / "choice.safetensors")
-    )
+    save_file({"labels": np.array([0, 1]), "0/linear": answers, "final": answers}, str(tmp_path / "choice.safetensors"))
     return tmp_path
 
 

@@ -110,7 +110,11 @@ def edit(data: dict[str, Any], keys: tuple[str | int, ...], value: Any) -> dict[
         (("schema_version",), 0, "whole number from 1"),
         (("final",), KeyError, "the key final of a profile is missing"),
         (("segments",), [], "segments"),
-        (("segments", 0, "latency_ms"), -1.0, "segments[0].latency_ms should be greater than or equal to 0, found -1.0"),
+        (
+            ("segments", 0, "latency_ms"),
+            -1.0,
+            "segments[0].latency_ms should be greater than or equal to 0, found -1.0",
+        ),
         (("segments", 0, "latency_ms"), 1e300, "less than or equal"),
         (("segments", 0, "latency_ms"), None, "in every segment, head and final, or in none"),
         (("segments", 0, "speed"), 1, "segments[0].speed is unknown"),
@@ -120,9 +124,7 @@ def edit(data: dict[str, Any], keys: tuple[str | int, ...], value: Any) -> dict[
         (("slowdown",), [0.0], "slowdown[0]"),
     ],
 )
-def test_wrong_documents(
-    profile: Profile, tmp_path: Path, keys: tuple[str | int, ...], value: Any, words: str
-) -> None:
+def test_wrong_documents(profile: Profile, tmp_path: Path, keys: tuple[str | int, ...], value: Any, words: str) -> None:
     path = tmp_path / "profile.json"
     path.write_text(json.dumps(edit(profile.model_dump(mode="json"), keys, value)))
     with pytest.raises(FileError) as caught:

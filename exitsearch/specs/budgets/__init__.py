@@ -1,0 +1,1 @@
+"""The families of budget distributions; `exitsearch.specs.budget` brings them together."""

@@ -1,0 +1,163 @@
+"""What every budget distribution offers, and how its text is read."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from exitsearch.errors import InputError, one_of
+
+Array = NDArray[np.float64]
+
+# Every family by its name, entered as its class is defined.
+FAMILIES: dict[str, type[BudgetDistribution]] = {}
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A time: milliseconds, or with `share` a part of the full model's latency (0.1 stands for `10%`)."""
+
+    number: float
+    share: bool = False
+
+    def __str__(self) -> str:
+        return f"{plain(self.number * 100)}%" if self.share else plain(self.number)
+
+    def resolved(self, full_ms: float) -> Amount:
+        """The same time in milliseconds, a share being one of `full_ms`."""
+        return Amount(self.number * full_ms) if self.share else self
+
+
+def plain(number: float) -> str:
+    """The shortest text that reads back to the same number, without a trailing `.0` or float dust."""
+    rounded = float(f"{number:.12g}")
+    return str(int(rounded)) if rounded.is_integer() and abs(rounded) < 1e15 else repr(rounded)
+
+
+class BudgetDistribution(ABC):
+    """The distribution of the time allowed for one answer, in milliseconds per batch at the profile's batch size."""
+
+    name: ClassVar[str]
+    form: ClassVar[str]
+    meaning: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" in cls.__dict__:  # a family, not a base of several
+            FAMILIES[cls.name] = cls
+
+    @classmethod
+    @abstractmethod
+    def _build(cls, arguments: str) -> Self:
+        """Read the part after the colon; raises ValueError with the rule that is broken."""
+
+    @property
+    @abstractmethod
+    def _arguments(self) -> str:
+        """The part after the colon."""
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self._arguments}"
+
+    @property
+    @abstractmethod
+    def amounts(self) -> tuple[Amount, ...]:
+        """Every time that the distribution is written with."""
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether some number is a share of the full model's latency, still to be resolved."""
+        return any(amount.share for amount in self.amounts)
+
+    @abstractmethod
+    def resolved(self, full_ms: float) -> BudgetDistribution:
+        """The same distribution with every share of `full_ms` turned into milliseconds."""
+
+    @abstractmethod
+    def _survival(self, times_ms: Array) -> Array: ...
+
+    def survival(self, times_ms: ArrayLike) -> Array:
+        """G(t) = P(B >= t) for every t, the chance that an answer finished at t is still in time.
+
+        Args:
+            times_ms: times in milliseconds, any shape.
+
+        Raises:
+            InputError: when the distribution still holds shares (`10%`); call `resolved` first.
+        """
+        if self.is_relative:
+            raise InputError(f"budget {self} holds shares of the full model's latency; resolve it with a profile first")
+        return self._survival(np.asarray(times_ms, dtype=np.float64))
+
+    @abstractmethod
+    def quantile(self, q: float) -> float:
+        """The budget that a share q of requests does not exceed, in ms; 0 <= q <= 1 (q = 1 may be infinite)."""
+
+    def support(self) -> tuple[float, float]:
+        """Smallest and largest possible budget in ms; the largest may be infinite."""
+        return self.quantile(0.0), self.quantile(1.0)
+
+
+def parse_budget(text: str) -> BudgetDistribution:
+    """Read a budget distribution as written on the command line; `str()` of the result is the canonical text.
+
+    Args:
+        text: `uniform:10,80`, `normal:40,10`, `lognormal:30,0.5`, `exponential:40`, `point:33`,
+            `discrete:10@0.2,40@0.8`, `trace:FILE[:COLUMN]` or `mix:0.7*uniform:10,40+0.3*point:60`. Numbers are
+            milliseconds; with `%` they are shares of the full model's latency.
+
+    Raises:
+        InputError: when it cannot be read; the message gives the rule and what was found.
+    """
+    name, colon, arguments = text.strip().partition(":")
+    family = FAMILIES.get(name.strip())
+    if not colon or family is None:
+        error = one_of("budget distribution", name.strip(), FAMILIES)
+        raise InputError(f"{error}; write for example uniform:10,80")
+    try:
+        return family._build(arguments.strip())
+    except ValueError as error:
+        raise InputError(f"budget {text.strip()!r} cannot be read: {error}") from None
+
+
+def read_amounts(arguments: str, count: int, form: str) -> list[Amount]:
+    """So many times separated by commas; raises ValueError with the rule that is broken."""
+    parts = arguments.split(",")
+    if len(parts) != count:
+        raise ValueError(f"write {form}; found {len(parts)} number{'s' if len(parts) != 1 else ''}")
+    return [read_amount(part) for part in parts]
+
+
+def read_amount(text: str) -> Amount:
+    """A time of at least 0, with or without `%`; raises ValueError with the rule that is broken."""
+    text = text.strip()
+    share = text.endswith("%")
+    number = read_number(text.removesuffix("%"))
+    if number < 0:
+        raise ValueError(f"a time is at least 0, found {text}")
+    return Amount(number / 100 if share else number, share)
+
+
+def read_number(text: str) -> float:
+    """A finite number; raises ValueError with the rule that is broken."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{text.strip()!r} is not a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"a finite number is needed, found {text.strip()}")
+    return number
+
+
+def check_weights(weights: Sequence[float]) -> None:
+    """Raise ValueError unless the weights are above 0 and add up to 1."""
+    if min(weights) <= 0:
+        raise ValueError(f"every probability must be above 0, found {plain(min(weights))}")
+    if abs(math.fsum(weights) - 1) > 1e-6:
+        raise ValueError(f"the probabilities must add up to 1, found {plain(math.fsum(weights))}")

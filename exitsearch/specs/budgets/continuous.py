@@ -1,0 +1,184 @@
+"""Budget distributions with a density: uniform, normal, lognormal, exponential."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from exitsearch.errors import InputError
+from exitsearch.specs.budgets.base import (
+    Amount,
+    Array,
+    BudgetDistribution,
+    plain,
+    read_amount,
+    read_amounts,
+    read_number,
+)
+
+
+@dataclass(frozen=True)
+class Uniform(BudgetDistribution):
+    """Every budget between two bounds equally likely."""
+
+    name = "uniform"
+    form = "uniform:LO,HI"
+    meaning = "every budget between LO and HI equally likely"
+    low: Amount
+    high: Amount
+
+    @classmethod
+    def _build(cls, arguments: str) -> Self:
+        low, high = read_amounts(arguments, 2, cls.form)
+        if low.share == high.share and not low.number < high.number:
+            raise ValueError(f"LO must be below HI, found {low} and {high}")
+        return cls(low, high)
+
+    @property
+    def _arguments(self) -> str:
+        return f"{self.low},{self.high}"
+
+    @property
+    def amounts(self) -> tuple[Amount, ...]:
+        return (self.low, self.high)
+
+    def resolved(self, full_ms: float) -> Uniform:
+        low, high = self.low.resolved(full_ms), self.high.resolved(full_ms)
+        if not low.number < high.number:
+            raise InputError(f"budget {self}: LO must be below HI, found {low} and {high} ms")
+        return Uniform(low, high)
+
+    def _survival(self, times_ms: Array) -> Array:
+        low, high = self.low.number, self.high.number
+        result: Array = np.clip((high - times_ms) / (high - low), 0.0, 1.0)
+        return result
+
+    def quantile(self, q: float) -> float:
+        return self.low.number + q * (self.high.number - self.low.number)
+
+
+@dataclass(frozen=True)
+class Normal(BudgetDistribution):
+    """A normal distribution truncated at 0."""
+
+    name = "normal"
+    form = "normal:MEAN,STD"
+    meaning = "normal around MEAN with standard deviation STD, truncated at 0"
+    mean: Amount
+    std: Amount
+
+    @classmethod
+    def _build(cls, arguments: str) -> Self:
+        mean, std = read_amounts(arguments, 2, cls.form)
+        if std.number <= 0:
+            raise ValueError(f"STD must be above 0, found {std}")
+        return cls(mean, std)
+
+    @property
+    def _arguments(self) -> str:
+        return f"{self.mean},{self.std}"
+
+    @property
+    def amounts(self) -> tuple[Amount, ...]:
+        return (self.mean, self.std)
+
+    def resolved(self, full_ms: float) -> Normal:
+        return Normal(self.mean.resolved(full_ms), self.std.resolved(full_ms))
+
+    def _survival(self, times_ms: Array) -> Array:
+        from scipy.special import ndtr
+
+        mean, std = self.mean.number, self.std.number
+        result: Array = np.where(times_ms <= 0, 1.0, ndtr((mean - times_ms) / std) / ndtr(mean / std))
+        return result
+
+    def quantile(self, q: float) -> float:
+        from scipy.special import ndtr, ndtri
+
+        mean, std = self.mean.number, self.std.number
+        # From the upper tail, so that far quantiles keep their digits.
+        return max(0.0, float(mean - std * ndtri((1.0 - q) * ndtr(mean / std))))
+
+
+@dataclass(frozen=True)
+class LogNormal(BudgetDistribution):
+    """A lognormal distribution."""
+
+    name = "lognormal"
+    form = "lognormal:MEDIAN,SIGMA"
+    meaning = "lognormal around MEDIAN; SIGMA is the standard deviation of the natural logarithm (no unit)"
+    median: Amount
+    sigma: float
+
+    @classmethod
+    def _build(cls, arguments: str) -> Self:
+        parts = arguments.split(",")
+        if len(parts) != 2:
+            raise ValueError(f"write {cls.form}; found {len(parts)} number{'s' if len(parts) != 1 else ''}")
+        median, sigma = read_amount(parts[0]), read_number(parts[1])
+        if median.number <= 0 or sigma <= 0:
+            raise ValueError(f"MEDIAN and SIGMA must be above 0, found {median} and {plain(sigma)}")
+        return cls(median, sigma)
+
+    @property
+    def _arguments(self) -> str:
+        return f"{self.median},{plain(self.sigma)}"
+
+    @property
+    def amounts(self) -> tuple[Amount, ...]:
+        return (self.median,)
+
+    def resolved(self, full_ms: float) -> LogNormal:
+        return LogNormal(self.median.resolved(full_ms), self.sigma)
+
+    def _survival(self, times_ms: Array) -> Array:
+        from scipy.special import ndtr
+
+        positive = np.maximum(times_ms, np.finfo(float).tiny)
+        result: Array = np.where(
+            times_ms <= 0, 1.0, ndtr((math.log(self.median.number) - np.log(positive)) / self.sigma)
+        )
+        return result
+
+    def quantile(self, q: float) -> float:
+        from scipy.special import ndtri
+
+        return float(self.median.number * np.exp(self.sigma * ndtri(q)))
+
+
+@dataclass(frozen=True)
+class Exponential(BudgetDistribution):
+    """An exponential distribution."""
+
+    name = "exponential"
+    form = "exponential:MEAN"
+    meaning = "exponential: the time until an interruption that may strike at any moment, MEAN on average"
+    mean: Amount
+
+    @classmethod
+    def _build(cls, arguments: str) -> Self:
+        (mean,) = read_amounts(arguments, 1, cls.form)
+        if mean.number <= 0:
+            raise ValueError(f"MEAN must be above 0, found {mean}")
+        return cls(mean)
+
+    @property
+    def _arguments(self) -> str:
+        return str(self.mean)
+
+    @property
+    def amounts(self) -> tuple[Amount, ...]:
+        return (self.mean,)
+
+    def resolved(self, full_ms: float) -> Exponential:
+        return Exponential(self.mean.resolved(full_ms))
+
+    def _survival(self, times_ms: Array) -> Array:
+        result: Array = np.exp(-np.maximum(times_ms, 0.0) / self.mean.number)
+        return result
+
+    def quantile(self, q: float) -> float:
+        return math.inf if q >= 1 else -self.mean.number * math.log1p(-q)

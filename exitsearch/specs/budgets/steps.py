@@ -1,0 +1,187 @@
+"""Budget distributions over finitely many budgets: a point, a few with probabilities, a recorded trace."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from exitsearch.errors import FileError
+from exitsearch.specs.budgets.base import (
+    Amount,
+    Array,
+    BudgetDistribution,
+    check_weights,
+    plain,
+    read_amount,
+    read_amounts,
+    read_number,
+)
+from exitsearch.specs.document import read_text
+
+
+class _Steps(BudgetDistribution):
+    """What the distributions over finitely many budgets share."""
+
+    @property
+    @abstractmethod
+    def _points(self) -> tuple[Array, Array]:
+        """Budgets in ms, ascending, and their probabilities, which add up to 1."""
+
+    def _survival(self, times_ms: Array) -> Array:
+        budgets, weights = self._points
+        # tail[i]: chance of a budget at or beyond budgets[i]; one more 0 for times past them all.
+        tail = np.append(np.cumsum(weights[::-1])[::-1], 0.0)
+        tail[0] = 1.0
+        result: Array = tail[np.searchsorted(budgets, times_ms, side="left")]
+        return result
+
+    def quantile(self, q: float) -> float:
+        budgets, weights = self._points
+        index = int(np.searchsorted(np.cumsum(weights), q - 1e-12, side="left"))
+        return float(budgets[min(index, len(budgets) - 1)])
+
+
+@dataclass(frozen=True)
+class Point(_Steps):
+    """One budget, always."""
+
+    name = "point"
+    form = "point:T"
+    meaning = "always exactly T"
+    at: Amount
+
+    @classmethod
+    def _build(cls, arguments: str) -> Self:
+        return cls(*read_amounts(arguments, 1, cls.form))
+
+    @property
+    def _arguments(self) -> str:
+        return str(self.at)
+
+    @property
+    def amounts(self) -> tuple[Amount, ...]:
+        return (self.at,)
+
+    def resolved(self, full_ms: float) -> Point:
+        return Point(self.at.resolved(full_ms))
+
+    @property
+    def _points(self) -> tuple[Array, Array]:
+        return np.array([self.at.number]), np.array([1.0])
+
+
+@dataclass(frozen=True)
+class Discrete(_Steps):
+    """Finitely many budgets with their probabilities."""
+
+    name = "discrete"
+    form = "discrete:T1@P1,T2@P2,..."
+    meaning = "budget T1 with probability P1, T2 with P2, ...; the probabilities add up to 1"
+    points: tuple[tuple[Amount, float], ...]
+
+    @classmethod
+    def _build(cls, arguments: str) -> Self:
+        points = []
+        for part in arguments.split(","):
+            time, at, weight = part.partition("@")
+            if not at:
+                raise ValueError(f"write {cls.form}; {part.strip()!r} has no @probability")
+            points.append((read_amount(time), read_number(weight)))
+        check_weights([weight for _, weight in points])
+        return cls(tuple(points))
+
+    @property
+    def _arguments(self) -> str:
+        return ",".join(f"{time}@{plain(weight)}" for time, weight in self.points)
+
+    @property
+    def amounts(self) -> tuple[Amount, ...]:
+        return tuple(time for time, _ in self.points)
+
+    def resolved(self, full_ms: float) -> Discrete:
+        return Discrete(tuple((time.resolved(full_ms), weight) for time, weight in self.points))
+
+    @property
+    def _points(self) -> tuple[Array, Array]:
+        budgets = np.array([time.number for time, _ in self.points])
+        weights = np.array([weight for _, weight in self.points])
+        order = np.argsort(budgets, kind="stable")
+        return budgets[order], weights[order]
+
+
+@dataclass(frozen=True)
+class Trace(_Steps):
+    """Budgets recorded in use, each as likely as the others."""
+
+    name = "trace"
+    form = "trace:FILE[:COLUMN]"
+    meaning = "budgets recorded in a CSV file, in ms, one a row; COLUMN names the column when there are several"
+    source: str
+    budgets_ms: tuple[float, ...]
+
+    @classmethod
+    def _build(cls, arguments: str) -> Self:
+        file, column = arguments, None
+        if not Path(arguments).exists() and ":" in arguments:
+            file, _, column = arguments.rpartition(":")
+        return cls(arguments, _read_trace(Path(file), column))
+
+    @property
+    def _arguments(self) -> str:
+        return self.source
+
+    @property
+    def amounts(self) -> tuple[Amount, ...]:
+        return tuple(Amount(budget) for budget in self.budgets_ms)
+
+    @property
+    def is_relative(self) -> bool:
+        return False
+
+    def resolved(self, full_ms: float) -> Trace:
+        return self
+
+    @property
+    def _points(self) -> tuple[Array, Array]:
+        budgets = np.sort(np.array(self.budgets_ms))
+        return budgets, np.full(len(budgets), 1.0 / len(budgets))
+
+
+def _read_trace(path: Path, column: str | None) -> tuple[float, ...]:
+    rows = [row for row in csv.reader(io.StringIO(read_text(path))) if any(cell.strip() for cell in row)]
+    if not rows:
+        raise FileError(path, "a trace holds one budget a row, found an empty file")
+    header = [cell.strip() for cell in rows[0]]
+    has_header = not _reads_as_number(header[0]) if column is None else True
+    if column is not None:
+        if column not in header:
+            raise FileError(path, f"no column {column!r}; found: {', '.join(header)}")
+        position = header.index(column)
+    elif len(header) == 1:
+        position = 0
+    else:
+        raise FileError(path, f"several columns; name one as trace:{path}:COLUMN out of {', '.join(header)}")
+    budgets = []
+    for line, row in enumerate(rows[1:] if has_header else rows, start=2 if has_header else 1):
+        cell = row[position].strip() if position < len(row) else ""
+        if not _reads_as_number(cell) or not 0 <= float(cell) < math.inf:
+            raise FileError(path, f"row {line}: a budget is a number of milliseconds from 0, found {cell!r}")
+        budgets.append(float(cell))
+    if not budgets:
+        raise FileError(path, "a trace holds one budget a row, found only a header")
+    return tuple(budgets)
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
