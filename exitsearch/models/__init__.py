@@ -1,0 +1,1 @@
+"""Backbones cut at every placement, exit heads, and the model that joins them. torch and timm."""

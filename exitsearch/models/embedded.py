@@ -41,7 +41,7 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def vit_digits_patch1_8(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """ViT of width 64 with 12 blocks over 8 x 8 single-pixel patches and a class token (65 tokens, 0.61 M parameters)."""
+    """ViT of width 64 with 12 blocks over 8 x 8 one-pixel patches and a class token: 65 tokens, 0.6 M parameters."""
     arguments = {"patch_size": 1, "in_chans": 1, "embed_dim": 64, "depth": 12, "num_heads": 4, **kwargs}
     model: VisionTransformer = build_model_with_cfg(
         VisionTransformer,

@@ -87,13 +87,8 @@ class MultiExitConfig(Document):
         placements = [exit_.placement for exit_ in self.exits]
         if placements != sorted(set(placements)):
             raise ValueError(f"exits must stand in placement order, one a placement, found placements {placements}")
-        lengths = {
-            "latency_ms": len(self.latency_ms),
-            **{f"exit_scores.{k}": len(v) for k, v in self.exit_scores.items()},
-        }
-        for key, length in lengths.items():
-            if length != len(self.exits) + 1:
-                raise ValueError(
-                    f"{key} needs {len(self.exits) + 1} numbers (every exit and the final one), found {length}"
-                )
+        needed = len(self.exits) + 1
+        for key, numbers in {"latency_ms": self.latency_ms, **self.exit_scores}.items():
+            if len(numbers) != needed:
+                raise ValueError(f"{key} needs {needed} numbers (every exit and the final one), found {len(numbers)}")
         return self

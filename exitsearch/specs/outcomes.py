@@ -99,9 +99,8 @@ class Outcomes(Document):
             parts.append((f"{outcome.head} at placement {outcome.placement}", outcome.scores))
         for what, scores in parts:
             if set(scores) != set(self.splits):
-                raise ValueError(
-                    f"{what} needs scores for {', '.join(self.splits)}, found {', '.join(scores) or 'none'}"
-                )
+                found = ", ".join(scores) or "none"
+                raise ValueError(f"{what} needs scores for {', '.join(self.splits)}, found {found}")
             for split, score in scores.items():
                 check_score(score, self.metric, f"{what}, split {split}")
         return self

@@ -130,10 +130,9 @@ class Profile(Document):
         found = [segment.placement for segment in self.segments]
         if found != list(range(len(found))):
             raise ValueError(f"segments must be numbered 0, 1, 2, ... in order, found {found}")
-        if self.placements and [p.index for p in self.placements] != found:
-            raise ValueError(
-                f"placements must be numbered like the segments, found {[p.index for p in self.placements]}"
-            )
+        numbers = [placement.index for placement in self.placements]
+        if numbers and numbers != found:
+            raise ValueError(f"placements must be numbered like the segments, found {numbers}")
         seen: set[tuple[int, str]] = set()
         for number, head in enumerate(self.heads):
             if head.placement >= len(found):

@@ -24,10 +24,8 @@ def read_table(text: str, path: Path | str, columns: Sequence[str]) -> list[tupl
     reader.fieldnames = header
     missing = [column for column in columns if column not in header]
     if missing:
-        raise FileError(
-            path,
-            f"the column {missing[0]} is missing; needed: {','.join(columns)}; found: {','.join(header) or 'no header'}",
-        )
+        needed, found = ",".join(columns), ",".join(header) or "no header"
+        raise FileError(path, f"the column {missing[0]} is missing; needed: {needed}; found: {found}")
     rows = []
     for row in reader:
         if row.get(""):
