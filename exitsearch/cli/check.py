@@ -42,9 +42,10 @@ def _open(path: Path) -> Document:
     from exitsearch.specs.space import SearchSpace
 
     if path.is_dir():
-        for name, kind in ((DOCUMENT_NAME, Outcomes), ("chosen.json", MultiExitConfig)):
-            if (path / name).exists():
-                return kind.read(path / name)
+        if (path / DOCUMENT_NAME).exists():
+            return Outcomes.read(path / DOCUMENT_NAME)
+        if (path / "chosen.json").exists():
+            return MultiExitConfig.read(path / "chosen.json")
         raise FileError(path, f"a folder with {DOCUMENT_NAME} or chosen.json is expected, found neither")
     if path.suffix == ".csv":
         header = read_text(path).partition("\n")[0]
@@ -53,7 +54,8 @@ def _open(path: Path) -> Document:
     if path.suffix == ".toml":
         return SearchSpace.parse(data, path)
     # Each kind of document has a key that no other has.
-    for key, kind in (("segments", Profile), ("exits", MultiExitConfig), ("metric", Outcomes)):
+    kinds: dict[str, type[Document]] = {"segments": Profile, "exits": MultiExitConfig, "metric": Outcomes}
+    for key, kind in kinds.items():
         if isinstance(data, dict) and key in data:
             return kind.parse(data, path)
     raise FileError(

@@ -54,8 +54,12 @@ def progress(title: str) -> Iterator[ProgressCallback]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[words]}", markup=False),
         console=err(),
-        disable=None if sys.stderr.isatty() else True,
+        disable=not sys.stderr.isatty(),
     ) as bar:
         task = bar.add_task(title, total=1.0, words="")
-        yield lambda share, words="": bar.update(task, completed=share, words=words)
+
+        def report(share: float, words: str = "") -> None:
+            bar.update(task, completed=share, words=words)
+
+        yield report
         bar.update(task, completed=1.0)

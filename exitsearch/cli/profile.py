@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         console.print_json({"profile": str(path), "identity": profile.identity, **tables.profile_summary(profile)})
     else:
-        console.say(args, tables.profile_table(profile), *tables.profile_lines(profile), f"wrote {path}")
+        console.say(args, *tables.profile_tables(profile), *tables.profile_lines(profile), f"wrote {path}")
     return 0
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes
-from exitsearch.specs.profile import Cost, Profile
+from exitsearch.specs.profile import Profile
 
 _MILLION, _BILLION = 1e6, 1e9
 
@@ -31,36 +31,49 @@ def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def profile_table(profile: Profile) -> Table:
-    """One row a placement: the segment's costs, when the backbone is there, and each head's time there."""
-    heads = list(dict.fromkeys(cost.head for cost in profile.heads))
-    table = Table(title=f"Profile of {profile.condition()}", title_justify="left")
-    timed = profile.is_timed
-    columns = ["placement", "module", "GMACs", "params (M)"]
-    columns += ["segment ms", "share", "arrives ms"] if timed else []
-    for column in columns:
-        table.add_column(column, justify="left" if column == "module" else "right")
-    unit = "ms" if timed else "GMACs"
-    for head in heads:
-        table.add_column(f"{head} {unit}", justify="right", overflow="fold")
-    measured = {(cost.placement, cost.head): cost for cost in profile.heads}
+def profile_tables(profile: Profile) -> list[Table]:
+    """Two tables: a row a segment with its costs, and a row a head with its cost at every placement."""
+    return [_segments_table(profile), *([_heads_table(profile)] if profile.heads else [])]
 
-    def costs(cost: Cost, arrival: float | None) -> list[str]:
-        cells = [_scaled(cost.macs, _BILLION, 4), _scaled(cost.params, _MILLION, 3)]
-        if timed and cost.latency_ms is not None and arrival is not None:
-            cells += [f"{cost.latency_ms:.3f}", f"{cost.latency_ms / profile.full_ms:.1%}", f"{arrival:.3f}"]
-        return cells
 
-    arrivals = profile.arrival_ms if timed else [None] * len(profile.segments)
-    for segment, arrival in zip(profile.segments, arrivals, strict=True):
-        found = [measured.get((segment.placement, head)) for head in heads]
-        cells = [
-            "" if cost is None else f"{cost.latency_ms:.3f}" if timed else _scaled(cost.macs, _BILLION, 4)
-            for cost in found
-        ]
-        table.add_row(str(segment.placement), segment.module or "", *costs(segment, arrival), *cells)
-    table.add_row("final", "", *costs(profile.final, profile.full_ms if timed else None), end_section=True)
-    return table
+def _segments_table(profile: Profile) -> Table:
+    rows: list[dict[str, Any]] = []
+    arrivals = profile.arrival_ms if profile.is_timed else [None] * len(profile.segments)
+    parts = [(str(s.placement), s.module, s, t) for s, t in zip(profile.segments, arrivals, strict=True)]
+    parts.append(("final", None, profile.final, profile.full_ms if profile.is_timed else None))  # type: ignore[arg-type]
+    for placement, module, cost, arrival in parts:
+        row: dict[str, Any] = {
+            "placement": placement,
+            "module": module or "",
+            "GMACs": _scaled(cost.macs, _BILLION, 4),
+            "params (M)": _scaled(cost.params, _MILLION, 3),
+        }
+        if cost.latency_ms is not None and arrival is not None:
+            low, high = cost.interval_ms or (cost.latency_ms, cost.latency_ms)
+            row["ms"] = f"{cost.latency_ms:.3f}"
+            row["95% interval"] = f"{low:.3f} to {high:.3f}"
+            row["share"] = f"{cost.latency_ms / profile.full_ms:.1%}"
+            row["arrives ms"] = f"{arrival:.3f}"
+        rows.append(row)
+    return rows_table(f"Segments of {profile.condition()}", rows)
+
+
+def _heads_table(profile: Profile) -> Table:
+    costs = {(cost.head, cost.placement): cost for cost in profile.heads}
+    placements = sorted({cost.placement for cost in profile.heads})
+    rows: list[dict[str, Any]] = []
+    for head in dict.fromkeys(cost.head for cost in profile.heads):
+        row: dict[str, Any] = {"head": head}
+        for placement in placements:
+            cost = costs.get((head, placement))
+            if cost is None:
+                row[str(placement)] = ""
+            elif cost.latency_ms is None:
+                row[str(placement)] = _scaled(cost.macs, _BILLION, 4)
+            else:
+                row[str(placement)] = f"{cost.latency_ms:.3f}"
+        rows.append(row)
+    return rows_table(f"Exit heads at each placement, {'ms' if profile.is_timed else 'GMACs'}", rows)
 
 
 def _scaled(number: int | None, unit: float, digits: int) -> str:
