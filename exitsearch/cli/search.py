@@ -61,10 +61,9 @@ def run(args: argparse.Namespace) -> int:
     outcomes, outcomes_source = _find_outcomes(args, space, profile)
     console.say(
         args,
-        f"profile:  {profile_source} ({profile.condition()}; {profile.verdict})",
+        f"profile:  {profile_source} ({profile.condition()}, verdict {profile.verdict.status})",
         f"outcomes: {outcomes_source} ({outcomes.source or outcomes.metric})",
     )
-    args.out.mkdir(parents=True, exist_ok=True)
     with console.progress("searching") as report:
         result = search(
             profile,

@@ -261,4 +261,9 @@ def _budget_notes(problem: Problem) -> list[str]:
 def _verdict_notes(profile: Profile) -> list[str]:
     if profile.verdict.status in ("ok", "given"):
         return []
-    return [f"the times of the profile are not beyond doubt: {profile.verdict}"]
+    first = profile.verdict.reasons[0] if profile.verdict.reasons else None
+    why = f", first for {first.what} ({first.number:.3g})" if first else ""
+    return [
+        f"the times of the profile are in doubt: its verdict is {profile.verdict.status}{why}; measure again on a quiet "
+        "machine, exitsearch check names every reason and its remedy"
+    ]
