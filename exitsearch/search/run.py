@@ -262,8 +262,7 @@ def _verdict_notes(profile: Profile) -> list[str]:
     if profile.verdict.status in ("ok", "given"):
         return []
     first = profile.verdict.reasons[0] if profile.verdict.reasons else None
-    why = f", first for {first.what} ({first.number:.3g})" if first else ""
-    return [
-        f"the times of the profile are in doubt: its verdict is {profile.verdict.status}{why}; measure again on a quiet "
-        "machine, exitsearch check names every reason and its remedy"
-    ]
+    why = f" for {first.what} ({first.number:.3g}); {first.remedy}" if first else ""
+    others = len(profile.verdict.reasons) - 1
+    more = f"; exitsearch check names {others} more reasons" if others > 0 else ""
+    return [f"the times of the profile are in doubt: its verdict is {profile.verdict.status}{why}{more}"]
