@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     options.load_plugin(args)
     space = options.load_space(args)
     profile, profile_source = _find_profile(args, space)
+    _ = profile.full_ms  # a profile that only counts is refused before any heads are trained
     outcomes, outcomes_source = _find_outcomes(args, space, profile)
     console.say(
         args,
