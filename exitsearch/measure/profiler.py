@@ -61,7 +61,7 @@ def profile_backbone(
         dtype: `fp32`, `bf16` or `fp16`; weights and inputs are cast.
         batch_size: inputs of one batch, from 1.
         threads: threads that torch computes with on the CPU, from 1; None keeps torch's number. Restored after.
-        runtime: how the units are executed.
+        runtime: how the units are executed: `eager`, `compile`, `cudagraph` or `onnxruntime`.
         precision: wanted half-width of each median's 95% interval over the median, above 0 and below 1.
         max_seconds: time for the measurement, above 0; warm-up and counts come on top.
         seed: of inputs, weights of the heads and the order of passes.
@@ -80,6 +80,8 @@ def profile_backbone(
     keys = candidate_heads(backbone, heads, placements)
     made_runtime = find_runtime(runtime)
     where = None if counts_only else resolve_device(device)
+    if where is not None:
+        made_runtime.check(where, dtype)
     if threads is not None:
         _check_range("--threads", threads, 1, 4096)
     counted = _count(backbone, keys, say)
@@ -90,7 +92,11 @@ def profile_backbone(
     identity: dict[str, Scalar] = {"device": "meta", "dtype": dtype, "batch_size": batch_size, "runtime": "counts"}
     environment = Environment(identity=identity)
     if where is not None:
-        with _pinned_threads(threads) as pinned, _ready(backbone, keys, made_runtime, where, dtype, seed) as units:
+        inputs = _inputs(backbone, where, dtype, batch_size, seed)
+        with (
+            _pinned_threads(threads) as pinned,
+            _ready(backbone, keys, made_runtime, where, dtype, seed, inputs[0]) as units,
+        ):
             gpu = read_gpu(where) if where.type == "cuda" else None
             environment = fingerprint(
                 where,
@@ -101,7 +107,7 @@ def profile_backbone(
                 runtime=runtime,
                 gpu=gpu,
             )
-            inputs = _inputs(backbone, where, dtype, batch_size, seed)
+            environment = environment.model_copy(update={"identity": {**environment.identity, **units.identity}})
             clock = clock_for(where)
             memory.reset_device_peak(where)
             before = Snapshot.take()
@@ -110,8 +116,16 @@ def profile_backbone(
             )
             load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
             readings = [gpu, read_gpu(where)] if gpu is not None else []
-        verdict = judge(samples, load, threads=pinned, on_cpu=where.type == "cpu", gpu=readings)
+        verdict = judge(
+            samples,
+            load,
+            threads=pinned,
+            on_cpu=where.type == "cpu",
+            cuts_are_free=made_runtime.cuts_are_free,
+            gpu=readings,
+        )
         environment = _with_load(environment, load, readings)
+        protocol |= dict(units.preparation)
         protocol |= _time_facts(samples, precision, max_seconds, seed, clock.name, where)
     placed = {p.index: p for p in backbone.placements}
     return Profile(
@@ -176,8 +190,10 @@ def measure_paths(
         indices = [placement for placement, _ in path]
         if indices != sorted(set(indices)) or any(not 0 <= index < len(backbone.segments) for index in indices):
             raise InputError(f"a path names each placement once, in ascending order, found {indices}")
-    with _pinned_threads(threads), _ready(backbone, keys, find_runtime(runtime), where, dtype, seed) as units:
-        inputs = _inputs(backbone, where, dtype, batch_size, seed)
+    made_runtime = find_runtime(runtime)
+    made_runtime.check(where, dtype)
+    inputs = _inputs(backbone, where, dtype, batch_size, seed)
+    with _pinned_threads(threads), _ready(backbone, keys, made_runtime, where, dtype, seed, inputs[0]) as units:
         return time_paths(
             units,
             paths,
@@ -266,6 +282,7 @@ def _ready(
     device: torch.device,
     dtype: str,
     seed: int,
+    example: torch.Tensor,
 ) -> Iterator[Runtime]:
     """The runtime with backbone and heads on the device and in the dtype; a copy where either must change."""
     wanted = resolve_dtype(dtype)
@@ -285,7 +302,7 @@ def _ready(
     training = backbone.module.training
     backbone.module.eval()
     try:
-        yield runtime(backbone, heads)
+        yield runtime(backbone, heads, example=example)
     finally:
         backbone.module.train(training)
 

@@ -86,7 +86,13 @@ WIDE = Rule(
 
 
 def judge(
-    samples: Samples, load: Load, *, threads: int, on_cpu: bool = True, gpu: Sequence[GpuReading] = ()
+    samples: Samples,
+    load: Load,
+    *,
+    threads: int,
+    on_cpu: bool = True,
+    cuts_are_free: bool = True,
+    gpu: Sequence[GpuReading] = (),
 ) -> Verdict:
     """Judge a run of the protocol.
 
@@ -95,6 +101,7 @@ def judge(
         load: how busy the machine was meanwhile.
         threads: threads that the units computed with on the CPU.
         on_cpu: whether the units ran on the CPU.
+        cuts_are_free: whether the sum of the parts must be the plain backbone's time (see `Runtime`).
         gpu: readings of the GPU before and after.
     """
     whole = samples.whole.host_ms
@@ -109,7 +116,7 @@ def judge(
         (STEAL, load.stolen_share),
         (DRIFT, abs(statistics.drift(whole))),
         (SPREAD, statistics.spread(whole)),
-        (SUM, abs(total / middle - 1) if middle > 0 else None),
+        (SUM, abs(total / middle - 1) if middle > 0 and cuts_are_free else None),
         (THROTTLED, max((len(reading.throttled or []) for reading in gpu), default=None)),
         (SHARED_GPU, max((reading.other_processes or 0 for reading in gpu), default=None)),
         (WIDE, len(samples.unsettled)),

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from exitsearch.errors import one_of
 from exitsearch.measure.runtimes.base import Runtime, UnitKey
+from exitsearch.measure.runtimes.compile import CompileRuntime
+from exitsearch.measure.runtimes.cudagraph import CudaGraphRuntime
 from exitsearch.measure.runtimes.eager import EagerRuntime
+from exitsearch.measure.runtimes.onnxruntime import OnnxRuntime
 
-RUNTIMES: dict[str, type[Runtime]] = {EagerRuntime.name: EagerRuntime}
+RUNTIMES: dict[str, type[Runtime]] = {
+    runtime.name: runtime for runtime in (EagerRuntime, CompileRuntime, CudaGraphRuntime, OnnxRuntime)
+}
 
 
 def find_runtime(name: str) -> type[Runtime]:
@@ -20,4 +25,4 @@ def find_runtime(name: str) -> type[Runtime]:
     return RUNTIMES[name]
 
 
-__all__ = ["RUNTIMES", "EagerRuntime", "Runtime", "UnitKey", "find_runtime"]
+__all__ = ["RUNTIMES", "Runtime", "UnitKey", "find_runtime"]

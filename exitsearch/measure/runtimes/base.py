@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from exitsearch.models.backbone import Backbone
+from exitsearch.specs.profile import Scalar
 
 # (placement, head): which exit head, where.
 UnitKey = tuple[int, str]
@@ -23,25 +26,43 @@ class Runtime(ABC):
     Args:
         backbone: on the device and in the dtype to measure.
         heads: exit heads on the same device and in the same dtype.
+        example: one batch, on the same device: runtimes that fix shapes fix these.
 
     Attributes:
         name: the runtime's name in options and files.
         summary: what it is, in a line.
+        cuts_are_free: whether the segments one after the other do just what the plain backbone does. Where units are
+            compiled, recorded or loaded apart, they do not, and the plain backbone alone is faster.
         segments: `segment(state) -> state` for each placement.
         heads: `head(features) -> outputs`.
         final: `final(state) -> outputs`.
         whole: `whole(x) -> outputs`, the plain backbone.
+        identity: facts without which its times cannot be compared (a library's version, a mode).
+        preparation: what making it ready took, for the profile's `protocol`.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    cuts_are_free: ClassVar[bool] = False
     segments: Sequence[Callable[[Any], Any]]
     heads: Mapping[UnitKey, Callable[[Any], Any]]
     final: Callable[[Any], Any]
     whole: Callable[[Any], Any]
+    identity: Mapping[str, Scalar] = MappingProxyType({})
+    preparation: Mapping[str, Scalar] = MappingProxyType({})
 
     @abstractmethod
-    def __init__(self, backbone: Backbone, heads: Mapping[UnitKey, nn.Module]) -> None: ...
+    def __init__(self, backbone: Backbone, heads: Mapping[UnitKey, nn.Module], *, example: Tensor) -> None: ...
+
+    @classmethod
+    @abstractmethod
+    def check(cls, device: torch.device, dtype: str) -> None:
+        """Refuse what this runtime cannot do, before any work.
+
+        Raises:
+            UnavailableError: a package is missing.
+            InputError: the device or dtype does not suit it.
+        """
 
     @abstractmethod
     def begin(self, x: Any) -> Any:
@@ -54,3 +75,11 @@ class Runtime(ABC):
     @abstractmethod
     def decide(self, outputs: Any) -> object:
         """Turn outputs into an answer on the host; on a device this waits for it."""
+
+
+def heads_by_placement(heads: Mapping[UnitKey, object]) -> dict[int, list[UnitKey]]:
+    """The keys of heads, by the placement where they attach."""
+    found: dict[int, list[UnitKey]] = {}
+    for key in heads:
+        found.setdefault(key[0], []).append(key)
+    return found

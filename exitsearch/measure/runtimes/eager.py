@@ -16,8 +16,13 @@ class EagerRuntime(Runtime):
 
     name = "eager"
     summary = "plain torch, operator by operator"
+    cuts_are_free = True
 
-    def __init__(self, backbone: Backbone, heads: Mapping[UnitKey, nn.Module]) -> None:
+    @classmethod
+    def check(cls, device: torch.device, dtype: str) -> None:
+        """Nothing is refused: torch runs everywhere, if slowly."""
+
+    def __init__(self, backbone: Backbone, heads: Mapping[UnitKey, nn.Module], *, example: Tensor) -> None:
         self.segments = backbone.segments
         self.heads = heads
         self.final = backbone.final

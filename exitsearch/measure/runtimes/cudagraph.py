@@ -1,0 +1,127 @@
+"""The cudagraph runtime: one CUDA graph for every segment, every head, the final part and the whole.
+
+A graph is recorded once and replayed in one launch, so the host no longer paces small kernels (batch 1). Its addresses
+are fixed:
+
+    input buffer -> graph 0 -> state 0 -> graph 1 -> state 1 -> ... -> final
+                                 |                     |
+                               heads 0               heads 1
+
+Each graph reads the very tensors that the one before it writes, so nothing is copied between units; only a new input
+is copied into the input buffer, when a pass begins. All graphs draw on one memory pool. A unit's scratch memory may be
+used again by the next one, for they never run at the same time; results are kept alive here, so theirs is not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from exitsearch.errors import ExitSearchError, InputError
+from exitsearch.measure.runtimes.base import UnitKey, heads_by_placement
+from exitsearch.measure.runtimes.eager import EagerRuntime
+from exitsearch.models.backbone import Backbone, State
+
+# Runs before a recording, so that libraries have chosen their kernels and allocated what they keep (torch's own
+# recipe for whole-network capture runs three).
+WARM_UP_RUNS = 3
+
+
+class Recorder:
+    """Records functions without arguments as CUDA graphs in one memory pool.
+
+    Args:
+        cuda: `torch.cuda`, or a stand-in.
+    """
+
+    def __init__(self, cuda: Any = torch.cuda) -> None:
+        self.cuda = cuda
+        self.pool = cuda.graph_pool_handle()
+
+    def record(self, run: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        """Record one run.
+
+        Returns:
+            The replay, and the result that every replay writes anew.
+        """
+        side = self.cuda.Stream()
+        side.wait_stream(self.cuda.current_stream())
+        with self.cuda.stream(side):
+            for _ in range(WARM_UP_RUNS):
+                run()
+        self.cuda.current_stream().wait_stream(side)
+        graph = self.cuda.CUDAGraph()
+        with self.cuda.graph(graph, pool=self.pool):
+            result = run()
+        return graph.replay, result
+
+
+class CudaGraphRuntime(EagerRuntime):
+    """CUDA graphs of eager kernels."""
+
+    name = "cudagraph"
+    summary = "CUDA graphs of torch's own kernels, one for every segment and head"
+    cuts_are_free = False
+    identity = {"cuda_graphs": "per unit"}  # noqa: RUF012
+
+    @classmethod
+    def check(cls, device: torch.device, dtype: str) -> None:  # noqa: D102
+        if device.type != "cuda":
+            raise InputError(
+                f"--runtime cudagraph needs a CUDA device, found --device {device}; use --device cuda, or --runtime "
+                "compile on the CPU"
+            )
+
+    def __init__(self, backbone: Backbone, heads: Mapping[UnitKey, nn.Module], *, example: Tensor) -> None:
+        super().__init__(backbone, heads, example=example)
+        begin = time.perf_counter()
+        recorder = self.recorder()
+        self._input = example.clone()
+        placed = heads_by_placement(heads)
+        segments: list[Callable[[Any], Any]] = []
+        ready: dict[UnitKey, Callable[[Any], Any]] = {}
+        with torch.no_grad():
+            state: State = (self._input,)
+            for placement, segment in enumerate(backbone.segments):
+                unit, state = _recorded(recorder, segment, state)
+                segments.append(unit)
+                for key in placed.get(placement, []):
+                    ready[key], _ = _recorded(recorder, heads[key], state[0])
+            self.segments, self.heads = segments, ready
+            self.final, _ = _recorded(recorder, backbone.final, state)
+            plain, _ = _recorded(recorder, backbone.module, self._input)
+        self.whole = lambda x: plain(self._input.copy_(x))
+        self.preparation = {"capture_seconds": round(time.perf_counter() - begin, 3)}
+
+    @staticmethod
+    def recorder() -> Recorder:
+        """What graphs are recorded with."""
+        return Recorder()
+
+    def begin(self, x: Tensor) -> State:  # noqa: D102
+        return (self._input.copy_(x),)
+
+
+def _recorded(recorder: Recorder, unit: nn.Module, argument: Any) -> tuple[Callable[[Any], Any], Any]:
+    """A unit as a function that replays its graph, and the result that it always returns.
+
+    The function's argument is the buffer that the graph reads, which the unit before it has just written.
+    """
+    try:
+        replay, result = recorder.record(lambda: unit(argument))
+    except RuntimeError as error:
+        cause = str(error).strip().splitlines()[0]
+        raise ExitSearchError(
+            f"--runtime cudagraph: {type(unit).__name__} cannot be recorded ({cause}); what waits for the device or "
+            "copies to the host inside cannot; leave that head out, or use --runtime compile"
+        ) from error
+
+    def run(_: Any) -> Any:
+        replay()
+        return result
+
+    return run, result
