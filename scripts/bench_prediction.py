@@ -145,7 +145,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show(done: float, text: str) -> None:
-    print(f"\r{done:4.0%} {text:<60}", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print(f"\r{done:4.0%} {text:<60}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
