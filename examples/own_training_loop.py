@@ -25,7 +25,6 @@ for images, labels in DataLoader(data.heads, batch_size=64, shuffle=True):
     optimizer.step()
 
 with torch.inference_mode():
-    images = torch.stack([data.report[index][0] for index in range(len(data.report))])
-    labels = torch.tensor([data.report[index][1] for index in range(len(data.report))])
+    images, labels = data.report.batch(list(range(len(data.report))))
     for number, outputs in enumerate(model.eval().iter_exits(images)):  # stop asking, and no later part is computed
         print(f"exit {number}: accuracy {(outputs.argmax(-1) == labels).float().mean():.4f}")

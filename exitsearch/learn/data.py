@@ -41,7 +41,7 @@ Listed = list[tuple[Path, int | float]]
 
 
 class TensorsSplit(Dataset[tuple[Tensor, Tensor]]):
-    """A split held in memory as raw images; a batch is prepared for the backbone when asked for.
+    """A split held in memory as raw images, prepared for the backbone when asked for; an ordinary torch data set.
 
     Attributes:
         labels: class indices or targets [samples].
@@ -58,7 +58,8 @@ class TensorsSplit(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.prepare(self.images[index : index + 1])[0], self.labels[index]
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Images [batch, channels, height, width] and labels [batch]."""
         return self.prepare(self.images[indices]), self.labels[indices]
 
 
@@ -96,6 +97,20 @@ class DataSplits:
         return found
 
 
+class _Batches(Dataset[object]):
+    """A split read by lists of indices, a whole batch at once."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __getitem__(self, indices: list[int]) -> object:
+        try:
+            return self.split.batch(indices)
+        except InputError as error:
+            # Handed on as a value: raised in a worker process it would arrive as a traceback.
+            return InputError(str(error))
+
+
 def batches(split: Split, *, order: Sequence[list[int]]) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (images [batch, channels, height, width], labels [batch]) of the samples that `order` lists by batch.
 
@@ -103,10 +118,10 @@ def batches(split: Split, *, order: Sequence[list[int]]) -> Iterator[tuple[Tenso
         InputError: when an image cannot be read.
     """
     loader = DataLoader(
-        split,
-        batch_sampler=order,
+        _Batches(split),
+        sampler=order,
+        batch_size=None,
         num_workers=split.workers,
-        collate_fn=_as_it_is,
         # The loader draws a number for its workers; from a generator of its own it leaves the global one alone.
         generator=torch.Generator().manual_seed(0),
     )
@@ -130,10 +145,6 @@ def shuffled(count: int, batch_size: int, *, seed: int, epoch: int) -> list[list
     drawn = torch.randperm(count, generator=generator).tolist()
     order = [drawn[start : start + batch_size] for start in range(0, count, batch_size)]
     return order[:-1] if len(order) > 1 and len(order[-1]) == 1 else order
-
-
-def _as_it_is(batch: object) -> object:
-    return batch
 
 
 def data_outputs(name: str, *, task: Task = "classification") -> int:

@@ -140,9 +140,10 @@ class ImagesSplit(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.prepare(read_image(Path(self.files[index]))[None])[0], self.labels[index]
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor] | InputError:
-        """A batch, or what is wrong with it: an error raised in a worker process would arrive as a traceback."""
-        try:
-            return torch.stack([self[index][0] for index in indices]), self.labels[indices]
-        except InputError as error:
-            return InputError(str(error))
+    def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Images [batch, channels, height, width] and labels [batch].
+
+        Raises:
+            FileError: when an image cannot be decoded.
+        """
+        return torch.stack([self[index][0] for index in indices]), self.labels[indices]

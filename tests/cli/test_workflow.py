@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +123,22 @@ def test_lists(what: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_env(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_json(capsys, "env")["cores"] >= 1
+
+
+def test_the_example_of_an_own_training_loop(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "costs.csv").write_text(COSTS)
+    (folder / "values.csv").write_text(VALUES)
+    run(
+        capsys,
+        *("search", "--profile", "costs.csv", "--outcomes", "values.csv", "--budget-dist", "uniform:0,40"),
+        *("--trials", "0", "--model", "vit_digits_patch1_8"),
+    )
+    example = Path(__file__).parents[2] / "examples" / "own_training_loop.py"
+    done = subprocess.run(
+        [sys.executable, str(example), "exitsearch-out"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["exit 0", "exit 1", "exit 2"]
