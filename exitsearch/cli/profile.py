@@ -26,8 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_candidates(parser)
     options.add_machine(parser)
     parser.add_argument("--dtype", default="fp32", choices=("fp32", "bf16", "fp16"), help="default: fp32")
-    parser.add_argument("--batch-size", type=options.positive_int, default=1, metavar="N", help="default: 1")
-    parser.add_argument("--runtime", default="eager", help="what runs the model (default: eager)")
+    parser.add_argument(
+        "--batch-size", type=_batch_sizes, default=[1], metavar="N[,N]", help="one or several, as 1,8,32 (default: 1)"
+    )
+    parser.add_argument(
+        "--runtime", default="eager", help="eager (default), compile, cudagraph or onnxruntime: what runs the model"
+    )
+    parser.add_argument(
+        "--energy", action="store_true", help="measure energies too, minutes more (NVML on CUDA, RAPL on the CPU)"
+    )
     parser.add_argument("--counts-only", action="store_true", help="count operations only: no weights, no compute")
     parser.add_argument(
         "--precision",
@@ -82,15 +89,23 @@ def measure(args: argparse.Namespace, name: str, space: SearchSpace | None) -> P
             placements=options.candidate_placements(args, space, len(backbone.placements)),
             device=device,
             dtype=getattr(args, "dtype", "fp32"),
-            batch_size=getattr(args, "batch_size", 1),
+            batch_size=getattr(args, "batch_size", None) or 1,
             threads=args.threads,
             runtime=getattr(args, "runtime", "eager"),
             precision=getattr(args, "precision", PRECISION),
             max_seconds=getattr(args, "max_seconds", MAX_SECONDS),
             seed=args.seed,
             counts_only=counts_only,
+            energy=getattr(args, "energy", False),
             progress=report,
         )
+
+
+def _batch_sizes(text: str) -> list[int]:
+    sizes = [options.positive_int(part.strip()) for part in text.split(",")]
+    if len(set(sizes)) < len(sizes):
+        raise argparse.ArgumentTypeError(f"each batch size once is needed, found {text!r}")
+    return sizes
 
 
 def _share(text: str) -> float:

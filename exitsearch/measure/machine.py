@@ -19,6 +19,7 @@ from timm.layers.config import use_fused_attn
 from exitsearch.errors import InputError, UnavailableError
 from exitsearch.measure.load import load_average, usable_cores
 from exitsearch.measure.nvml import GpuReading, read_gpu
+from exitsearch.measure.processor import cpu_name
 from exitsearch.specs.profile import Environment, Scalar
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -75,18 +76,6 @@ def resolve_dtype(name: str) -> torch.dtype:
 def device_name(device: torch.device) -> str:
     """The device's own name: the GPU's, or the processor's."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-
-
-def cpu_name() -> str:
-    """The processor's name as the kernel gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine() or "unknown processor"
 
 
 def fingerprint(

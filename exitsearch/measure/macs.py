@@ -16,7 +16,7 @@ is computed but not returned is dead code in fvcore's graph and would count 0.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from exitsearch.measure.mac_engines import run_fvcore, run_torch_counter
 from exitsearch.measure.mac_rules import GROUPS
+from exitsearch.measure.structure import structure
 
 # Two exact counters of the same integers differ by nothing; this leaves room for a rule that rounds.
 AGREEMENT = 1e-6
@@ -132,8 +133,21 @@ def count_chain(
     claimed: set[int] = set()
     state = _on_meta((x,))
     counted, features = [], []
+    # Structure to counts, the state handed on, and which of its weights a unit uses, by their position in it.
+    known: dict[Hashable, tuple[Counts, tuple[Tensor, ...], list[int]]] = {}
     for unit in units[:-1]:
-        counts, state = _count(_OnTensors(unit), state, claimed)
+        key, weights = structure(unit, state), [id(weight) for weight in (*unit.parameters(), *unit.buffers())]
+        used = [weights[position] for position in known[key][2]] if key in known else []
+        if key in known and claimed.isdisjoint(used):
+            # A block like one before it, with weights that are all its own: nothing new to see.
+            counts, state, _ = known[key]
+            claimed.update(used)
+        else:
+            before = set(claimed)
+            counts, state = _count(_OnTensors(unit), state, claimed)
+            own = claimed - before
+            if claimed.isdisjoint(set(weights) - own):
+                known[key] = counts, state, [weights.index(weight) for weight in own]
         counted.append(counts)
         features.append(state[0])
     return counted, _count(_OnTensors(units[-1]), state, claimed)[0], features

@@ -61,13 +61,23 @@ def read_gpu(device: torch.device, *, module: Any = None, uuid: str | None = Non
     except nvml.NVMLError as error:
         return GpuReading(missing={"nvml": f"{error}: no NVIDIA driver that NVML can use"})
     try:
-        uuid = uuid or str(torch.cuda.get_device_properties(device).uuid)
-        handle = nvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}")
-        return _read(nvml, handle)
+        return _read(nvml, open_gpu(nvml, device, uuid=uuid))
     except nvml.NVMLError as error:
-        return GpuReading(missing={"nvml": f"{error}: the GPU with UUID {uuid} is not known to NVML"})
+        return GpuReading(missing={"nvml": f"{error}: the GPU of {device} is not known to NVML by its UUID"})
     finally:
         nvml.nvmlShutdown()
+
+
+def open_gpu(nvml: Any, device: torch.device, *, uuid: str | None = None) -> Any:
+    """NVML's handle of a CUDA device, by its UUID.
+
+    Args:
+        nvml: `pynvml`, initialised, or a stand-in.
+        device: the CUDA device.
+        uuid: the device's UUID as torch gives it; None asks torch.
+    """
+    uuid = uuid or str(torch.cuda.get_device_properties(device).uuid)
+    return nvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}")
 
 
 def _read(nvml: Any, handle: Any) -> GpuReading:

@@ -6,32 +6,30 @@ profile.path_ms([(3, "mlp_ee")])
 
 from __future__ import annotations
 
-import copy
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
 
 from exitsearch.errors import InputError, UnsupportedError
-from exitsearch.measure import macs, memory, statistics
+from exitsearch.measure import memory, statistics
 from exitsearch.measure.clock import clock_for
+from exitsearch.measure.counting import count_facts, count_units
+from exitsearch.measure.energy import NoMeter, find_meter, measure_energy
 from exitsearch.measure.latency import Progress, Samples, UnitSamples, measure_rounds, no_progress
 from exitsearch.measure.load import Load, Snapshot, load_average, usable_cores
-from exitsearch.measure.machine import fingerprint, resolve_device, resolve_dtype
+from exitsearch.measure.machine import fingerprint, resolve_dtype
 from exitsearch.measure.nvml import GpuReading, read_gpu
 from exitsearch.measure.paths import PathTimes, time_paths
-from exitsearch.measure.runtimes import Runtime, UnitKey, find_runtime
+from exitsearch.measure.preparation import Condition, made_ready
+from exitsearch.measure.runtimes import Runtime, UnitKey
 from exitsearch.measure.verdict import judge
 from exitsearch.models.backbone import Backbone
-from exitsearch.models.heads import check_fits, create_head, list_heads
+from exitsearch.models.heads import check_fits, list_heads
 from exitsearch.specs.head import HeadChoice
-from exitsearch.specs.profile import Cost, Environment, HeadCost, Profile, Scalar, SegmentCost, Verdict
-
-# Different batches in turn, so that no run depends on one draw of the inputs.
-_INPUT_COUNT = 4
+from exitsearch.specs.profile import BatchCosts, Cost, Environment, HeadCost, Profile, Scalar, SegmentCost, Verdict
 
 
 def profile_backbone(
@@ -41,13 +39,14 @@ def profile_backbone(
     placements: Sequence[int] | None = None,
     device: str | torch.device = "cpu",
     dtype: str = "fp32",
-    batch_size: int = 1,
+    batch_size: int | Sequence[int] = 1,
     threads: int | None = None,
     runtime: str = "eager",
     precision: float = 0.02,
     max_seconds: float = 60.0,
     seed: int = 0,
     counts_only: bool = False,
+    energy: bool = False,
     progress: Progress | None = None,
 ) -> Profile:
     """Measure what every segment and every candidate head costs. The backbone is left as it is.
@@ -59,13 +58,15 @@ def profile_backbone(
         placements: placements where heads are measured; None means all. Every segment is measured anyhow.
         device: `cpu`, `cuda` or `cuda:N`.
         dtype: `fp32`, `bf16` or `fp16`; weights and inputs are cast.
-        batch_size: inputs of one batch, from 1.
+        batch_size: inputs of one batch, from 1; several are measured one after the other, each with its own
+            `max_seconds`.
         threads: threads that torch computes with on the CPU, from 1; None keeps torch's number. Restored after.
         runtime: how the units are executed: `eager`, `compile`, `cudagraph` or `onnxruntime`.
         precision: wanted half-width of each median's 95% interval over the median, above 0 and below 1.
         max_seconds: time for the measurement, above 0; warm-up and counts come on top.
         seed: of inputs, weights of the heads and the order of passes.
         counts_only: leave out the times; nothing is computed and no device is needed.
+        energy: measure energies too, after the times, where a meter can be read; the profile says where not.
         progress: called with the share of the work that is done, 0 to 1, and a text.
 
     Raises:
@@ -74,84 +75,37 @@ def profile_backbone(
         UnsupportedError: a head fits no placement, or a unit cannot be counted.
     """
     say = progress or no_progress
-    _check_range("--batch-size", batch_size, 1, 2**20)
+    sizes = _batch_sizes(batch_size)
     _check_precision(precision, max_seconds)
     element_bytes = resolve_dtype(dtype).itemsize
     keys = candidate_heads(backbone, heads, placements)
-    made_runtime = find_runtime(runtime)
-    where = None if counts_only else resolve_device(device)
-    if where is not None:
-        made_runtime.check(where, dtype)
-    if threads is not None:
-        _check_range("--threads", threads, 1, 4096)
-    counted = _count(backbone, keys, say)
-    fields = {key: c.cost_fields(element_bytes=element_bytes, batch_size=batch_size) for key, c in counted.items()}
-    protocol = _count_facts(counted)
-    samples, gpu = None, None
-    verdict = Verdict(status="unmeasured")
-    identity: dict[str, Scalar] = {"device": "meta", "dtype": dtype, "batch_size": batch_size, "runtime": "counts"}
-    environment = Environment(identity=identity)
-    if where is not None:
-        inputs = _inputs(backbone, where, dtype, batch_size, seed)
-        with (
-            _pinned_threads(threads) as pinned,
-            _ready(backbone, keys, made_runtime, where, dtype, seed, inputs[0]) as units,
-        ):
-            gpu = read_gpu(where) if where.type == "cuda" else None
-            environment = fingerprint(
-                where,
-                dtype=dtype,
-                batch_size=batch_size,
-                input_size=backbone.input_size,
-                threads=pinned,
-                runtime=runtime,
-                gpu=gpu,
-            )
-            environment = environment.model_copy(update={"identity": {**environment.identity, **units.identity}})
-            clock = clock_for(where)
-            memory.reset_device_peak(where)
-            before = Snapshot.take()
-            samples = measure_rounds(
-                units, inputs, clock, precision=precision, max_seconds=max_seconds, seed=seed, progress=say
-            )
-            load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
-            readings = [gpu, read_gpu(where)] if gpu is not None else []
-        verdict = judge(
-            samples,
-            load,
-            threads=pinned,
-            on_cpu=where.type == "cpu",
-            cuts_are_free=made_runtime.cuts_are_free,
-            gpu=readings,
-        )
-        environment = _with_load(environment, load, readings)
-        protocol |= dict(units.preparation)
-        protocol |= _time_facts(samples, precision, max_seconds, seed, clock.name, where)
-    placed = {p.index: p for p in backbone.placements}
+    condition = None
+    if not counts_only:
+        condition = Condition.resolve(device, dtype=dtype, threads=threads, runtime=runtime, seed=seed)
+    counted = count_units(backbone, keys, say)
+    identity: dict[str, Scalar] = {"device": "meta", "dtype": dtype, "batch_size": sizes[0], "runtime": "counts"}
+    environment, batches = Environment(identity=identity), []
+    for number, size in enumerate(sizes):
+        counts = {key: c.cost_fields(element_bytes=element_bytes, batch_size=size) for key, c in counted.items()}
+        measured = _Measured(verdict=Verdict(status="unmeasured"))
+        if condition is not None:
+            # Each batch size fills its own part of the bar.
+            part = lambda done, text, n=number: say((n + done) / len(sizes), text)  # noqa: E731
+            kinds = {key: (key[1] if key in keys else key[0], str(fields)) for key, fields in counts.items()}
+            measured = _measure(backbone, keys, condition, size, precision, max_seconds, part)
+            if energy:
+                _add_energy(measured, backbone, keys, condition, size, kinds, part)
+            if number == 0:
+                environment = measured.environment
+        batches.append(_document_fields(backbone, keys, counts, measured, count_facts(counted)))
     return Profile(
         schema_version=Profile.current_version,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         backbone=backbone.facts,
         placements=list(backbone.placements),
         environment=environment,
-        protocol=protocol,
-        segments=[
-            SegmentCost(
-                placement=index,
-                module=placed[index].module,
-                **fields["segment", index],
-                **_times(samples.segments[index] if samples else None),
-            )
-            for index in sorted(placed)
-        ],
-        heads=[
-            HeadCost(placement=key[0], head=key[1], **fields[key], **_times(samples.heads[key] if samples else None))
-            for key in keys
-        ],
-        final=Cost(**fields["final", 0], **_times(samples.final if samples else None)),
-        whole=Cost(**_times(samples.whole)) if samples else None,
-        slowdown=samples.slowdown if samples else [],
-        verdict=verdict,
+        **{key: value for key, value in batches[0].items() if key != "state"},
+        batches=[BatchCosts(batch_size=size, **fields) for size, fields in zip(sizes[1:], batches[1:], strict=True)],
     )
 
 
@@ -183,22 +137,18 @@ def measure_paths(
     """
     _check_range("--batch-size", batch_size, 1, 2**20)
     _check_precision(precision, max_seconds)
-    where = resolve_device(device)
-    resolve_dtype(dtype)
+    condition = Condition.resolve(device, dtype=dtype, threads=threads, runtime=runtime, seed=seed)
     keys = sorted({(placement, head) for path in paths for placement, head in path})
     for path in paths:
         indices = [placement for placement, _ in path]
         if indices != sorted(set(indices)) or any(not 0 <= index < len(backbone.segments) for index in indices):
             raise InputError(f"a path names each placement once, in ascending order, found {indices}")
-    made_runtime = find_runtime(runtime)
-    made_runtime.check(where, dtype)
-    inputs = _inputs(backbone, where, dtype, batch_size, seed)
-    with _pinned_threads(threads), _ready(backbone, keys, made_runtime, where, dtype, seed, inputs[0]) as units:
+    with made_ready(backbone, keys, condition, batch_size=batch_size) as ready:
         return time_paths(
-            units,
+            ready.runtime,
             paths,
-            inputs,
-            clock_for(where),
+            ready.inputs,
+            clock_for(condition.device),
             precision=precision,
             max_seconds=max_seconds,
             seed=seed,
@@ -230,91 +180,134 @@ def candidate_heads(backbone: Backbone, heads: Sequence[str] | None, placements:
     return sorted(keys, key=lambda key: (key[0], order[key[1]]))
 
 
-def _count(backbone: Backbone, keys: Sequence[UnitKey], progress: Progress) -> dict[Any, macs.Counts]:
-    """Counts by ("segment", k), ("final", 0) and (placement, head)."""
-    x = torch.empty((1, *backbone.input_size), device="meta", dtype=next(backbone.module.parameters()).dtype)
-    progress(0.0, "counting operations of the backbone")
-    segments, final, features = macs.count_chain(backbone.segments, backbone.final, x)
-    counted: dict[Any, macs.Counts] = {("segment", index): counts for index, counts in enumerate(segments)}
-    counted["final", 0] = final
-    for placement, text in keys:
-        progress(0.0, f"counting operations of the heads at placement {placement}")
-        head = create_head(
-            text, placement=backbone.placements[placement], num_outputs=backbone.num_outputs, device="meta"
-        )
-        counted[placement, text] = macs.count_head(head.eval().to(x.dtype), features[placement])
-    return counted
+@dataclass
+class _Measured:
+    """What one batch size gave beyond its counts; nothing but the verdict where only operations are counted."""
+
+    verdict: Verdict
+    environment: Environment = field(default_factory=Environment)
+    protocol: dict[str, Scalar] = field(default_factory=dict)
+    samples: Samples | None = None
+    # Measured once for each unit, by the keys of `count_units` and ("whole", 0).
+    scratch_bytes: Mapping[Any, int] = field(default_factory=dict)
+    energy_mj: Mapping[Any, float] = field(default_factory=dict)
 
 
-def _count_facts(counted: Mapping[Any, macs.Counts]) -> dict[str, Scalar]:
-    """What the counters say of themselves, for the profile's `protocol`."""
-    apart = [key for key, counts in counted.items() if not counts.counters_agree]
-    missing: dict[str, int] = {}
-    for key, counts in counted.items():
-        if key[0] in ("segment", "final"):
-            for operator, times in counts.not_counted.items():
-                missing[operator] = missing.get(operator, 0) + times
-    names = ", ".join(f"{name} x{times}" for name, times in sorted(missing.items()))
-    return {
-        "macs_counter": "fvcore, checked against torch.utils.flop_counter",
-        "macs_disagreement": ", ".join(f"{where} {what}" for where, what in apart) or None,
-        "not_counted": names or None,
-    }
-
-
-@contextmanager
-def _pinned_threads(threads: int | None) -> Iterator[int]:
-    """Set torch's threads for a measurement; yields their number."""
-    own = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield torch.get_num_threads()
-    finally:
-        torch.set_num_threads(own)
-
-
-@contextmanager
-def _ready(
+def _measure(
     backbone: Backbone,
     keys: Sequence[UnitKey],
-    runtime: type[Runtime],
-    device: torch.device,
-    dtype: str,
-    seed: int,
-    example: torch.Tensor,
-) -> Iterator[Runtime]:
-    """The runtime with backbone and heads on the device and in the dtype; a copy where either must change."""
-    wanted = resolve_dtype(dtype)
-    now = next(backbone.module.parameters())
-    if now.device.type == "meta":
-        raise InputError("a backbone on the meta device has no weights to run; create it on the CPU, or only count")
-    if now.device != device or now.dtype != wanted:
-        # One deep copy keeps the segments' modules and the model's the same ones.
-        backbone = copy.deepcopy(backbone)
-        backbone.module.to(device=device, dtype=wanted)
-    heads: dict[UnitKey, nn.Module] = {}
-    for placement, text in keys:
-        head = create_head(
-            text, placement=backbone.placements[placement], num_outputs=backbone.num_outputs, seed=seed, device=device
+    condition: Condition,
+    batch_size: int,
+    precision: float,
+    max_seconds: float,
+    say: Progress,
+) -> _Measured:
+    """Run the protocol with one batch size."""
+    where, on_gpu = condition.device, condition.device.type == "cuda"
+    say(0.0, f"making ready for batches of {batch_size}")
+    with made_ready(backbone, keys, condition, batch_size=batch_size) as ready:
+        gpu = read_gpu(where) if on_gpu else None
+        environment = fingerprint(
+            where,
+            dtype=condition.dtype,
+            batch_size=batch_size,
+            input_size=backbone.input_size,
+            threads=ready.threads,
+            runtime=condition.runtime.name,
+            gpu=gpu,
         )
-        heads[placement, text] = head.eval().to(wanted)
-    training = backbone.module.training
-    backbone.module.eval()
-    try:
-        yield runtime(backbone, heads, example=example)
-    finally:
-        backbone.module.train(training)
+        clock = clock_for(where)
+        memory.reset_device_peak(where)
+        before = Snapshot.take()
+        samples = measure_rounds(
+            ready.runtime,
+            ready.inputs,
+            clock,
+            precision=precision,
+            max_seconds=max_seconds,
+            seed=condition.seed,
+            progress=say,
+        )
+        load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
+        readings = [gpu, read_gpu(where)] if gpu is not None else []
+        protocol = dict(ready.runtime.preparation)
+        protocol |= _time_facts(samples, precision, max_seconds, condition.seed, clock.name, where)
+        measured = _Measured(
+            verdict=judge(
+                samples,
+                load,
+                threads=ready.threads,
+                on_cpu=not on_gpu,
+                cuts_are_free=condition.runtime.cuts_are_free,
+                gpu=readings,
+            ),
+            environment=_with_load(environment, ready.runtime, load, readings),
+            protocol=protocol,
+            samples=samples,
+        )
+        if on_gpu and condition.runtime.allocates:
+            measured.scratch_bytes = memory.unit_scratch_bytes(ready.runtime, ready.inputs[0], where)
+    return measured
 
 
-def _inputs(backbone: Backbone, device: torch.device, dtype: str, batch_size: int, seed: int) -> list[torch.Tensor]:
-    """Random normal batches; zeros and denormal numbers would mislead."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (batch_size, *backbone.input_size)
-    return [
-        torch.randn(shape, generator=generator).to(device=device, dtype=resolve_dtype(dtype))
-        for _ in range(_INPUT_COUNT)
-    ]
+def _add_energy(
+    measured: _Measured,
+    backbone: Backbone,
+    keys: Sequence[UnitKey],
+    condition: Condition,
+    batch_size: int,
+    kinds: Mapping[Any, Hashable],
+    say: Progress,
+) -> None:
+    """Measure energies where there is a meter; say why where there is none."""
+    meter = find_meter(condition.device)
+    if isinstance(meter, NoMeter):
+        # Nothing has to be made ready (compiled, exported) to say so.
+        measured.protocol["energy"] = f"not available: {meter.reason}"
+        return
+    wait = torch.cuda.synchronize if condition.device.type == "cuda" else (lambda: None)
+    with made_ready(backbone, keys, condition, batch_size=batch_size) as ready:
+        found = measure_energy(ready.runtime, ready.inputs[0], meter, kinds, synchronise=wait, progress=say)
+    measured.energy_mj = found.energy_mj
+    measured.protocol |= found.facts
+
+
+def _document_fields(
+    backbone: Backbone,
+    keys: Sequence[UnitKey],
+    counts: Mapping[Any, dict[str, Any]],
+    measured: _Measured,
+    facts: Mapping[str, Scalar],
+) -> dict[str, Any]:
+    """The fields that a profile and its further batch sizes have in common, and `state`."""
+    samples = measured.samples
+
+    def cost(key: Any, unit: UnitSamples | None) -> dict[str, Any]:
+        found = {**counts.get(key, {}), **_times(unit)}
+        found["scratch_bytes"] = measured.scratch_bytes.get(key)
+        found["energy_mj"] = measured.energy_mj.get(key)
+        return found
+
+    return {
+        "state": measured.environment.state,
+        "protocol": {**facts, **measured.protocol},
+        "segments": [
+            SegmentCost(
+                placement=p.index,
+                module=p.module,
+                **cost(("segment", p.index), samples.segments[p.index] if samples else None),
+            )
+            for p in sorted(backbone.placements, key=lambda p: p.index)
+        ],
+        "heads": [
+            HeadCost(placement=key[0], head=key[1], **cost(key, samples.heads[key] if samples else None))
+            for key in keys
+        ],
+        "final": Cost(**cost(("final", 0), samples.final if samples else None)),
+        "whole": Cost(**cost(("whole", 0), samples.whole)) if samples else None,
+        "slowdown": samples.slowdown if samples else [],
+        "verdict": measured.verdict,
+    }
 
 
 def _times(unit: UnitSamples | None) -> dict[str, Any]:
@@ -360,11 +353,20 @@ def _time_facts(
     return facts
 
 
-def _with_load(environment: Environment, load: Load, readings: Sequence[GpuReading]) -> Environment:
-    """The environment with the load during the measurement, and the GPU as it was at the end."""
+def _with_load(environment: Environment, runtime: Runtime, load: Load, readings: Sequence[GpuReading]) -> Environment:
+    """The environment with the runtime's facts, the load during the measurement, and the GPU as it was at the end."""
     after = {f"{key}_after": value for key, value in readings[-1].state.items()} if readings else {}
     state = {**environment.state, **load.facts(), **after}
-    return environment.model_copy(update={"state": state})
+    return Environment(identity={**environment.identity, **runtime.identity}, soft=environment.soft, state=state)
+
+
+def _batch_sizes(batch_size: int | Sequence[int]) -> list[int]:
+    sizes = [batch_size] if isinstance(batch_size, int) else list(batch_size)
+    for size in sizes:
+        _check_range("--batch-size", size, 1, 2**20)
+    if not sizes or len(set(sizes)) < len(sizes):
+        raise InputError(f"--batch-size names each batch size once, found {sizes}")
+    return sizes
 
 
 def _check_range(option: str, value: int, low: int, high: int) -> None:

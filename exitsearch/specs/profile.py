@@ -41,10 +41,13 @@ class Cost(Part):
         params: parameters.
         weight_bytes: bytes of parameters and buffers in the profile's dtype.
         activation_bytes: bytes of the features handed on, for one batch.
+        scratch_bytes: what running it allocates on the device at most, its results included, for one batch; None where
+            torch's allocator does not tell (CPU, other runtimes).
         latency_ms: median of `samples_ms`, for one batch.
         interval_ms: order-statistic 95% interval of that median.
         samples_ms: every measured time.
         device_ms: median on the device's own clock (CUDA events), where it has one.
+        energy_mj: millijoules that the device's meter ran up for one batch, its idle power included.
     """
 
     macs: Count | None = None
@@ -53,10 +56,12 @@ class Cost(Part):
     params: Count | None = None
     weight_bytes: Count | None = None
     activation_bytes: Count | None = None
+    scratch_bytes: Count | None = None
     latency_ms: Milliseconds | None = None
     interval_ms: tuple[Milliseconds, Milliseconds] | None = None
     samples_ms: list[Milliseconds] = []
     device_ms: Milliseconds | None = None
+    energy_mj: Annotated[float, Field(ge=0, le=1e12)] | None = None
 
 
 class SegmentCost(Cost):
@@ -109,8 +114,37 @@ class Environment(Part):
     state: dict[str, Scalar] = {}
 
 
+class BatchCosts(Part):
+    """The same units measured with another batch size; times and energies are for one batch of it.
+
+    Attributes:
+        batch_size: inputs of one batch.
+        state: how the machine was while measuring this one.
+
+    The others are those of `Profile`.
+    """
+
+    batch_size: int = Field(ge=1)
+    state: dict[str, Scalar] = {}
+    protocol: dict[str, Scalar] = {}
+    segments: list[SegmentCost]
+    heads: list[HeadCost] = []
+    final: Cost
+    whole: Cost | None = None
+    slowdown: list[Annotated[float, Field(gt=0, le=1e6)]] = []
+    verdict: Verdict
+
+
+# What a profile and each of its further batch sizes have in common.
+_MEASURED = ("protocol", "segments", "heads", "final", "whole", "slowdown", "verdict")
+
+
 class Profile(Document):
-    """Costs of every segment and every exit head of a backbone, and of the plain backbone as yardstick."""
+    """Costs of every segment and every exit head of a backbone, and of the plain backbone as yardstick.
+
+    A profile measured with several batch sizes holds the first in its own fields, the others in `batches`; `at_batch`
+    gives the profile of any one of them.
+    """
 
     kind: ClassVar[str] = "profile"
     created: str = ""
@@ -124,6 +158,7 @@ class Profile(Document):
     whole: Cost | None = None
     slowdown: list[Annotated[float, Field(gt=0, le=1e6)]] = []
     verdict: Verdict
+    batches: list[BatchCosts] = []
 
     @model_validator(mode="after")
     def _check_parts(self) -> Profile:
@@ -144,7 +179,48 @@ class Profile(Document):
         timed = {cost.latency_ms is not None for cost in (*self.segments, *self.heads, self.final)}
         if len(timed) > 1:
             raise ValueError("latency_ms must stand in every segment, head and final, or in none")
+        sizes = self.batch_sizes
+        if self.batches and (sizes[0] is None or len(set(sizes)) < len(sizes)):
+            raise ValueError(f"every batch size must be known and stand there once, found {sizes}")
+        for batch in self.batches:
+            units = [segment.placement for segment in batch.segments], [(h.placement, h.head) for h in batch.heads]
+            if units != (found, [(h.placement, h.head) for h in self.heads]):
+                raise ValueError(f"batch size {batch.batch_size} must hold the same segments and heads as the first")
+            if {cost.latency_ms is not None for cost in (*batch.segments, *batch.heads, batch.final)} != timed:
+                raise ValueError(f"latency_ms must stand in every unit of batch size {batch.batch_size}, or in none")
         return self
+
+    @property
+    def batch_sizes(self) -> list[int | None]:
+        """The batch sizes that were measured, the first one's None where it is not known."""
+        first = self.environment.identity.get("batch_size")
+        return [first if type(first) is int else None, *(batch.batch_size for batch in self.batches)]
+
+    def at_batch(self, batch_size: int | None = None) -> Profile:
+        """The profile of one batch size alone.
+
+        Args:
+            batch_size: one of `batch_sizes`; None means the first.
+
+        Raises:
+            InputError: when it was not measured.
+        """
+        if batch_size is None or batch_size == self.batch_sizes[0]:
+            return self.model_copy(update={"batches": []})
+        for batch in self.batches:
+            if batch.batch_size == batch_size:
+                environment = Environment(
+                    identity={**self.environment.identity, "batch_size": batch_size},
+                    soft=self.environment.soft,
+                    state=batch.state,
+                )
+                measured = {name: getattr(batch, name) for name in _MEASURED}
+                return self.model_copy(update={**measured, "environment": environment, "batches": []})
+        known = ", ".join(str(size) for size in self.batch_sizes if size is not None) or "an unknown one"
+        raise InputError(
+            f"--batch-size {batch_size} is not in this profile, which holds {known}; measure it with "
+            f"exitsearch profile --batch-size {batch_size}"
+        )
 
     @property
     def is_timed(self) -> bool:
@@ -199,10 +275,13 @@ class Profile(Document):
         return cost.latency_ms
 
     def condition(self) -> str:
-        """The condition in the words of the file name: `<backbone>__<device>__<dtype>__bs<N>__<runtime>`."""
+        """The condition in the words of the file name: `<backbone>__<device>__<dtype>__bs<N>__<runtime>`.
+
+        Several batch sizes are written `bs1-8-32`.
+        """
         facts = self.environment.identity
         name = (self.backbone.name or "backbone").replace("/", "_")
-        batch = facts.get("batch_size")
+        batch = "-".join(str(size) for size in self.batch_sizes if size is not None)
         parts = [facts.get("device"), facts.get("dtype"), f"bs{batch}" if batch else None, facts.get("runtime")]
         return "__".join([name, *(str(part) for part in parts if part)])
 

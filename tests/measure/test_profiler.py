@@ -6,9 +6,10 @@ from importlib import resources
 import numpy as np
 import pytest
 import torch
+from fake_units import FakeRuntime
 
 from exitsearch.errors import InputError, UnsupportedError
-from exitsearch.measure.memory import path_memory, peak_rss_bytes
+from exitsearch.measure.memory import path_memory, peak_rss_bytes, unit_scratch_bytes
 from exitsearch.measure.profiler import measure_paths, profile_backbone
 from exitsearch.models.backbone import create_backbone
 from exitsearch.specs.profile import Profile
@@ -113,6 +114,34 @@ def test_measured_paths_answer_in_order(backbone):
     assert len(whole) == len(timed[0].samples_ms[0]) >= 10
 
 
+def test_several_batch_sizes_in_one_file(backbone, tmp_path):
+    seen = []
+    profile = profile_backbone(
+        backbone,
+        heads=["linear"],
+        placements=[0, 5],
+        threads=1,
+        batch_size=[1, 2],
+        max_seconds=0.01,
+        progress=lambda done, text: seen.append(done),
+    )
+    assert profile.batch_sizes == [1, 2]
+    assert profile.condition() == "vit_digits_patch1_8__cpu__fp32__bs1-2__eager"
+    assert seen == sorted(seen)
+    assert Profile.read(profile.write(tmp_path / "profile.json")) == profile
+    one, two = profile.at_batch(), profile.at_batch(2)
+    assert one == profile.at_batch(1)
+    assert one.segments == profile.segments
+    assert two.segments == profile.batches[0].segments
+    assert two.segments[3].activation_bytes == 2 * one.segments[3].activation_bytes
+    assert two.condition() == "vit_digits_patch1_8__cpu__fp32__bs2__eager"
+    assert (one.batches, two.batches) == ([], [])
+    assert two.environment.identity == {**one.environment.identity, "batch_size": 2}
+    assert two.environment.state == profile.batches[0].state
+    with pytest.raises(InputError, match="--batch-size 8 is not in this profile, which holds 1, 2"):
+        profile.at_batch(8)
+
+
 def test_all_heads_that_fit_are_the_default():
     tokenless = create_backbone("vit_digits_patch1_8", pretrained=False)
     profile = profile_backbone(tokenless, placements=[3], counts_only=True)
@@ -125,6 +154,7 @@ def test_all_heads_that_fit_are_the_default():
     ("options", "words"),
     [
         ({"batch_size": 0}, "--batch-size must be from 1"),
+        ({"batch_size": [1, 8, 1]}, "each batch size once"),
         ({"threads": 0}, "--threads must be from 1"),
         ({"precision": 0.0}, "--precision must be above 0"),
         ({"max_seconds": -1.0}, "--max-seconds must be above 0"),
@@ -156,6 +186,51 @@ def test_meta_weights_cannot_be_timed():
 def test_wrong_paths(backbone, path):
     with pytest.raises(InputError, match="each placement once, in ascending order"):
         measure_paths(backbone, [path])
+
+
+class FakeAllocator:
+    """Each unit of `FakeRuntime` takes a byte for every microsecond that it runs, and gives half of it back."""
+
+    def __init__(self, runtime):
+        self.runtime = runtime
+
+    def synchronize(self, device):
+        self.held = self.runtime.now_ns / 2000
+
+    def reset_peak_memory_stats(self, device):
+        self.start_ns = self.runtime.now_ns
+
+    def memory_allocated(self, device):
+        return self.held
+
+    def max_memory_allocated(self, device):
+        return self.start_ns / 2000 + (self.runtime.now_ns - self.start_ns) / 1000
+
+
+def test_scratch_memory_of_units():
+    """Segments of 2, 3 and 4 ms, a head of 0.5 ms, final 1 ms, whole 10 ms: so many thousand bytes."""
+    runtime = FakeRuntime(heads={(1, "a"): 0.5})
+    found = unit_scratch_bytes(runtime, "x", torch.device("cuda"), cuda=FakeAllocator(runtime))
+    assert found == {
+        ("segment", 0): 2000, ("segment", 1): 3000, (1, "a"): 500, ("segment", 2): 4000, ("final", 0): 1000,
+        ("whole", 0): 10000,
+    }  # fmt: skip
+
+
+def test_device_peak_by_hand(counted):
+    """Segments 100 bytes of scratch, heads 10 and 20 beside features of 16640: a block beside its input holds most."""
+    assert path_memory(counted, []).device_peak_bytes is None
+    with_scratch = counted.model_copy(
+        update={
+            "segments": [cost.model_copy(update={"scratch_bytes": 100}) for cost in counted.segments],
+            "heads": [cost.model_copy(update={"scratch_bytes": 200}) for cost in counted.heads],
+            "final": counted.final.model_copy(update={"scratch_bytes": 10}),
+        }
+    )
+    plain = path_memory(with_scratch, [])
+    assert plain.device_peak_bytes == plain.weight_bytes + 16640 + 100
+    path = path_memory(with_scratch, [(5, "linear")])
+    assert path.device_peak_bytes == path.weight_bytes + 16640 + 200
 
 
 def test_path_memory_by_hand(counted):

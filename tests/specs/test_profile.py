@@ -166,3 +166,49 @@ def write_into(path: Path) -> None:
     from exitsearch.specs.document import write_json
 
     write_json(path, {})
+
+
+OLD = Path(__file__).parents[1] / "data" / "profile_v1.json"
+
+
+def test_a_file_from_before_several_batch_sizes_is_readable() -> None:
+    """Written by the first profiler, when a profile knew one batch size and no energies."""
+    old = Profile.read(OLD)
+    assert "batches" not in json.loads(OLD.read_text())
+    assert old.batch_sizes == [1]
+    assert old.at_batch(1) == old
+    assert old.full_ms == pytest.approx(sum(segment.latency_ms or 0 for segment in old.segments) + old.final.latency_ms)
+
+
+def further_batch(data: dict[str, Any], batch_size: int) -> dict[str, Any]:
+    """The measured part of a profile as a further batch size."""
+    names = ("segments", "heads", "final", "whole", "slowdown", "verdict")
+    return {"batch_size": batch_size, **{name: copy.deepcopy(data[name]) for name in names}}
+
+
+def test_each_batch_size_is_a_profile_of_its_own() -> None:
+    data = json.loads(OLD.read_text())
+    data["batches"] = [further_batch(data, 8)]
+    data["batches"][0]["final"]["latency_ms"] += 1.0
+    profile = Profile.parse(data, "two.json")
+    assert profile.condition().endswith("__bs1-8__eager")
+    assert profile.at_batch(8).full_ms == pytest.approx(profile.full_ms + 1.0)
+    assert profile.at_batch(8).environment.identity["batch_size"] == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: data["batches"][0].update(batch_size=1), "must be known and stand there once"),
+        (lambda data: data["environment"]["identity"].pop("batch_size"), "must be known and stand there once"),
+        (lambda data: data["batches"][0]["segments"].pop(), "must hold the same segments and heads as the first"),
+        (lambda data: data["batches"][0]["heads"].pop(), "must hold the same segments and heads as the first"),
+        (lambda data: data["batches"][0]["final"].update(latency_ms=None), "in every unit of batch size 8"),
+    ],
+)
+def test_wrong_batches(change: Any, words: str) -> None:
+    data = json.loads(OLD.read_text())
+    data["batches"] = [further_batch(data, 8)]
+    change(data)
+    with pytest.raises(FileError, match=words):
+        Profile.parse(data, "two.json")

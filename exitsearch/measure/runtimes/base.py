@@ -33,6 +33,7 @@ class Runtime(ABC):
         summary: what it is, in a line.
         cuts_are_free: whether the segments one after the other do just what the plain backbone does. Where units are
             compiled, recorded or loaded apart, they do not, and the plain backbone alone is faster.
+        allocates: whether every run takes its memory from torch's allocator, whose peaks can then be read.
         segments: `segment(state) -> state` for each placement.
         heads: `head(features) -> outputs`.
         final: `final(state) -> outputs`.
@@ -44,6 +45,7 @@ class Runtime(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     cuts_are_free: ClassVar[bool] = False
+    allocates: ClassVar[bool] = False
     segments: Sequence[Callable[[Any], Any]]
     heads: Mapping[UnitKey, Callable[[Any], Any]]
     final: Callable[[Any], Any]

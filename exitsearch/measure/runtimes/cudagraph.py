@@ -66,6 +66,7 @@ class CudaGraphRuntime(EagerRuntime):
     name = "cudagraph"
     summary = "CUDA graphs of torch's own kernels, one for every segment and head"
     cuts_are_free = False
+    allocates = False
     identity = {"cuda_graphs": "per unit"}  # noqa: RUF012
 
     @classmethod

@@ -17,6 +17,7 @@ class EagerRuntime(Runtime):
     name = "eager"
     summary = "plain torch, operator by operator"
     cuts_are_free = True
+    allocates = True
 
     @classmethod
     def check(cls, device: torch.device, dtype: str) -> None:

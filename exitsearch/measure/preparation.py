@@ -1,0 +1,136 @@
+"""What stands ready before a measurement: threads, batches, and a runtime with its units on the device."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import nn
+
+from exitsearch.errors import InputError
+from exitsearch.measure.machine import resolve_device, resolve_dtype
+from exitsearch.measure.runtimes import Runtime, UnitKey, find_runtime
+from exitsearch.models.backbone import Backbone
+from exitsearch.models.heads import create_head
+
+# Different batches in turn, so that no run depends on one draw of the inputs.
+_INPUT_COUNT = 4
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How units are executed.
+
+    Attributes:
+        device: where they run.
+        dtype: `fp32`, `bf16` or `fp16`.
+        threads: threads that torch computes with on the CPU; None keeps torch's number.
+        runtime: what executes them.
+        seed: of inputs and of the heads' weights.
+    """
+
+    device: torch.device
+    dtype: str
+    threads: int | None
+    runtime: type[Runtime]
+    seed: int
+
+    @classmethod
+    def resolve(cls, device: str | torch.device, *, dtype: str, threads: int | None, runtime: str, seed: int) -> Self:
+        """Check what is there and what goes together.
+
+        Raises:
+            InputError: an unknown name, or an option out of range.
+            UnavailableError: the device or a package is missing.
+        """
+        resolve_dtype(dtype)
+        made = find_runtime(runtime)
+        if threads is not None and not 1 <= threads <= 4096:
+            raise InputError(f"--threads must be from 1 to 4096, found {threads}")
+        where = resolve_device(device)
+        made.check(where, dtype)
+        return cls(where, dtype, threads, made, seed)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Everything that a measurement runs.
+
+    Attributes:
+        runtime: the units.
+        inputs: random batches on the device.
+        threads: threads that torch computes with on the CPU.
+    """
+
+    runtime: Runtime
+    inputs: list[torch.Tensor]
+    threads: int
+
+
+@contextmanager
+def made_ready(
+    backbone: Backbone, keys: Sequence[UnitKey], condition: Condition, *, batch_size: int
+) -> Iterator[Ready]:
+    """Backbone and heads on the device and in the dtype, a copy where either must change; threads are set inside.
+
+    Args:
+        backbone: with weights; left as it is.
+        keys: which exit heads, where.
+        condition: how they are executed.
+        batch_size: inputs of one batch.
+
+    Raises:
+        InputError: the backbone has no weights.
+    """
+    wanted = resolve_dtype(condition.dtype)
+    now = next(backbone.module.parameters())
+    if now.device.type == "meta":
+        raise InputError("a backbone on the meta device has no weights to run; create it on the CPU, or only count")
+    if now.device != condition.device or now.dtype != wanted:
+        # One deep copy keeps the segments' modules and the model's the same ones.
+        backbone = copy.deepcopy(backbone)
+        backbone.module.to(device=condition.device, dtype=wanted)
+    heads: dict[UnitKey, nn.Module] = {}
+    for placement, text in keys:
+        head = create_head(
+            text,
+            placement=backbone.placements[placement],
+            num_outputs=backbone.num_outputs,
+            seed=condition.seed,
+            device=condition.device,
+        )
+        heads[placement, text] = head.eval().to(wanted)
+    inputs = _random_batches(backbone, condition, batch_size)
+    training = backbone.module.training
+    backbone.module.eval()
+    try:
+        with _pinned_threads(condition.threads) as threads:
+            yield Ready(condition.runtime(backbone, heads, example=inputs[0]), inputs, threads)
+    finally:
+        backbone.module.train(training)
+
+
+@contextmanager
+def _pinned_threads(threads: int | None) -> Iterator[int]:
+    """Set torch's threads for a measurement; yields their number."""
+    own = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(own)
+
+
+def _random_batches(backbone: Backbone, condition: Condition, batch_size: int) -> list[torch.Tensor]:
+    """Random normal batches; zeros and denormal numbers would mislead."""
+    generator = torch.Generator().manual_seed(condition.seed)
+    shape = (batch_size, *backbone.input_size)
+    dtype = resolve_dtype(condition.dtype)
+    return [
+        torch.randn(shape, generator=generator).to(device=condition.device, dtype=dtype) for _ in range(_INPUT_COUNT)
+    ]
