@@ -22,6 +22,7 @@ COMMANDS = {
     "search": "exitsearch.cli.search",
     "train": "exitsearch.cli.train",
     "list": "exitsearch.cli.list",
+    "compare": "exitsearch.cli.compare",
     "check": "exitsearch.cli.check",
     "env": "exitsearch.cli.env",
 }

@@ -72,6 +72,17 @@ def positive_int(text: str) -> int:
     return number
 
 
+def share(text: str) -> float:
+    """A share above 0 and below 1, as 2% or 0.02, for argparse."""
+    try:
+        number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"a share such as 2% or 0.02 is needed, found {text!r}")
+    return number
+
+
 def load_plugin(args: argparse.Namespace) -> None:
     """Register the user's own heads before any head is named."""
     if getattr(args, "plugin", None) is not None:

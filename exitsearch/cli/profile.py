@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--counts-only", action="store_true", help="count operations only: no weights, no compute")
     parser.add_argument(
         "--precision",
-        type=_share,
+        type=options.share,
         default=PRECISION,
         metavar="2%",
         help="stop when every median is known to this share (default: 2%%)",
@@ -106,13 +106,3 @@ def _batch_sizes(text: str) -> list[int]:
     if len(set(sizes)) < len(sizes):
         raise argparse.ArgumentTypeError(f"each batch size once is needed, found {text!r}")
     return sizes
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"a share such as 2% or 0.02 is needed, found {text!r}")
-    return share
