@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget-dist", required=True, metavar="B", help="uniform:10,80 and others; see exitsearch list budgets"
     )
-    parser.add_argument("--policy", default="interruptible", help="interruptible (default) or contract")
+    parser.add_argument("--policy", default="interruptible", help="interruptible (default), contract or confidence")
+    parser.add_argument(
+        "--confidence", default="softmax", metavar="C", help="softmax (default), entropy, margin or patience"
+    )
     parser.add_argument(
         "--profile", metavar="P", help="profile JSON, costs CSV or published:NAME (default: the newest)"
     )
@@ -71,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
             outcomes,
             budget=budget,
             policy=args.policy,
+            score=args.confidence,
             max_exits=args.max_exits,
             heads=options.candidate_heads(args, None),
             placements=args.placements,

@@ -9,6 +9,9 @@ from rich.console import Group, RenderableType
 from exitsearch.report.tables import rows_table
 from exitsearch.search.result import SearchResult
 
+# Operating points on the terminal; the HTML report and chosen.json hold all.
+_POINTS_SHOWN = 8
+
 
 def choice_rows(result: SearchResult) -> list[dict[str, Any]]:
     """One row an exit of the choice, the final one last."""
@@ -49,10 +52,30 @@ def baseline_rows(result: SearchResult) -> list[dict[str, Any]]:
     return rows
 
 
+def point_rows(result: SearchResult) -> list[dict[str, Any]]:
+    """One row an operating point of the policy `confidence`; none under the others."""
+    confidence = result.config.confidence
+    rows = []
+    for point in confidence.points if confidence else []:
+        row: dict[str, Any] = {
+            "budget from ms": f"{point.budget_ms:.4g}",
+            "thresholds": "  ".join("off" if t is None else f"{t:.4g}" for t in point.thresholds),
+            "exit rates": "  ".join(f"{rate:.0%}" for rate in point.exit_rates),
+            f"accuracy ({result.config.expected.split})": f"{point.value:.4f}",
+        }
+        if point.report_value is not None and point.report_ms is not None:
+            row["accuracy (report)"] = f"{point.report_value:.4f}"
+            row["mean ms (report)"] = f"{point.report_ms:.4g}"
+        rows.append(row)
+    return rows
+
+
 def lines(result: SearchResult) -> list[str]:
     """The findings in sentences."""
     expected, optimum = result.config.expected, result.config.optimum
     value = f"{expected.metric}" if expected.metric == "accuracy" else f"value (minus {expected.metric})"
+    # The bound that confidence has: every sample leaves where its right answer is cheapest.
+    oracle = ", which takes an oracle for every sample" if result.config.confidence is not None else ""
     noise = ""
     if result.problem.slowdown:
         noise = f" with the measured latency noise, {result.value_medians:.4f} with every latency at its median"
@@ -61,8 +84,14 @@ def lines(result: SearchResult) -> list[str]:
         f"{expected.split} split{noise}.",
         f"Exact optimum {optimum.value:.4f}, regret {result.regret:.4g}."
         if optimum.exact
-        else f"No choice can be worth more than {optimum.value:.4f}; regret at most {result.regret:.4g} (not proved).",
+        else f"No choice can be worth more than {optimum.value:.4f}{oracle}; regret at most {result.regret:.4g} "
+        "(not proved).",
     ]
+    if result.config.confidence is not None:
+        found.append(
+            f"Confidence is {result.config.confidence.score}; {len(result.config.confidence.points)} operating points, "
+            "each with thresholds for the budgets from its own on; a budget limits the mean latency."
+        )
     if result.held_out is not None:
         interval = f" (95% interval {result.interval[0]:.4f} to {result.interval[1]:.4f})" if result.interval else ""
         found.append(
@@ -84,8 +113,16 @@ def renderable(result: SearchResult) -> RenderableType:
     return Group(
         rows_table("The choice", choice_rows(result)),
         *lines(result),
+        *_points_table(result),
         rows_table("Beside the baselines", baseline_rows(result)),
     )
+
+
+def _points_table(result: SearchResult) -> list[RenderableType]:
+    rows = point_rows(result)
+    shown = rows[:: -(-len(rows) // _POINTS_SHOWN)] if rows else []
+    title = f"Operating points ({len(shown)} of {len(rows)}, all in chosen.json)"
+    return [rows_table(title, shown)] if shown else []
 
 
 def summary(result: SearchResult) -> dict[str, Any]:

@@ -21,28 +21,34 @@ def write_report(result: SearchResult, path: Path | str) -> Path:
         FileError: when the file cannot be written.
     """
     environment = jinja2.Environment(loader=jinja2.PackageLoader("exitsearch.report"), autoescape=True)
+    confidence = result.config.confidence
+    points = [(point.budget_ms, point.value) for point in confidence.points] if confidence else []
     page = environment.get_template("search.html").render(
         config=result.config,
         version=__version__,
         notes=result.notes,
         lines=choice.lines(result),
-        figure=budget_figure(result.problem, _curves(result), metric=result.config.expected.metric),
+        figure=budget_figure(result.problem, _curves(result), metric=result.config.expected.metric, points=points),
         tables=[
             _table("The choice", choice.choice_rows(result)),
             _table("Beside the baselines", choice.baseline_rows(result)),
-            _table(
-                "What each further exit buys",
-                [{"at most exits": count, "best expected value": f"{v:.4f}"} for count, v in result.solution.by_count],
-            ),
+            *_tables_of_policy(result),
         ],
     )
     return write_text(path, page)
 
 
+def _tables_of_policy(result: SearchResult) -> list[dict[str, Any]]:
+    if result.config.confidence is not None:
+        return [_table("Operating points", choice.point_rows(result))]
+    counts = [{"at most exits": count, "best expected value": f"{v:.4f}"} for count, v in result.solution.by_count]
+    return [_table("What each further exit buys", counts)]
+
+
 def _curves(result: SearchResult) -> dict[str, tuple[int, ...]]:
     """The choice, and the baselines that everybody thinks of first."""
     positions = result.problem.positions
-    curves = {"the choice": result.choice}
+    curves = {"the choice, interrupted" if result.config.confidence else "the choice": result.choice}
     for baseline in result.baselines:
         if baseline.name in ("backbone alone", "best single exit"):
             curves[baseline.name] = tuple(positions[pair] for pair in baseline.exits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 _POINTS = 800
 
 
-def budget_figure(problem: Problem, choices: Mapping[str, Choice], *, metric: str) -> str:
+def budget_figure(
+    problem: Problem, choices: Mapping[str, Choice], *, metric: str, points: Sequence[tuple[float, float]] = ()
+) -> str:
     """The accuracy-budget curve of several choices over the distribution of budgets.
 
     Args:
         problem: what was searched.
         choices: name to choice, drawn in this order.
         metric: name of the vertical axis.
+        points: budgets and values of the policy `confidence`'s operating points, drawn beside.
 
     Returns:
         An `<svg>` element.
@@ -35,6 +38,9 @@ def budget_figure(problem: Problem, choices: Mapping[str, Choice], *, metric: st
     axes = figure.subplots()
     for name, choice in choices.items():
         axes.plot(budgets, budget_curve(problem, choice, budgets, noise=True), label=name, drawstyle="steps-post")
+    if points:
+        costs, values = zip(*points, strict=True)
+        axes.step(costs, values, where="post", label="the choice, by confidence")
     axes.set(xlabel="budget (ms)", ylabel=metric if metric == "accuracy" else f"minus {metric}")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

@@ -1,13 +1,16 @@
-"""Baselines: what a user would do without a search. Each keeps to the most exits, or is left out where it cannot."""
+"""Baselines: what a user would do without a search. Each keeps to the limits, or is left out where it cannot."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.value import expected_value
+
+Value = Callable[[Choice], float]
 
 
 @dataclass(frozen=True)
@@ -19,27 +22,30 @@ class Baseline:
     value: float
 
 
-def baselines(problem: Problem) -> list[Baseline]:
-    """Every baseline that keeps to the most exits.
+def baselines(problem: Problem, *, value: Value | None = None) -> list[Baseline]:
+    """Every baseline that keeps to the limits.
 
     The backbone alone; the best single exit; each head at every placement that it has; each head equally spaced, at
     its best number of exits; and greedy adding.
+
+    Args:
+        value: expected value of a choice; None takes the formula of the problem's policy.
     """
-    found = [_scored(problem, "backbone alone", ())]
-    if problem.max_exits != 0 and problem.candidates:
-        single = max(((position,) for position in range(len(problem.candidates))), key=_value_of(problem))
-        found.append(_scored(problem, "best single exit", single))
+    value = value or partial(expected_value, problem)
+    found: list[tuple[str, Choice]] = [("backbone alone", ())]
+    singles = [(position,) for position in range(len(problem.candidates)) if problem.allows((position,))]
+    if singles:
+        found.append(("best single exit", max(singles, key=value)))
     for head in problem.heads:
         places = tuple(p for p, candidate in enumerate(problem.candidates) if candidate.head == head)
-        if problem.allows(places):
-            found.append(_scored(problem, f"{head} at every placement", places))
+        found.append((f"{head} at every placement", places))
     for head in problem.heads:
         places = tuple(p for p, candidate in enumerate(problem.candidates) if candidate.head == head)
         spaced = [equally_spaced(places, count) for count in range(2, len(places))]
         if allowed := [choice for choice in spaced if problem.allows(choice)]:
-            found.append(_scored(problem, f"{head} equally spaced", max(allowed, key=_value_of(problem))))
-    found.append(_scored(problem, "greedy adding", greedy(problem)))
-    return found
+            found.append((f"{head} equally spaced", max(allowed, key=value)))
+    found.append(("greedy adding", greedy(problem, value=value)))
+    return [Baseline(name, choice, value(choice)) for name, choice in found if problem.allows(choice)]
 
 
 def equally_spaced(places: Choice, count: int) -> Choice:
@@ -57,10 +63,15 @@ def equally_spaced(places: Choice, count: int) -> Choice:
     return tuple(places[math.floor(i * (len(places) + 1) / (count + 1) + 0.5) - 1] for i in range(1, count + 1))
 
 
-def greedy(problem: Problem) -> Choice:
-    """Add the exit that raises the expected value most, until none does or no more are allowed."""
+def greedy(problem: Problem, *, value: Value | None = None) -> Choice:
+    """Add the exit that raises the expected value most, until none does or no more are allowed.
+
+    Args:
+        value: expected value of a choice; None takes the formula of the problem's policy.
+    """
+    value = value or partial(expected_value, problem)
     choice: Choice = ()
-    value = expected_value(problem, choice)
+    worth = value(choice)
     while problem.max_exits is None or len(choice) < problem.max_exits:
         taken = {candidate.placement for candidate in problem.chosen(choice)}
         options = [
@@ -68,17 +79,8 @@ def greedy(problem: Problem) -> Choice:
             for position, candidate in enumerate(problem.candidates)
             if candidate.placement not in taken
         ]
-        best = max(options, key=_value_of(problem), default=choice)
-        best_value = expected_value(problem, best)
-        if best_value <= value:
+        best = max(options, key=value, default=choice)
+        if value(best) <= worth:
             break
-        choice, value = best, best_value
+        choice, worth = best, value(best)
     return choice
-
-
-def _scored(problem: Problem, name: str, choice: Choice) -> Baseline:
-    return Baseline(name, choice, expected_value(problem, choice))
-
-
-def _value_of(problem: Problem) -> Callable[[Choice], float]:
-    return lambda choice: expected_value(problem, choice)

@@ -47,7 +47,15 @@ def bootstrap_interval(
         return None
     chances, nothing = exit_probabilities(problem, choice)
     # The expected value is linear in the samples: each sample has one, and they are averaged.
-    each = values @ chances + nothing * problem.fallback
+    return mean_interval(values @ chances + nothing * problem.fallback, seed=seed, resamples=resamples)
+
+
+def mean_interval(each: Array, *, seed: int = 0, resamples: int = _RESAMPLES) -> tuple[float, float]:
+    """95% percentile interval of the mean of some samples' values, by drawing them anew with replacement.
+
+    Args:
+        each: one number a sample [samples], at least one.
+    """
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // len(each))
     means = [

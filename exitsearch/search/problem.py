@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from exitsearch.errors import InputError, one_of
 from exitsearch.specs.budget import BudgetDistribution, parse_budget
-from exitsearch.specs.config import Policy
+from exitsearch.specs.config import POLICIES, Policy
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.outcomes import Outcomes, fallback_value
 from exitsearch.specs.profile import Profile
@@ -62,7 +62,7 @@ class Problem:
         fallback: value of having no answer in time.
         budget: distribution of budgets in ms.
         slowdown: equally likely factors on every latency; empty means that latencies are exactly the medians.
-        policy: `interruptible` or `contract`.
+        policy: `interruptible`, `contract` or `confidence`.
         max_exits: most exits that may be chosen, the final one not counted; None means no limit.
     """
 
@@ -166,7 +166,7 @@ def build_problem(
         profile: a timed profile.
         outcomes: values of the same backbone's heads.
         budget: budget distribution; shares (`10%`) are of the profile's full model.
-        policy: `interruptible` or `contract`.
+        policy: `interruptible`, `contract` or `confidence`.
         split: split of the outcomes to choose on; None takes the one meant for it.
         fallback: score of having no answer in time; None takes the one that the outcomes know.
         candidates: allowed placements of each head by its text, as from `SearchSpace.candidates`; None allows all.
@@ -185,8 +185,8 @@ def build_problem(
     warnings = profile.backbone.check_same(outcomes.backbone, mine="the profile", others="the outcomes")
     if not profile.is_timed:
         raise InputError("this profile only counts operations; measure times with exitsearch profile")
-    if policy not in ("interruptible", "contract"):
-        raise one_of("policy", policy, ("interruptible", "contract"))
+    if policy not in POLICIES:
+        raise one_of("policy", policy, POLICIES)
     if max_exits is not None and max_exits < 0:
         raise InputError(f"the most exits must be at least 0, found {max_exits}")
     if split is not None and split not in outcomes.splits:

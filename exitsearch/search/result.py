@@ -61,7 +61,7 @@ class SearchResult:
         price_of_not_knowing: contract value minus interruptible value of the choice.
         contract_optimum: best value of any choice when budgets are known beforehand.
         regret: exact optimum minus the value of the choice; 0 when it is proved best.
-        optuna_regret: exact optimum minus the best trial that Optuna drew itself; None without such a trial.
+        optuna_regret: exact optimum minus the best trial that Optuna drew itself; None without such a trial or proof.
         held_out: expected value of the choice on the report split; None when there is none.
         interval: bootstrap 95% interval of `held_out`; None when there are no samples.
         optimism: `value` minus `held_out`: how much better it looks on the samples that it was chosen on.

@@ -7,22 +7,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from exitsearch.errors import InputError
-from exitsearch.search.baselines import baselines
+from exitsearch.search.confident import choose
 from exitsearch.search.exact import TOLERANCE, Solution, solve
-from exitsearch.search.held_out import bootstrap_interval, split_value
+from exitsearch.search.judge import Judgement, judge_by_samples, judge_by_values
 from exitsearch.search.problem import Choice, Problem, allowed_placements, build_problem
-from exitsearch.search.result import BaselineRow, ExitRow, SearchResult
+from exitsearch.search.result import ExitRow, SearchResult
 from exitsearch.search.study import OnTrial, StudyResult, run_study
-from exitsearch.search.value import (
-    contract_value,
-    exit_probabilities,
-    expected_value,
-    finish_times,
-    interruptible_value,
-)
+from exitsearch.search.value import contract_value, expected_value, finish_times, interruptible_value
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.budget import BudgetDistribution
-from exitsearch.specs.config import ExitChoice, Expected, MultiExitConfig, Optimum, Policy
+from exitsearch.specs.config import ExitChoice, Expected, MultiExitConfig, Optimum, Policy, Score
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.outcomes import Metric, Outcomes, as_value
 from exitsearch.specs.profile import Profile
@@ -35,6 +29,7 @@ def search(
     *,
     budget: BudgetDistribution | str,
     policy: Policy = "interruptible",
+    score: Score = "softmax",
     max_exits: int | None = None,
     heads: Sequence[str] | None = None,
     placements: str | Iterable[int] | None = None,
@@ -52,7 +47,9 @@ def search(
         profile: costs of every segment and head; its times must be measured or given.
         outcomes: value of every head, of the same backbone.
         budget: a distribution or its text (`uniform:10,80`); shares (`10%`) are of the profile's full model.
-        policy: `interruptible` (the budget strikes unannounced) or `contract` (it is known beforehand).
+        policy: `interruptible` (the budget strikes unannounced), `contract` (it is known beforehand) or `confidence`
+            (an input leaves at the first exit that is sure enough; the budget limits the mean latency).
+        score: how sure an answer is, under `confidence`: `softmax`, `entropy`, `margin` or `patience`.
         max_exits: most exits beside the final one; None takes the space's limit.
         heads: heads to choose from; None allows all that both documents hold.
         placements: placements to choose from, numbers or a text like `0,2,4-8`; None allows all.
@@ -82,6 +79,11 @@ def search(
         placements=_placements(placements, space, len(profile.segments)),
         max_exits=min(limits, default=None),
     )
+    if policy == "confidence":
+        found = choose(problem, outcomes, score=score, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
+        judged = judge_by_samples(problem, found, outcomes, seed=seed)
+        solution = Solution(found.choice, judged.value, exact=False, bound=found.bound, by_count=())
+        return _result(profile, outcomes, problem, found.choice, solution, found.study, judged, notes)
     solution = solve(problem)
     study = None
     choice = solution.choice
@@ -90,7 +92,8 @@ def search(
         if expected_value(problem, study.choice) > solution.value + TOLERANCE * max(1.0, abs(solution.value)):
             assert not solution.exact, "a trial beats the optimum that the exact solver has proved"
             choice = study.choice
-    return _result(profile, outcomes, problem, choice, solution, study, notes, seed)
+    judged = judge_by_values(problem, choice, outcomes, seed=seed)
+    return _result(profile, outcomes, problem, choice, solution, study, judged, notes)
 
 
 def _placements(asked: str | Iterable[int] | None, space: SearchSpace | None, count: int) -> list[int]:
@@ -106,19 +109,16 @@ def _result(
     choice: Choice,
     solution: Solution,
     study: StudyResult | None,
+    judged: Judgement,
     notes: list[str],
-    seed: int,
 ) -> SearchResult:
-    value = expected_value(problem, choice)
+    value = judged.value
     contract = contract_value(problem, choice)
     interruptible = interruptible_value(problem, choice)
     if problem.policy == "contract":
         contract_optimum = solution.value
     else:
         contract_optimum = solve(replace(problem, policy="contract"), by_count=False).value
-    report = outcomes.report_split
-    held_out = split_value(problem, choice, outcomes, report) if report else None
-    interval = bootstrap_interval(problem, choice, outcomes, report, seed=seed) if report else None
     optimum = max(solution.bound, value)
     regret = 0.0 if choice == solution.choice and solution.exact else max(0.0, optimum - value)
     price = max(0.0, contract - interruptible)
@@ -151,14 +151,15 @@ def _result(
             metric=outcomes.metric,
             policy=problem.policy,
             split=outcomes.choice_split,
-            held_out=held_out,
-            interval=interval,
+            held_out=judged.held_out,
+            interval=judged.interval,
         ),
         optimum=Optimum(value=optimum, exact=solution.exact, regret=regret),
         latency_ms=[float(time) for time in finish_times(problem, choice, policy="interruptible")],
         exit_scores=scores,
         fallback=as_value(problem.fallback, outcomes.metric),
         price_of_not_knowing=price,
+        confidence=judged.confidence,
         profile={"identity": profile.identity, "condition": profile.condition()},
         outcomes={"identity": outcomes.identity, "source": outcomes.source},
     )
@@ -167,29 +168,23 @@ def _result(
         config=config,
         problem=problem,
         choice=choice,
-        rows=_rows(problem, choice, scores, outcomes, modules),
-        no_answer=exit_probabilities(problem, choice)[1],
-        baselines=[
-            BaselineRow(
-                name=baseline.name,
-                exits=tuple((c.placement, c.head) for c in problem.chosen(baseline.choice)),
-                value=baseline.value,
-                held_out=split_value(problem, baseline.choice, outcomes, report) if report else None,
-            )
-            for baseline in baselines(problem)
-        ],
+        rows=_rows(problem, choice, scores, outcomes, modules, judged.chances),
+        no_answer=judged.no_answer,
+        baselines=judged.baselines,
         solution=solution,
         study=study,
         value=value,
-        value_medians=expected_value(problem, choice, noise=False),
+        value_medians=judged.value_medians,
         contract_value=contract,
         price_of_not_knowing=price,
         contract_optimum=contract_optimum,
         regret=regret,
-        optuna_regret=None if without_first == float("-inf") else max(0.0, optimum - without_first),
-        held_out=held_out,
-        interval=interval,
-        optimism=None if held_out is None else value - held_out,
+        optuna_regret=None
+        if without_first == float("-inf") or not solution.exact
+        else max(0.0, optimum - without_first),
+        held_out=judged.held_out,
+        interval=judged.interval,
+        optimism=None if judged.held_out is None else value - judged.held_out,
         notes=[*notes, *_budget_notes(problem), *_verdict_notes(profile)],
     )
 
@@ -200,9 +195,9 @@ def _rows(
     scores: dict[str, list[float]],
     outcomes: Outcomes,
     modules: dict[int, str],
+    chances: list[float],
 ) -> list[ExitRow]:
     times = finish_times(problem, choice)
-    chances, _ = exit_probabilities(problem, choice)
     report = outcomes.report_split
     chosen = [*problem.chosen(choice), None]
     return [
@@ -214,7 +209,7 @@ def _rows(
             head_ms=c.head_ms if c else 0.0,
             choice_score=scores[outcomes.choice_split][index],
             report_score=scores[report][index] if report else None,
-            chance=float(chances[index]),
+            chance=chances[index],
         )
         for index, c in enumerate(chosen)
     ]

@@ -4,7 +4,7 @@ With chosen exits of values a_k that answer at T_k, and G(t) the chance that a b
 the form V = a_0 + sum_k (A_k - A_(k-1)) G(T_k), where A_k is the best value among the answers up to T_k, taken in order
 of time, and A starts at a_0, the value of having no answer. They differ in the times: under `interruptible` every
 chosen head on the way is run, so each exit waits for the heads before it; under `contract` only one head is run, so no
-exit waits.
+exit waits. Under `confidence` an expected value takes the samples (`confidence.py`); only its times are here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def finish_times(problem: Problem, choice: Choice, *, policy: Policy | None = No
     """
     chosen = problem.chosen(choice)
     heads = np.array([*(c.head_ms for c in chosen), 0.0])
-    waits = np.cumsum(heads) if (policy or problem.policy) == "interruptible" else heads
+    waits = heads if (policy or problem.policy) == "contract" else np.cumsum(heads)
     times: Array = np.array([*(c.arrival_ms for c in chosen), problem.final_ms]) + waits
     return times
 

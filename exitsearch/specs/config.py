@@ -10,7 +10,11 @@ from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.document import Document, Part
 from exitsearch.specs.head import HeadChoice, Option
 
-Policy = Literal["interruptible", "contract"]
+Policy = Literal["interruptible", "contract", "confidence"]
+POLICIES: tuple[Policy, ...] = ("interruptible", "contract", "confidence")
+# How sure an answer is, under the policy `confidence`.
+Score = Literal["softmax", "entropy", "margin", "patience"]
+SCORES: tuple[Score, ...] = ("softmax", "entropy", "margin", "patience")
 
 
 class ExitChoice(Part):
@@ -55,6 +59,42 @@ class Optimum(Part):
     regret: Annotated[float, Field(ge=0)]
 
 
+class OperatingPoint(Part):
+    """What to do under one limit on the mean latency.
+
+    Attributes:
+        budget_ms: from this budget on; the mean latency on the split that was chosen on, at median times.
+        thresholds: an input leaves at the first exit whose score is at least its threshold; None: that exit's head is
+            not run (under `patience`: it is run, and nothing leaves).
+        exit_rates: share of inputs leaving at each exit and last at the final exit.
+        value: accuracy on the split that was chosen on.
+        report_ms: mean latency on the report split.
+        report_value: accuracy on the report split.
+    """
+
+    budget_ms: Annotated[float, Field(ge=0)]
+    thresholds: list[float | None]
+    exit_rates: list[Annotated[float, Field(ge=0, le=1)]]
+    value: float
+    report_ms: float | None = None
+    report_value: float | None = None
+
+
+class Confidence(Part):
+    """The table by which the policy `confidence` runs.
+
+    Attributes:
+        score: `softmax` (largest probability), `entropy` (1 minus the entropy over its largest possible), `margin`
+            (largest minus second largest probability) or `patience` (answers in a row that agree with the one before).
+        temperatures: by which each exit's outputs are divided before the softmax.
+        points: operating points by rising budget; below the first no answer is in time.
+    """
+
+    score: Score
+    temperatures: list[Annotated[float, Field(gt=0)]]
+    points: list[OperatingPoint]
+
+
 class MultiExitConfig(Document):
     """A chosen multi-exit configuration.
 
@@ -63,6 +103,7 @@ class MultiExitConfig(Document):
         budget: the budget distribution as text.
         latency_ms: when each chosen exit answers, every head on the way paid for, and last the final exit.
         exit_scores: per split, the metric of each chosen exit and last of the final exit.
+        confidence: thresholds for every budget, under the policy `confidence`; None under the others.
         profile: identity of the profile, and its condition in words.
         outcomes: identity of the outcomes, and their source in words.
     """
@@ -79,6 +120,7 @@ class MultiExitConfig(Document):
     exit_scores: dict[str, list[float]] = {}
     fallback: float | None = None
     price_of_not_knowing: float | None = None
+    confidence: Confidence | None = None
     profile: dict[str, Any]
     outcomes: dict[str, Any]
 
@@ -91,4 +133,13 @@ class MultiExitConfig(Document):
         for key, numbers in {"latency_ms": self.latency_ms, **self.exit_scores}.items():
             if len(numbers) != needed:
                 raise ValueError(f"{key} needs {needed} numbers (every exit and the final one), found {len(numbers)}")
+        if (self.policy == "confidence") != (self.confidence is not None):
+            raise ValueError(f"confidence must stand there exactly under the policy confidence, found {self.policy}")
+        for number, point in enumerate(self.confidence.points if self.confidence else []):
+            found = (len(point.thresholds), len(point.exit_rates))
+            if found != (needed - 1, needed):
+                raise ValueError(
+                    f"confidence.points[{number}] needs {needed - 1} thresholds and {needed} exit_rates, found "
+                    f"{found[0]} and {found[1]}"
+                )
         return self

@@ -46,6 +46,8 @@ def fails(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([*GOOD, "--heads", "liner"], "liner"),
         ([*GOOD, "--placements", "5"], "placements run from 0 to 1"),
         ([*GOOD, "--policy", "hasty"], "unknown policy 'hasty'"),
+        ([*GOOD, "--policy", "confidence"], "hold only scores; train the heads"),
+        ([*GOOD, "--policy", "confidence", "--confidence", "sure"], "unknown confidence 'sure'"),
         ([*GOOD, "--max-exits", "-1"], "whole number from 0"),
         ([*GOOD, "--fallback", "7"], "accuracy is in 0..1"),
         ([*GOOD, "--space", "none.toml"], "no such file"),

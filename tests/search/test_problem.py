@@ -75,7 +75,7 @@ def test_heads_placements_and_candidates_narrow_the_choice() -> None:
         ({"placements": "0-2"}, "placements run from 0 to 1"),
         ({"placements": [7]}, "placements run from 0 to 1"),
         ({"max_exits": -1}, "at least 0, found -1"),
-        ({"policy": "confidence"}, "unknown policy 'confidence'"),
+        ({"policy": "hasty"}, "unknown policy 'hasty'"),
         ({"split": "report"}, "unknown split 'report'"),
         ({"fallback": 2.0}, "--fallback"),
     ],

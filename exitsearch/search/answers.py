@@ -1,0 +1,213 @@
+"""Answers: how sure every candidate is of every sample, and whether it is right. What the confidence policy replays.
+
+Outputs are divided by a temperature before the softmax, one an exit, which makes their probabilities fit how often they
+are right (Guo et al., On Calibration of Modern Neural Networks, arXiv 1706.04599).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exitsearch.errors import InputError, MismatchError, one_of
+from exitsearch.search.problem import Array, Choice, Problem
+from exitsearch.specs.config import SCORES, Score
+from exitsearch.specs.outcomes import Outcomes, Samples
+
+Floats = NDArray[np.float32]
+
+# Samples that a temperature is fitted on: its standard error is then a few hundredths.
+_MOST_FITTED = 5000
+# Range of 1 / temperature. An exit that is always right would go to infinity.
+_SHARPEST = 20.0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What every candidate says to every sample. The last row of each array is the final exit.
+
+    Attributes:
+        score: how confidence is measured.
+        scores: confidence [candidates + 1, samples], higher is surer; all zero for `patience`.
+        right: whether the answer is right [candidates + 1, samples].
+        predicted: the class [candidates + 1, samples].
+        temperatures: by which outputs are divided [candidates + 1].
+    """
+
+    score: Score
+    scores: Floats
+    right: NDArray[np.bool_]
+    predicted: NDArray[np.int32]
+    temperatures: Array
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(self.right.shape[1])
+
+    @cached_property
+    def identity(self) -> str:
+        """12 hexadecimal digits that stand for all of it."""
+        digest = hashlib.sha256(self.score.encode())
+        for array in (self.scores, self.right, self.predicted):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:12]
+
+    def every(self, step: int) -> Answers:
+        """Every so-manieth sample."""
+        return Answers(
+            score=self.score,
+            scores=np.ascontiguousarray(self.scores[:, ::step]),
+            right=np.ascontiguousarray(self.right[:, ::step]),
+            predicted=np.ascontiguousarray(self.predicted[:, ::step]),
+            temperatures=self.temperatures,
+        )
+
+    def chosen_scores(self, choice: Choice) -> Floats:
+        """Confidence of the chosen exits in order [exits, samples].
+
+        Under `patience` it is how many answers in a row, up to this exit's, agree with the one before them (Zhou et
+        al., BERT Loses Patience, arXiv 2006.04152).
+        """
+        if self.score != "patience":
+            return self.scores[list(choice)]
+        counts = np.zeros((len(choice), self.samples), dtype=np.float32)
+        for k in range(1, len(choice)):
+            agree = self.predicted[choice[k]] == self.predicted[choice[k - 1]]
+            counts[k] = np.where(agree, counts[k - 1] + 1, 0)
+        return counts
+
+
+def build_answers(
+    problem: Problem,
+    outcomes: Outcomes,
+    split: str,
+    *,
+    score: Score = "softmax",
+    like: Answers | None = None,
+    only: Choice | None = None,
+) -> Answers:
+    """Answers of a problem's candidates on one split.
+
+    Args:
+        score: `softmax` (largest probability), `entropy` (1 minus the entropy over its largest possible), `margin`
+            (largest minus second largest probability) or `patience`.
+        like: answers whose temperatures are taken; None fits them on this split.
+        only: candidates that are needed; the others' rows stay zero. None takes all.
+
+    Raises:
+        InputError: the outcomes hold no samples, or no classes.
+        MismatchError: the samples do not fit together.
+    """
+    if score not in SCORES:
+        raise one_of("confidence", score, SCORES)
+    if outcomes.metric != "accuracy":
+        raise InputError(
+            f"the policy confidence needs outputs that are classes, the outcomes hold {outcomes.metric}; "
+            "choose --policy interruptible or contract"
+        )
+    samples = outcomes.samples(split)
+    if samples is None:
+        raise InputError(
+            f"the policy confidence replays every sample, and {outcomes.source or 'these outcomes'} hold only scores; "
+            "train the heads with exitsearch train-heads, or choose --policy interruptible or contract"
+        )
+    rows = range(len(problem.candidates)) if only is None else only
+    columns = [(row, samples.outputs[_key(problem, row)]) for row in rows] + [(len(problem.candidates), samples.final)]
+    shape = (len(problem.candidates) + 1, len(samples.labels))
+    found = Answers(
+        score=score,
+        scores=np.zeros(shape, dtype=np.float32),
+        right=np.zeros(shape, dtype=np.bool_),
+        predicted=np.zeros(shape, dtype=np.int32),
+        temperatures=np.ones(shape[0]),
+    )
+    for row, outputs in columns:
+        _check(outputs, samples, split)
+        found.predicted[row] = outputs.argmax(axis=1)
+        found.right[row] = found.predicted[row] == samples.labels
+        if score == "patience":
+            continue
+        temperature = fit_temperature(outputs, samples.labels) if like is None else float(like.temperatures[row])
+        found.temperatures[row] = temperature
+        found.scores[row] = confidence(outputs, score=score, temperature=temperature)
+    return found
+
+
+def _key(problem: Problem, row: int) -> tuple[int, str]:
+    return problem.candidates[row].placement, problem.candidates[row].head
+
+
+def _check(outputs: Floats, samples: Samples, split: str) -> None:
+    if not len(samples.labels) or len(outputs) != len(samples.labels) or outputs.ndim != 2 or outputs.shape[1] < 2:
+        raise MismatchError(
+            f"the samples of split {split} need a row of at least two outputs for each of {len(samples.labels)} "
+            f"labels, found {list(outputs.shape)}; make the outcomes again with exitsearch train-heads"
+        )
+
+
+def confidence(outputs: Floats, *, score: Score, temperature: float = 1.0) -> Floats:
+    """How sure outputs are [samples].
+
+    Args:
+        outputs: before the softmax [samples, classes], at least two classes.
+        score: `softmax`, `entropy` or `margin`.
+        temperature: above 0.
+    """
+    shifted = outputs.astype(np.float32) / np.float32(temperature)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    shares = np.exp(shifted)
+    total = shares.sum(axis=1)
+    if score == "entropy":
+        # Entropy = log(total) - sum(shares * shifted) / total.
+        entropy = np.log(total) - (shares * shifted).sum(axis=1) / total
+        scaled: Floats = np.maximum(1 - entropy / np.float32(np.log(outputs.shape[1])), 0)  # rounding
+        return scaled
+    if score == "margin":
+        second = np.partition(shares, -2, axis=1)[:, -2]
+        margin: Floats = (1 - second) / total
+        return margin
+    assert score == "softmax", score
+    largest: Floats = 1 / total
+    return largest
+
+
+def fit_temperature(outputs: Floats, labels: Sequence[int] | NDArray[Any]) -> float:
+    """The temperature with the least cross entropy, between 1/20 and 20.
+
+    With b = 1 / temperature the cross entropy is convex in b; its slope is the mean of E[z] - z_label, its curvature
+    the mean variance of z under the softmax. Newton's steps in log b, none longer than 1.
+
+    >>> outputs = np.array([[4.0, 0.0]] * 10, dtype=np.float32)
+    >>> round(fit_temperature(outputs, [0] * 9 + [1]), 3)  # 0.9 = sigmoid(4 / T): T = 4 / ln 9
+    1.82
+
+    Args:
+        outputs: before the softmax [samples, classes].
+        labels: the right classes [samples].
+    """
+    step = -(-len(outputs) // _MOST_FITTED)
+    z = outputs[::step].astype(np.float64)
+    z -= z.max(axis=1, keepdims=True)
+    mine = z[np.arange(len(z)), np.asarray(labels)[::step]]
+    log_b = 0.0
+    for _ in range(30):
+        shares = np.exp(np.exp(log_b) * z)
+        shares /= shares.sum(axis=1, keepdims=True)
+        mean = (shares * z).sum(axis=1)
+        slope = float((mean - mine).mean())
+        curvature = float(((shares * z * z).sum(axis=1) - mean**2).mean())
+        # In log b: slope b and curvature b^2 + slope b. Where that is not above 0, a step by the sign is as good.
+        bend = curvature * np.exp(log_b) + slope
+        move = float(np.clip(-slope / bend, -1, 1)) if bend > 1e-12 else -float(np.sign(slope))
+        moved = float(np.clip(log_b + move, -np.log(_SHARPEST), np.log(_SHARPEST)))
+        if abs(moved - log_b) < 1e-6:
+            break
+        log_b = moved
+    return float(np.exp(-log_b))

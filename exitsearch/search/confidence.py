@@ -1,0 +1,308 @@
+"""The confidence policy: an input leaves at the first exit that is sure enough. Thresholds, replayed and optimised.
+
+With thresholds q the samples of a split are replayed: which exit each leaves at, so the accuracy and the mean latency.
+A budget limits the mean latency; the accuracy at a budget is that of the best thresholds whose mean latency is within
+it. Over all budgets that is a staircase of operating points (c_j, A_j), rising in both, and its expected value has the
+form of the other policies': V = a_0 + sum_j (A_j - A_(j-1)) G(c_j).
+
+A head at which nothing shall leave need not be run, since the budget is known beforehand; this is the threshold `off`.
+Under patience every head is run, because each answer counts for those after it.
+
+The optimiser prices latency: for a price it maximises accuracy - price * latency over one threshold at a time, the last
+exit first, until nothing moves. All thresholds of one exit are judged at once, from sums over the samples by level of
+confidence. Every one of them is an operating point too, so a few prices give a dense staircase. Polishing looks at all
+thresholds of each exit around every point of the staircase, where prices alone would miss points between two supported
+ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exitsearch.search.answers import Answers, Floats
+from exitsearch.search.problem import Array, Choice, Problem
+
+Levels = NDArray[np.uint16]
+Ints = NDArray[np.int64]
+
+# Levels of confidence that the optimiser tells apart, as equally frequent as ties allow: a step moves a thousandth of
+# the samples, a tenth of a point at most.
+MOST_LEVELS = 1000
+# Points around which a polishing round looks, spread over the staircase.
+_POLISHED = 64
+# Rounds over the exits at one price. Two or three are usual.
+_MOST_ROUNDS = 8
+# Prices, in units of (all accuracy that there is to gain) / (all time that there is to lose): a steep staircase's first
+# steps gain some hundred times the average, its last ones a hundredth.
+_CHEAPEST, _DEAREST = 0.003, 300.0
+
+
+@dataclass(frozen=True)
+class Staircase:
+    """Operating points by rising cost and accuracy; none is both dearer and no better than another.
+
+    Attributes:
+        costs_ms: mean latency [points].
+        values: accuracy [points].
+        thresholds: on the scores; infinity stands for `off` [points, exits].
+    """
+
+    costs_ms: Array
+    values: Array
+    thresholds: Array
+
+    def value(self, problem: Problem, *, noise: bool = True) -> float:
+        """Expected value under the problem's budgets."""
+        chances, nothing = self.chances(problem, noise=noise)
+        return float(chances @ self.values + nothing * problem.fallback)
+
+    def chances(self, problem: Problem, *, noise: bool = True) -> tuple[Array, float]:
+        """How likely each point is the one to be used, and the chance that there is none within the budget."""
+        reached = problem.survival(self.costs_ms, noise=noise)
+        # A point worth no more than no answer would never be used: the next one's budget starts lower down.
+        used = np.flatnonzero(self.values > problem.fallback)
+        chances = np.zeros(len(reached))
+        if not len(used):
+            return chances, 1.0
+        chances[used] = reached[used] - np.append(reached[used][1:], 0.0)
+        return chances, float(1.0 - reached[used[0]])
+
+    def at(self, budget_ms: float) -> int | None:
+        """The point to be used within a budget, or None."""
+        position = int(np.searchsorted(self.costs_ms, budget_ms, side="right")) - 1
+        return position if position >= 0 else None
+
+    def thinned(self, problem: Problem, most: int) -> Staircase:
+        """At most so many points, those that keep the expected value highest; exact by dynamic programming."""
+        useful = np.flatnonzero(self.values > problem.fallback)
+        if len(useful) <= most:
+            return self._taken(useful)
+        reached = problem.survival(self.costs_ms[useful])
+        values = np.concatenate([[problem.fallback], self.values[useful]])
+        # gains[i, j]: what point j adds after point i - 1 (row 0: after no answer).
+        gains = (values[None, 1:] - values[:, None]) * reached
+        gains[np.arange(len(values))[:, None] > np.arange(len(reached))] = -np.inf
+        best, parents = gains[0], []
+        for _ in range(most - 1):
+            options = best[:, None] + gains[1:]
+            parent = options.argmax(axis=0)
+            more = options[parent, np.arange(len(reached))]
+            parents.append(np.where(more > best, parent, -1))
+            best = np.maximum(best, more)
+        kept = [int(best.argmax())]
+        for parent in reversed(parents):
+            if parent[kept[-1]] < 0:
+                continue
+            kept.append(int(parent[kept[-1]]))
+        return self._taken(useful[sorted(kept)])
+
+    def _taken(self, rows: Ints) -> Staircase:
+        return Staircase(self.costs_ms[rows], self.values[rows], self.thresholds[rows])
+
+
+class Replay:
+    """One choice's samples, ready to be replayed under any thresholds.
+
+    Args:
+        problem: for the times.
+        answers: of the samples.
+        choice: the exits.
+    """
+
+    def __init__(self, problem: Problem, answers: Answers, choice: Choice) -> None:
+        chosen = problem.chosen(choice)
+        self.exits = len(choice)
+        self.skippable = answers.score != "patience"
+        self.scores: Floats = np.ascontiguousarray(answers.chosen_scores(choice))
+        self.right = np.concatenate([answers.right[list(choice)], answers.right[-1:]])
+        self.arrival = np.array([*(c.arrival_ms for c in chosen), problem.final_ms])
+        self.head = np.array([*(c.head_ms for c in chosen), 0.0])
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(self.right.shape[1])
+
+    def times(self, thresholds: Array) -> Array:
+        """When each exit answers, and last the final one, under thresholds [exits + 1]."""
+        on = np.append(np.isfinite(thresholds) | (not self.skippable), True)
+        return np.asarray(self.arrival + np.cumsum(self.head * on))
+
+    def rates(self, thresholds: Array) -> tuple[Array, float]:
+        """Share of samples leaving at each exit and last at the final one [exits + 1], and the accuracy."""
+        staying = np.ones(self.samples, dtype=np.bool_)
+        left = np.zeros(self.exits + 1)
+        right = 0
+        for k, threshold in enumerate(thresholds.tolist()):
+            if threshold == np.inf:
+                continue
+            here = self.scores[k] >= np.float32(threshold)
+            here &= staying
+            left[k] = np.count_nonzero(here)
+            right += int(np.count_nonzero(here & self.right[k]))
+            staying ^= here
+        left[-1] = np.count_nonzero(staying)
+        right += int(np.count_nonzero(staying & self.right[-1]))
+        return left / self.samples, right / self.samples
+
+    def leaves(self, thresholds: Array) -> Ints:
+        """The exit at which each sample leaves; the final one is the last [samples]."""
+        left = np.full(self.samples, self.exits)
+        for k in reversed(range(self.exits)):
+            left[self.scores[k] >= np.float32(thresholds[k])] = k
+        return left
+
+    def point(self, thresholds: Array) -> tuple[float, float]:
+        """Mean latency in ms, and accuracy, under thresholds [exits]."""
+        rates, value = self.rates(thresholds)
+        return float(rates @ self.times(thresholds)), value
+
+    def tidied(self, staircase: Staircase) -> Staircase:
+        """The same with every exit off at which nothing leaves, which is never dearer."""
+        rates = np.array([self.rates(thresholds)[0][:-1] for thresholds in staircase.thresholds])
+        return self.staircase(np.where(rates.reshape(staircase.thresholds.shape) > 0, staircase.thresholds, np.inf))
+
+    def staircase(self, configurations: Array) -> Staircase:
+        """The operating points among some configurations of thresholds [configurations, exits]."""
+        points = np.array([self.point(thresholds) for thresholds in configurations])
+        rows = efficient(points[:, 0], points[:, 1])
+        return Staircase(points[rows, 0], points[rows, 1], configurations[rows])
+
+
+def efficient(costs_ms: Array, values: Array) -> Ints:
+    """Rows of a staircase, by rising cost: each better than all that cost no more."""
+    order = np.lexsort((-values, costs_ms))
+    ahead = np.maximum.accumulate(np.concatenate([[-np.inf], values[order][:-1]]))
+    return np.asarray(order[values[order] > ahead])
+
+
+def optimise(replay: Replay, *, prices: int = 16, levels: int = MOST_LEVELS, polish: int = 2) -> Staircase:
+    """Operating points over all budgets.
+
+    Args:
+        prices: how many prices of latency are tried, at least 1.
+        levels: levels of confidence told apart at each exit, 2 to 65,000.
+        polish: how often the neighbourhood of the whole staircase is looked at, at least 0.
+    """
+    return _Optimiser(replay, levels).staircase(prices, polish)
+
+
+class _Optimiser:
+    """Coordinate ascent at rising and falling prices. Thresholds are numbers of levels; `len(edges)` is `off`."""
+
+    def __init__(self, replay: Replay, levels: int) -> None:
+        self.replay = replay
+        self.edges: list[Floats] = []
+        self.levels: list[Levels] = []
+        for scores in replay.scores:
+            cuts = np.quantile(scores, np.linspace(0, 1, levels + 1)[:-1], method="inverted_cdf")
+            # No score is below 0, on any split: there all samples leave.
+            edges = np.unique(np.append(cuts[cuts > scores.min()], np.float32(0))).astype(np.float32)
+            self.edges.append(edges)
+            self.levels.append((np.searchsorted(edges, scores, side="right") - 1).astype(np.uint16))
+        self.found = (np.zeros(0), np.zeros(0), np.zeros((0, replay.exits), dtype=np.int64))
+        # Exit, levels of all exits, and mean latency and accuracy at every level of that exit.
+        self.curves: list[tuple[int, Ints, Array, Array]] = []
+
+    def staircase(self, prices: int, polish: int) -> Staircase:
+        """Every efficient point met on the way."""
+        replay = self.replay
+        if not replay.exits:
+            cost, value = replay.point(np.zeros(0))
+            return Staircase(np.array([cost]), np.array([value]), np.zeros((1, 0)))
+        worth = replay.right.mean(axis=1)
+        times = replay.arrival + np.cumsum(replay.head)
+        unit = max(float(worth.max() - worth.min()), 1 / replay.samples) / max(float(times[-1] - times[0]), 1e-12)
+        ladder = unit * np.geomspace(_CHEAPEST, _DEAREST, prices)
+        off = np.array([len(edges) for edges in self.edges])
+        for start, tried in ((off, ladder), (np.zeros_like(off), ladder[::-1])):
+            current = start
+            for price in tried:
+                current = self._ascend(current, float(price))
+        costs, values, levels = self._points()
+        for _ in range(polish):
+            for row in np.unique(np.linspace(0, len(costs) - 1, _POLISHED).astype(np.int64)):
+                for _ in self._sweep(levels[row]):
+                    pass
+            before = len(costs), values.sum()
+            costs, values, levels = self._points()
+            if before == (len(costs), values.sum()):
+                break
+        edges = [np.append(edges, np.float32(np.inf)) for edges in self.edges]
+        thresholds = np.stack([edges[k][levels[:, k]] for k in range(replay.exits)], axis=1)
+        return Staircase(costs, values, thresholds.astype(np.float64))
+
+    def _points(self) -> tuple[Array, Array, Ints]:
+        """Cost, accuracy and levels of every efficient point so far; the other points are let go."""
+        parts = [self.found]
+        for k, base, costs, values in self.curves:
+            rows = efficient(costs, values)
+            levels = np.repeat(base[None], len(rows), axis=0)
+            levels[:, k] = rows
+            parts.append((costs[rows], values[rows], levels))
+        costs, values, levels = (np.concatenate(column) for column in zip(*parts, strict=True))
+        rows = efficient(costs, values)
+        self.found, self.curves = (costs[rows], values[rows], levels[rows]), []
+        return self.found
+
+    def _ascend(self, start: Ints, price: float) -> Ints:
+        current = start.copy()
+        for _ in range(_MOST_ROUNDS):
+            before = current.copy()
+            for k, costs, values in self._sweep(current):
+                gain = values - price * costs
+                choice = int(gain.argmax())
+                # Moved only for a true gain, so that rounding does not make it wander.
+                if gain[choice] > gain[current[k]] + 1e-12:
+                    current[k] = choice
+            if (before == current).all():
+                break
+        return current
+
+    def _sweep(self, current: Ints) -> Iterator[tuple[int, Array, Array]]:
+        """Exits from the last to the first, each with mean latency and accuracy at every threshold of its own.
+
+        `current` is read anew at every step, so that the caller may move the threshold just seen.
+        """
+        replay, total = self.replay, self.replay.samples
+        reached = [np.ones(total, dtype=np.bool_)]
+        spent, won, delays = [0.0], [0.0], [0.0]
+        for k in range(replay.exits):
+            here = reached[k] & (self.levels[k] >= current[k])
+            runs = current[k] < len(self.edges[k]) or not replay.skippable
+            delays.append(delays[k] + (replay.head[k] if runs else 0.0))
+            spent.append(spent[k] + np.count_nonzero(here) * (replay.arrival[k] + delays[k + 1]))
+            won.append(won[k] + np.count_nonzero(here & replay.right[k]))
+            reached.append(reached[k] & ~here)
+        # Of a sample that goes on: whether its answer will be right, and when it comes, delays before here left out.
+        later_right = replay.right[-1].astype(np.float64)
+        later_ms = np.full(total, replay.arrival[-1])
+        for k in reversed(range(replay.exits)):
+            levels, count = self.levels[k], len(self.edges[k])
+            rows = np.flatnonzero(reached[k])
+            mine = levels[rows]
+            head, leaves_ms = replay.head[k], replay.arrival[k] + replay.head[k]
+            sizes = np.bincount(mine, minlength=count)
+            right = np.bincount(mine[replay.right[k][rows]], minlength=count)
+            goes_right = np.bincount(mine, weights=later_right[rows], minlength=count)
+            goes_ms = np.bincount(mine, weights=later_ms[rows], minlength=count)
+            # Threshold q: levels from q on leave, those below go on; q = count is off.
+            below = np.concatenate([[0.0], np.cumsum(goes_right)])
+            above = np.concatenate([np.cumsum(right[::-1])[::-1], [0.0]])
+            values = won[k] + below + above
+            waits = np.concatenate([[0.0], np.cumsum(goes_ms + sizes * head)])
+            if replay.skippable:
+                waits[-1] -= len(rows) * head
+            leaves = np.concatenate([np.cumsum(sizes[::-1])[::-1] * leaves_ms, [0.0]])
+            costs = (spent[k] + len(rows) * delays[k] + waits + leaves) / total
+            values = values / total
+            self.curves.append((k, current.copy(), costs, values))
+            yield k, costs, values
+            here = levels >= current[k]
+            runs = current[k] < count or not replay.skippable
+            later_right = np.where(here, replay.right[k], later_right)
+            later_ms = np.where(here, leaves_ms, later_ms + head * runs)
