@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     options.load_plugin(args)
     space = options.load_space(args)
     name = options.model_name(args, space)
-    folder = args.out or default_folder(name, data_name(args, name))
+    folder = args.out or default_folder(name, data_name(args, name), args.metric)
     outcomes = train(args, name, space, folder)
     if args.json:
         console.print_json(
@@ -70,9 +70,10 @@ def data_name(args: argparse.Namespace, name: str) -> str:
     )
 
 
-def default_folder(name: str, data: str) -> Path:
-    """Where the outcomes of a backbone and a data set are kept."""
-    return OUTCOMES_FOLDER / f"{name.split('.')[0]}__{Path(data).name}"
+def default_folder(name: str, data: str, metric: str | None = None) -> Path:
+    """Where the outcomes of a backbone and a data set are kept; those of an error metric apart."""
+    suffix = "__mae" if metric == "mae" else ""
+    return OUTCOMES_FOLDER / f"{name.split('.')[0]}__{Path(data).name}{suffix}"
 
 
 def train(

@@ -42,9 +42,9 @@ class BackboneFacts(Part):
             Warnings: differences that shift times a little but leave the documents usable together.
 
         Raises:
-            MismatchError: when they are of different backbones, tasks or input sizes.
+            MismatchError: when they are of different backbones or input sizes.
         """
-        for key in ("name", "input_size", "task"):
+        for key in ("name", "input_size"):
             a, b = getattr(self, key), getattr(other, key)
             if a is not None and b is not None and a != b:
                 raise MismatchError(
@@ -61,4 +61,4 @@ class BackboneFacts(Part):
 
 def _shown(facts: BackboneFacts) -> str:
     size = f" at {'x'.join(map(str, facts.input_size))}" if facts.input_size else ""
-    return f"{facts.name or '(unnamed)'}{size} ({facts.task})"
+    return f"{facts.name or '(unnamed)'}{size}"
