@@ -89,7 +89,7 @@ def measure(args: argparse.Namespace, name: str, space: SearchSpace | None) -> P
             placements=options.candidate_placements(args, space, len(backbone.placements)),
             device=device,
             dtype=getattr(args, "dtype", "fp32"),
-            batch_size=getattr(args, "batch_size", None) or 1,
+            batch_size=args.batch_size or 1,
             threads=args.threads,
             runtime=getattr(args, "runtime", "eager"),
             precision=getattr(args, "precision", PRECISION),

@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_candidates(parser)
     options.add_machine(parser)
+    parser.add_argument(
+        "--batch-size", type=options.positive_int, metavar="N", help="of the profile (default: its first)"
+    )
+    parser.add_argument(
+        "--no-guard", action="store_true", help="do not time the backbone again to see whether the profile still holds"
+    )
     options.add_data(parser)
     options.add_seed(parser)
     options.add_json(parser)
@@ -61,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     options.load_plugin(args)
     space = options.load_space(args)
     profile, profile_source = _find_profile(args, space)
+    profile = profile.at_batch(args.batch_size)
     _ = profile.full_ms  # a profile that only counts is refused before any heads are trained
     outcomes, outcomes_source = _find_outcomes(args, space, profile)
     console.say(
@@ -68,6 +75,13 @@ def run(args: argparse.Namespace) -> int:
         f"profile:  {profile_source} ({profile.condition()}, verdict {profile.verdict.status})",
         f"outcomes: {outcomes_source} ({outcomes.source or outcomes.metric})",
     )
+    if not args.no_guard:
+        from exitsearch.measure import guard
+
+        with console.progress("checking the profile"):
+            warning = guard.stale(profile)
+        if warning:
+            console.note(warning)
     with console.progress("searching") as report:
         result = search(
             profile,
