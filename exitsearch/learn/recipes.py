@@ -64,9 +64,11 @@ RECIPES = {
     for recipe in (
         Recipe(
             name="frozen",
-            description="quick: a dozen epochs of Adam with a one-cycle rate, the backbone frozen",
-            epochs=12,
-            batch_size=64,
+            description="quick: five epochs of Adam with a one-cycle rate, the backbone frozen",
+            # Twelve epochs are worth 0.008 more of expected accuracy on the digits and take more than twice as long;
+            # --epochs 12 has them. Small batches, for many steps in few epochs.
+            epochs=5,
+            batch_size=32,
             # Of 1e-3, 2e-3 and 4e-3 the best on the digits' choice split (heads at placements 1 and 7).
             learning_rate=4e-3,
             weight_decay=1e-4,
