@@ -28,6 +28,10 @@ _BOOKKEEPING = frozenset(nn.Module().__dict__) - {"training"}
 _PLAIN = (str, int, float, complex, bool, bytes, type(None), torch.dtype, torch.device, torch.layout)
 
 
+# Of a placement: where it stands, and what passes beside it.
+_PLACE = {"index", "module", "depth", "macs_share", "carried"}
+
+
 class _Itself:
     """Equal to nothing but the same object, which it keeps alive: for values that cannot be described."""
 
@@ -45,8 +49,9 @@ def structure(*values: Any) -> Hashable:
     """A key that is equal for modules (tensors, and plain values) of equal structure.
 
     Classes, plain attributes, code of functions, and shapes and dtypes of tensors are part of it. Weights' values are
-    not, and neither is where a placement stands: its `index`, `module` and `depth` are left out, so a head whose
-    forward computes differently by these is taken for the same; one that is built differently is not. An attribute of
+    not, and neither is where a placement stands: its `index`, `module`, `depth`, `macs_share` and `carried` are left
+    out, so a head whose forward computes differently by these is taken for the same; one that is built differently is
+    not. An attribute of
     a kind that cannot be described makes the key unique.
     """
     return tuple(_describe(value, {}) for value in values)
@@ -65,7 +70,7 @@ def _describe(value: Any, seen: dict[int, int]) -> Hashable:
             return (type(value), tuple(value.shape), value.dtype, value.layout, value.device.type)
         return _describe_module(value, seen)
     if isinstance(value, Placement):
-        return ("placement", _describe(value.model_dump(exclude={"index", "module", "depth"}), seen))
+        return ("placement", _describe(value.model_dump(exclude=_PLACE), seen))
     if isinstance(value, dict):
         return (type(value), tuple((_describe(k, seen), _describe(v, seen)) for k, v in value.items()))
     if isinstance(value, tuple | list):

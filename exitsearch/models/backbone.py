@@ -1,19 +1,21 @@
-"""Backbone: a timm model cut at every placement. The only place that knows timm's models.
+"""Backbone: a timm model, or a module of one's own, cut at every placement.
 
     backbone = create_backbone("vit_tiny_patch16_224")
     for features in backbone.stream(images):    # features at placement 0, 1, ... and last the backbone's own outputs
         ...
 
+    create_backbone(my_module, placements=["stage1", "stage2"], example_input=torch.randn(1, 3, 64, 64))
+
 A backbone is cut into segments. Segment k takes the state that segment k-1 handed on (segment 0: the input) and hands
 on the next one: a tuple of tensors whose first is the features at placement k. `final` turns the last state into the
-backbone's outputs. Running all of them in turn is timm's own forward, bit for bit.
+backbone's outputs. Running all of them in turn is the model's own forward, bit for bit. How the cut is found: `cut.py`.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,10 @@ from torch import Tensor, nn
 
 from exitsearch.errors import InputError, UnavailableError, UnsupportedError
 from exitsearch.models import embedded as embedded  # registers the embedded default with timm
+from exitsearch.models.cut import Cut, cut_model
+from exitsearch.models.segments import State as State
 from exitsearch.specs.backbone import EMBEDDED_NAME, BackboneFacts, Task
 from exitsearch.specs.placement import Placement
-
-State = tuple[Tensor, ...]
-
-# timm's modules all of whose models are flat vision transformers; only for listing, cutting looks at the model itself.
-_FLAT_VIT_MODULES = ("deit", "vision_transformer", "vision_transformer_hybrid")
 
 
 class Segment(nn.Module):
@@ -49,11 +48,44 @@ class FinalSegment(nn.Module):
         raise NotImplementedError
 
 
+class CutSegment(Segment):
+    """A segment that a cut made.
+
+    Attributes:
+        cut: which knows the mode that the model is in.
+        program: what runs; it holds the modules and weights that it uses.
+    """
+
+    def __init__(self, cut: Cut, program: nn.Module) -> None:
+        super().__init__()
+        self.cut = cut
+        self.program = program
+
+    def forward(self, state: State) -> State:
+        """Hand on the next state."""
+        following: State = self.cut.run(self.program, state)
+        return following
+
+
+class CutFinal(FinalSegment):
+    """The final part that a cut made."""
+
+    def __init__(self, cut: Cut, program: nn.Module) -> None:
+        super().__init__()
+        self.cut = cut
+        self.program = program
+
+    def forward(self, state: State) -> Tensor:
+        """Outputs [batch, num_outputs]."""
+        outputs: Tensor = self.cut.run(self.program, state)
+        return outputs
+
+
 class Backbone(nn.Module):
     """A model cut at every placement.
 
     Attributes:
-        module: timm's own model.
+        module: the model itself.
         placements: where exit heads may attach, in execution order.
         segments: the segment that ends at each placement.
         final: the rest, from the last placement to the outputs.
@@ -119,7 +151,7 @@ class Backbone(nn.Module):
         yield self.final(state)
 
     def forward(self, x: Tensor) -> Tensor:
-        """timm's own forward: outputs [batch, num_outputs]."""
+        """The model's own forward: outputs [batch, num_outputs]."""
         outputs: Tensor = self.module(x)
         return outputs
 
@@ -135,26 +167,40 @@ class Backbone(nn.Module):
         return torch.randn(shape, generator=generator).to(parameter.device, parameter.dtype)
 
     def final_classifier(self) -> list[nn.Module]:
-        """The last linear layers, which a new number of outputs makes anew (two in a distilled model)."""
-        found = self.module.get_classifier()  # type: ignore[operator]
-        return list(found) if isinstance(found, tuple) else [found]
+        """The last linear layers, which a new number of outputs makes anew (two in a distilled model).
+
+        In a module that is not timm's: the last linear layer with as many outputs as the model, if there is one.
+        """
+        if hasattr(self.module, "get_classifier"):
+            found = self.module.get_classifier()  # type: ignore[operator]
+            return list(found) if isinstance(found, tuple | list | nn.ModuleList) else [found]
+        linear = (part for part in self.module.modules() if isinstance(part, nn.Linear))
+        fitting: list[nn.Module] = [part for part in linear if part.out_features == self.num_outputs]
+        return fitting[-1:]
 
 
 def create_backbone(
-    name: str = EMBEDDED_NAME,
+    name: str | nn.Module = EMBEDDED_NAME,
     *,
+    placements: Sequence[str] | None = None,
+    example_input: Tensor | None = None,
     pretrained: bool | None = None,
     checkpoint: Path | str | None = None,
     num_outputs: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     task: Task = "classification",
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     seed: int = 0,
 ) -> Backbone:
-    """Create a timm model and cut it at every placement. It is in eval mode.
+    """Create a timm model, or take a module of one's own, and cut it at every placement. It is in eval mode.
 
     Args:
-        name: timm's name of the model, with or without a tag (`vit_tiny_patch16_224.augreg_in21k_ft_in1k`).
+        name: timm's name of the model, with or without a tag (`vit_tiny_patch16_224.augreg_in21k_ft_in1k`), or a
+            module, which is not copied.
+        placements: modules after which exit heads may attach, by their names in the model (`layer2.0`), in the order
+            in which they run; None finds the model's blocks.
+        example_input: an input [1, channels, height, width] of a module of one's own; not for timm's models, which
+            know their input size.
         pretrained: True loads timm's weights (a download), False draws random ones; None loads the packaged weights
             of the embedded default and draws random ones for every other model.
         checkpoint: a local safetensors file to load instead.
@@ -162,7 +208,8 @@ def create_backbone(
             the weights gives a new, untrained final classifier.
         image_size: side of the input in pixels, or (height, width); None keeps the model's own.
         task: what the outputs mean.
-        device: where to put it; `meta` builds shapes without memory.
+        device: where to put it; `meta` builds shapes without memory; None means the CPU, and leaves a module of one's
+            own where it is.
         seed: seed of random weights and of a new classifier.
 
     Raises:
@@ -170,23 +217,29 @@ def create_backbone(
         UnavailableError: the pretrained weights cannot be had here.
         UnsupportedError: the model cannot be cut.
     """
-    if not timm.is_model(name):
-        base = name.split(".")[0]
-        known = timm.list_models()
-        close = difflib.get_close_matches(base, known, n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "see exitsearch list models 'vit*'"
-        raise InputError(f"unknown model {name!r}; models are named as in timm: {hint}")
+    if isinstance(name, nn.Module):
+        made_with = (pretrained, checkpoint, num_outputs, image_size)
+        if any(option is not None for option in made_with):
+            raise InputError(
+                "pretrained, checkpoint, num_outputs and image_size are for timm's models; a module is taken as it is: "
+                "build and load it before"
+            )
+        return _own_backbone(name, placements=placements, example_input=example_input, task=task, device=device)
+    if example_input is not None:
+        raise InputError(f"example_input is for a module of your own; {name} knows its input size, see image_size")
+    _check_name(name)
     if pretrained is None:
         pretrained = checkpoint is None and name.split(".")[0] == EMBEDDED_NAME
     own = _own_config(name)
     arguments: dict[str, Any] = {}
     if num_outputs is not None:
         arguments["num_classes"] = num_outputs
+    channels, height, width = own["input_size"]
     if image_size is not None:
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        if size != tuple(own["input_size"][1:]):
-            arguments["img_size"] = size
-    module = _create_module(name, pretrained and checkpoint is None, arguments, device, seed)
+        if size != (height, width):
+            height, width = arguments["img_size"] = size
+    module = _create_module(name, pretrained and checkpoint is None, arguments, device or "cpu", seed)
     weights = f"random:{seed}"
     if checkpoint is not None:
         weights = _load_checkpoint(module, Path(checkpoint))
@@ -195,18 +248,77 @@ def create_backbone(
     # A model without a classifier (num_classes 0) answers with its pooled features.
     outputs = num_outputs if num_outputs is not None else int(module.num_classes or module.num_features)
     own_outputs = outputs if checkpoint is not None else int(own["num_classes"] or module.num_features)
-    channels = own["input_size"][0]
-    height, width = arguments.get("img_size", own["input_size"][1:])
-    facts = BackboneFacts(
-        name=name.split(".")[0], input_size=(channels, height, width), num_outputs=outputs, task=task
-    )
+    facts = BackboneFacts(name=name.split(".")[0], input_size=(channels, height, width), num_outputs=outputs, task=task)
+    cut = cut_model(module.eval(), input_size=(channels, height, width), name=name, modules=placements)
     trained = not weights.startswith("random") and outputs == own_outputs
-    return _cut(module.eval(), facts, weights=weights, final_is_trained=trained)
+    return _assembled(module, cut, facts, weights=weights, final_is_trained=trained)
+
+
+def _own_backbone(
+    module: nn.Module,
+    *,
+    placements: Sequence[str] | None,
+    example_input: Tensor | None,
+    task: Task,
+    device: torch.device | str | None,
+) -> Backbone:
+    """Cut a module that is not timm's."""
+    name = type(module).__name__
+    if example_input is None or example_input.ndim != 4:
+        found = "none" if example_input is None else "x".join(map(str, example_input.shape))
+        raise InputError(
+            f"to cut {name}, an example_input [batch, channels, height, width] is needed, found {found}; "
+            "give a tensor such as torch.zeros(1, 3, 224, 224)"
+        )
+    if next(module.parameters(), None) is None:
+        raise InputError(f"a backbone has weights, and {name} has none; give the model itself")
+    if device is not None:
+        module = module.to(device)
+    channels, height, width = example_input.shape[1:]
+    size = (channels, height, width)
+    cut = cut_model(module.eval(), input_size=size, name=name, modules=placements)
+    if cut.num_outputs is None:
+        raise UnsupportedError(
+            f"a backbone answers with one tensor [batch, outputs], and {name} does not; wrap it in a module that "
+            "returns its logits alone"
+        )
+    facts = BackboneFacts(name=name, input_size=size, num_outputs=cut.num_outputs, task=task)
+    return _assembled(module, cut, facts, weights=f"own:{_digest(module)}", final_is_trained=True)
+
+
+def _assembled(module: nn.Module, cut: Cut, facts: BackboneFacts, *, weights: str, final_is_trained: bool) -> Backbone:
+    return Backbone(
+        module,
+        placements=cut.placements,
+        segments=tuple(CutSegment(cut, program) for program in cut.programs[:-1]),
+        final=CutFinal(cut, cut.programs[-1]),
+        facts=facts,
+        weights=weights,
+        final_is_trained=final_is_trained,
+    )
+
+
+def _digest(module: nn.Module) -> str:
+    """Identity of a module's weights; of its shapes alone on the meta device."""
+    found = hashlib.sha256()
+    for key, tensor in module.state_dict().items():
+        found.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        if tensor.device.type != "meta":
+            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]
+
+
+def _check_name(name: str) -> None:
+    if timm.is_model(name):
+        return
+    close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
+    hint = f"did you mean {', '.join(close)}?" if close else "see exitsearch list models 'vit*'"
+    raise InputError(f"unknown model {name!r}; models are named as in timm: {hint}")
 
 
 @dataclass(frozen=True)
 class BackboneEntry:
-    """A model that `create_backbone` can cut: its name, timm's module it is from, and its pretrained tags."""
+    """A model that `create_backbone` can make: its name, timm's module it is from, and its pretrained tags."""
 
     name: str
     family: str
@@ -214,13 +326,19 @@ class BackboneEntry:
 
 
 def list_backbones() -> list[BackboneEntry]:
-    """Every model that can be cut, the embedded default first."""
-    entries = [BackboneEntry(EMBEDDED_NAME, "embedded", ("digits",))]
-    for family in _FLAT_VIT_MODULES:
-        for name in timm.list_models(module=family):
-            tags = tuple(full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*"))
-            entries.append(BackboneEntry(name, family, tags))
-    return entries
+    """Every model of timm, the embedded default first, and then those that plugins registered with timm."""
+    tags: dict[str, list[str]] = {}
+    for full in timm.list_pretrained():
+        name, _, tag = full.partition(".")
+        tags.setdefault(name, []).append(tag)
+    families = {name: family for family in timm.list_modules() for name in timm.list_models(module=family)}
+    names = [EMBEDDED_NAME, *(name for name in timm.list_models() if name != EMBEDDED_NAME)]
+    return [
+        BackboneEntry(
+            name, "embedded" if name == EMBEDDED_NAME else families.get(name, "plugin"), tuple(tags.get(name, ()))
+        )
+        for name in names
+    ]
 
 
 def _own_config(name: str) -> dict[str, Any]:
@@ -228,7 +346,7 @@ def _own_config(name: str) -> dict[str, Any]:
     config = timm.get_pretrained_cfg(name)
     if config is None:
         raise InputError(f"timm has no configuration for {name!r}; name a tag that it knows")
-    return dict(config.to_dict())
+    return dict(config.to_dict())  # type: ignore[no-untyped-call]
 
 
 def _create_module(
@@ -239,7 +357,15 @@ def _create_module(
     with torch.random.fork_rng(devices=[]), torch.device("meta" if device.type == "meta" else "cpu"):
         torch.manual_seed(seed)
         try:
-            module = timm.create_model(name, pretrained=pretrained, **arguments)
+            try:
+                module = timm.create_model(name, pretrained=pretrained, **arguments)
+            except TypeError as error:
+                # Convolutional models take any size and no argument for it.
+                if "img_size" not in arguments or "img_size" not in str(error):
+                    raise
+                torch.manual_seed(seed)
+                rest = {key: value for key, value in arguments.items() if key != "img_size"}
+                module = timm.create_model(name, pretrained=pretrained, **rest)
         except (TypeError, ValueError, AssertionError) as error:
             raise InputError(f"timm cannot make {name} with {_shown(arguments)}: {error}") from None
         except (OSError, RuntimeError) as error:
@@ -277,87 +403,3 @@ def _load_checkpoint(module: nn.Module, path: Path) -> str:
             "--num-outputs and the image size"
         ) from None
     return f"file:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-
-
-def _cut(module: nn.Module, facts: BackboneFacts, *, weights: str, final_is_trained: bool) -> Backbone:
-    """Cut a model at every placement, by what it offers."""
-    if _is_flat_vit(module):
-        placements, segments, final = _cut_flat_vit(module)
-    else:
-        raise UnsupportedError(
-            f"{facts.name} ({type(module).__name__}) cannot be cut yet: this version cuts flat vision transformers "
-            "(timm's VisionTransformer: vit_*, deit_*, ...); see exitsearch list models"
-        )
-    return Backbone(
-        module,
-        placements=placements,
-        segments=segments,
-        final=final,
-        facts=facts,
-        weights=weights,
-        final_is_trained=final_is_trained,
-    )
-
-
-def _is_flat_vit(module: nn.Module) -> bool:
-    """Whether a model runs exactly as timm's VisionTransformer does: stem, blocks in a row, norm, classifier."""
-    base = timm.models.vision_transformer.VisionTransformer
-    own = type(module)
-    return (
-        isinstance(module, base)
-        and own.forward is base.forward
-        and own.forward_features is base.forward_features
-        and len(module.blocks) > 0
-    )
-
-
-class _FlatVitSegment(Segment):
-    """One block of a flat vision transformer; the first segment runs the stem too."""
-
-    def __init__(self, module: Any, index: int) -> None:
-        super().__init__()
-        self.block = module.blocks[index]
-        self.model = module if index == 0 else None
-
-    def forward(self, state: State) -> State:
-        (x,) = state
-        if self.model is not None:
-            # Images [batch, channels, height, width] to tokens [batch, prefix + patches, width]: the lines that
-            # precede the blocks in timm's forward_features.
-            x = self.model.patch_embed(x)
-            x = self.model._pos_embed(x)
-            x = self.model.patch_drop(x)
-            x = self.model.norm_pre(x)
-        return (self.block(x),)
-
-
-class _FlatVitFinal(FinalSegment):
-    """Norm, pooling and classifier of a flat vision transformer."""
-
-    def __init__(self, module: Any) -> None:
-        super().__init__()
-        self.model = module
-
-    def forward(self, state: State) -> Tensor:
-        outputs: Tensor = self.model.forward_head(self.model.norm(state[0]))
-        return outputs
-
-
-def _cut_flat_vit(module: Any) -> tuple[tuple[Placement, ...], tuple[Segment, ...], FinalSegment]:
-    height, width = module.patch_embed.grid_size
-    placements = tuple(
-        Placement(
-            index=index,
-            module=f"blocks.{index}",
-            layout="tokens",
-            channels=module.embed_dim,
-            grid=(height, width),
-            prefix_tokens=module.num_prefix_tokens,
-            class_token=module.cls_token is not None,
-            reduction=module.patch_embed.img_size[0] / height,
-            depth=index + 1,
-        )
-        for index in range(len(module.blocks))
-    )
-    segments = tuple(_FlatVitSegment(module, index) for index in range(len(module.blocks)))
-    return placements, segments, _FlatVitFinal(module)

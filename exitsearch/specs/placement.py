@@ -24,6 +24,10 @@ class Placement(Part):
         class_token: whether the first prefix token is a class token.
         reduction: input side over feature side (16 for a ViT/16).
         depth: blocks executed up to and including this placement.
+        macs_share: share of the backbone's MACs spent up to here, 0 to 1, by torch's counter (convolutions, matrix
+            products, attention); None when unknown.
+        carried: sizes, without the batch axis, of the tensors that go on from here beside the features: skip
+            connections, other branches, relative positions.
     """
 
     index: int = Field(ge=0)
@@ -35,6 +39,8 @@ class Placement(Part):
     class_token: bool = False
     reduction: float = Field(gt=0)
     depth: int = Field(ge=1)
+    macs_share: float | None = Field(default=None, ge=0, le=1)
+    carried: list[list[int]] = []
 
     @property
     def patch_count(self) -> int:
