@@ -52,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-guard", action="store_true", help="do not time the backbone again to see whether the profile still holds"
     )
     options.add_data(parser)
+    # A profile that is made on the way gets less time than one that was asked for.
+    parser.set_defaults(max_seconds=profile_command.MAX_SECONDS / 2)
     options.add_seed(parser)
     options.add_json(parser)
 
@@ -150,7 +152,7 @@ def _find_outcomes(args: argparse.Namespace, space: SearchSpace | None, profile:
             "or the backbone with --model"
         )
     data = args.data or ("digits" if name == EMBEDDED_NAME else None)
-    pattern = f"{name}__{Path(data).name}" if data else f"{name}__*"
+    pattern = train_command.default_folder(name, data or "*", args.metric).name
     found = sorted(
         train_command.OUTCOMES_FOLDER.glob(f"{pattern}/outcomes.json"), key=lambda path: path.stat().st_mtime
     )
@@ -161,7 +163,7 @@ def _find_outcomes(args: argparse.Namespace, space: SearchSpace | None, profile:
             f"there are no outcomes of {name} yet; add --data digits or --data FOLDER to train its heads now, or run "
             f"exitsearch train-heads --model {name} --data FOLDER"
         )
-    folder = train_command.default_folder(name, data)
+    folder = train_command.default_folder(name, data, args.metric)
     heads, placements = _measured_candidates(args, space, profile)
     return train_command.train(args, name, space, folder, heads=heads, placements=placements), str(folder)
 
