@@ -77,6 +77,7 @@ def _facts(document: Document) -> dict[str, object]:
                 "placements": len(document.segments),
                 "heads": len(document.heads),
                 "verdict": str(document.verdict),
+                **{f"verdict at batch size {b.batch_size}": str(b.verdict) for b in document.batches},
             }
         case Outcomes():
             return {

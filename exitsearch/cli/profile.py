@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exitsearch.cli import options
+from exitsearch.errors import InputError
 
 if TYPE_CHECKING:
     from exitsearch.specs.profile import Profile
@@ -51,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"stop then at the latest (default: {MAX_SECONDS:g})",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: profiles/<condition>.json")
+    parser.add_argument(
+        "--costs-csv", type=Path, metavar="FILE", help="write the costs table (its first batch size) too"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the profile into a .png or .html file too")
+    parser.add_argument("--flops", action="store_true", help="show FLOPs beside MACs (1 MAC = 2 FLOPs)")
     options.add_seed(parser)
     options.add_json(parser)
 
@@ -60,14 +66,28 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.cli import console
     from exitsearch.report import tables
 
+    if args.plot is not None and args.plot.suffix not in (".png", ".html"):
+        raise InputError(f"--plot takes a file that ends in .png or .html, found {args.plot}")
+    if args.plot is not None and args.counts_only:
+        raise InputError("--plot draws times, and --counts-only measures none; leave one of them out")
     options.load_plugin(args)
     space = options.load_space(args)
     profile = measure(args, options.model_name(args, space), space)
-    path = profile.write(args.out or PROFILES_FOLDER / f"{profile.condition()}.json")
+    written = [profile.write(args.out or PROFILES_FOLDER / f"{profile.condition()}.json")]
+    if args.costs_csv is not None:
+        written.append(profile.to_costs_csv(args.costs_csv))
+    if args.plot is not None:
+        from exitsearch.report.profile_plots import write_profile_plot
+
+        written.append(write_profile_plot(profile, args.plot))
     if args.json:
-        console.print_json({"profile": str(path), "identity": profile.identity, **tables.profile_summary(profile)})
-    else:
-        console.say(args, *tables.profile_tables(profile), *tables.profile_lines(profile), f"wrote {path}")
+        facts = {"profile": str(written[0]), "wrote": [str(path) for path in written], "identity": profile.identity}
+        console.print_json({**facts, **tables.profile_summary(profile)})
+        return 0
+    for size in profile.batch_sizes:
+        one = profile.at_batch(size)
+        console.say(args, *tables.profile_tables(one, flops=args.flops), *tables.profile_lines(one))
+    console.say(args, f"wrote {', '.join(str(path) for path in written)}")
     return 0
 
 
@@ -80,8 +100,10 @@ def measure(args: argparse.Namespace, name: str, space: SearchSpace | None) -> P
 
     counts_only = getattr(args, "counts_only", False)
     device = "meta" if counts_only else str(resolve_device(args.device or "cpu"))
-    # Weights do not change what is measured: none are downloaded unless asked for.
-    backbone = create_backbone(name, device=device, **options.backbone_arguments(args, space))
+    # Weights do not change what is measured: none are downloaded unless asked for, none loaded only to count.
+    arguments = options.backbone_arguments(args, space)
+    arguments |= {"pretrained": False, "checkpoint": None} if counts_only else {}
+    backbone = create_backbone(name, device=device, **arguments)
     with console.progress(f"profiling {backbone.facts.name}") as report:
         return profile_backbone(
             backbone,

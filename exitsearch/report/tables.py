@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
+from exitsearch.measure import statistics
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes
-from exitsearch.specs.profile import Profile
+from exitsearch.specs.profile import Cost, Profile
 
 _MILLION, _BILLION = 1e6, 1e9
 
@@ -31,49 +32,69 @@ def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def profile_tables(profile: Profile) -> list[Table]:
-    """Two tables: a row a segment with its costs, and a row a head with its cost at every placement."""
-    return [_segments_table(profile), *([_heads_table(profile)] if profile.heads else [])]
+def profile_tables(profile: Profile, *, flops: bool = False) -> list[Table]:
+    """Two tables: a row a segment with its costs, and a row a head with its cost at every placement.
+
+    Args:
+        profile: of one batch size.
+        flops: show FLOPs beside the multiply-accumulates.
+    """
+    return [_segments_table(profile, flops), *([_heads_table(profile)] if profile.heads else [])]
 
 
-def _segments_table(profile: Profile) -> Table:
+def _segments_table(profile: Profile, flops: bool) -> Table:
+    parts: list[tuple[str, str, Cost]] = [(str(s.placement), s.module or "", s) for s in profile.segments]
+    parts.append(("final", "", profile.final))
+    known = {p for p in (90, 95, 99) if all(statistics.percentile(cost.samples_ms, p) for _, _, cost in parts)}
+    energies = all(cost.energy_mj is not None for _, _, cost in parts)
     rows: list[dict[str, Any]] = []
-    arrivals = profile.arrival_ms if profile.is_timed else [None] * len(profile.segments)
-    parts = [(str(s.placement), s.module, s, t) for s, t in zip(profile.segments, arrivals, strict=True)]
-    parts.append(("final", None, profile.final, profile.full_ms if profile.is_timed else None))  # type: ignore[arg-type]
-    for placement, module, cost, arrival in parts:
-        row: dict[str, Any] = {
-            "placement": placement,
-            "module": module or "",
-            "GMACs": _scaled(cost.macs, _BILLION, 4),
-            "params (M)": _scaled(cost.params, _MILLION, 3),
-        }
-        if cost.latency_ms is not None and arrival is not None:
+    arrival, energy = 0.0, 0.0
+    for placement, module, cost in parts:
+        row: dict[str, Any] = {"placement": placement, "module": module, "GMACs": _scaled(cost.macs, _BILLION, 4)}
+        if flops:
+            row["GFLOPs"] = _scaled(None if cost.macs is None else 2 * cost.macs, _BILLION, 4)
+        row["params (M)"] = _scaled(cost.params, _MILLION, 3)
+        if cost.latency_ms is not None:
             low, high = cost.interval_ms or (cost.latency_ms, cost.latency_ms)
+            arrival += cost.latency_ms
             row["ms"] = f"{cost.latency_ms:.3f}"
             row["95% interval"] = f"{low:.3f} to {high:.3f}"
-            row["share"] = f"{cost.latency_ms / profile.full_ms:.1%}"
+            row |= {f"p{p} ms": f"{statistics.percentile(cost.samples_ms, p):.3f}" for p in sorted(known)}
+            row["share"] = f"{_share(cost.latency_ms, profile.full_ms):.1%}"
             row["arrives ms"] = f"{arrival:.3f}"
+            row["so far"] = f"{_share(arrival, profile.full_ms):.1%}"
+        if energies:
+            energy += cost.energy_mj or 0.0
+            row["mJ"], row["mJ so far"] = f"{cost.energy_mj:.2f}", f"{energy:.2f}"
         rows.append(row)
     return rows_table(f"Segments of {profile.condition()}", rows)
 
 
 def _heads_table(profile: Profile) -> Table:
+    """Each head's cost at each placement and, in brackets, as a share of a block: of the median segment."""
     costs = {(cost.head, cost.placement): cost for cost in profile.heads}
     placements = sorted({cost.placement for cost in profile.heads})
+    timed = profile.is_timed
+    block = statistics.median([_amount(segment, timed) or 0.0 for segment in profile.segments])
     rows: list[dict[str, Any]] = []
     for head in dict.fromkeys(cost.head for cost in profile.heads):
         row: dict[str, Any] = {"head": head}
         for placement in placements:
             cost = costs.get((head, placement))
-            if cost is None:
-                row[str(placement)] = ""
-            elif cost.latency_ms is None:
-                row[str(placement)] = _scaled(cost.macs, _BILLION, 4)
-            else:
-                row[str(placement)] = f"{cost.latency_ms:.3f}"
+            amount = None if cost is None else _amount(cost, timed)
+            row[str(placement)] = "" if amount is None else f"{amount:.3f} ({_share(amount, block):.0%})"
         rows.append(row)
-    return rows_table(f"Exit heads at each placement, {'ms' if profile.is_timed else 'GMACs'}", rows)
+    unit = "ms" if timed else "GMACs"
+    return rows_table(f"Exit heads at each placement: {unit} (share of a block, the median segment)", rows)
+
+
+def _amount(cost: Cost, timed: bool) -> float | None:
+    """Milliseconds, or billions of multiply-accumulates."""
+    return cost.latency_ms if timed else None if cost.macs is None else cost.macs / _BILLION
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0
 
 
 def _scaled(number: int | None, unit: float, digits: int) -> str:
@@ -81,18 +102,27 @@ def _scaled(number: int | None, unit: float, digits: int) -> str:
 
 
 def profile_lines(profile: Profile) -> list[str]:
-    """What stands below the profile's table: totals, noise and the verdict."""
+    """What stands below the profile's tables: totals, what was not counted, noise, energy and the verdict."""
     lines = []
     macs = [cost.macs for cost in (*profile.segments, profile.final)]
     if all(count is not None for count in macs):
         total = sum(count for count in macs if count is not None)
         lines.append(f"backbone: {total / _BILLION:.4f} GMACs (1 MAC = 2 FLOPs)")
+    if profile.protocol.get("not_counted"):
+        lines.append(f"not counted (elementwise): {profile.protocol['not_counted']}")
+    if profile.protocol.get("macs_disagreement"):
+        lines.append(f"the two counters disagree on: {profile.protocol['macs_disagreement']}")
     if profile.is_timed:
         line = f"full model: {profile.full_ms:.3f} ms as the sum of its parts"
         if profile.whole is not None and profile.whole.latency_ms:
             whole = profile.whole.latency_ms
             line += f", {whole:.3f} ms for the plain backbone in the same rounds (ratio {profile.full_ms / whole:.3f})"
         lines.append(line)
+    if profile.protocol.get("host_bound"):
+        lines.append("host-bound: the device waits for the host; a faster device would change little")
+    if "energy" in profile.protocol:
+        idle = profile.protocol.get("idle_power_w")
+        lines.append(f"energy: {profile.protocol['energy']}" + (f" ({idle} W when idle)" if idle is not None else ""))
     lines.append(f"verdict: {profile.verdict}")
     return lines
 
@@ -101,6 +131,7 @@ def profile_summary(profile: Profile) -> dict[str, Any]:
     """The profile in a few numbers, for `--json`."""
     return {
         "condition": profile.condition(),
+        "batch_sizes": profile.batch_sizes,
         "verdict": profile.verdict.model_dump(mode="json"),
         "full_ms": profile.full_ms if profile.is_timed else None,
         "whole_ms": profile.whole.latency_ms if profile.whole else None,
