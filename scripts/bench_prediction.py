@@ -56,10 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runtime", default="eager")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--heads", help="head types, with commas between; default: every type that fits")
-    parser.add_argument("--configs", type=int, default=10)
+    parser.add_argument("--configs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", type=float, default=0.02)
     parser.add_argument("--max-seconds", type=float, default=120.0, help="for the profile, and again for the check")
+    parser.add_argument("--profile-out", metavar="FILE", type=Path, help="keep the profile here")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures here too")
     options = parser.parse_args(arguments)
     try:
@@ -87,6 +88,8 @@ def run(options: argparse.Namespace) -> int:
         progress=_show,
         **condition,
     )
+    if options.profile_out:
+        profile.write(options.profile_out)
     paths = draw_paths(profile, count=options.configs, seed=options.seed)
     measured, whole = measure_paths(
         backbone, paths, max_seconds=options.max_seconds, seed=options.seed + 1, progress=_show, **condition
@@ -146,6 +149,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _show(done: float, text: str) -> None:
     if sys.stderr.isatty():
+        if sys.stderr.isatty():
         print(f"\r{done:4.0%} {text:<60}", end="", file=sys.stderr, flush=True)
 
 

@@ -1,0 +1,148 @@
+"""How repeatable a profile is, and how much the profiler slows down what it measures.
+
+    OMP_NUM_THREADS=1 python scripts/bench_profile.py --model vit_tiny_patch16_224 --threads 1 --json figures.json
+
+Repeatability: two profiles of the same model, one after the other; the ratio of every unit's two medians, the median
+and the worst of them. Overhead: passes of the segments one after the other, alternately with a clock reading at every
+boundary and with none but at the ends, in random order; the ratio of the two medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from exitsearch.errors import ExitSearchError
+from exitsearch.measure.clock import clock_for
+from exitsearch.measure.compare import compare_profiles
+from exitsearch.measure.latency import no_collection, run_chain
+from exitsearch.measure.preparation import Condition, Ready, made_ready
+from exitsearch.measure.profiler import profile_backbone
+from exitsearch.measure.statistics import median, median_interval
+from exitsearch.models.backbone import Backbone, create_backbone
+from exitsearch.specs.document import write_json
+from exitsearch.specs.head import split_heads
+
+
+def repeatability(backbone: Backbone, options: argparse.Namespace) -> dict[str, object]:
+    """Two profiles, unit by unit."""
+    first, second = (
+        profile_backbone(
+            backbone,
+            heads=split_heads(options.heads) if options.heads else None,
+            device=options.device,
+            dtype=options.dtype,
+            batch_size=options.batch_size,
+            threads=options.threads,
+            runtime=options.runtime,
+            precision=options.precision,
+            max_seconds=options.max_seconds,
+            seed=seed,
+            progress=_show,
+        )
+        for seed in (options.seed, options.seed + 1)
+    )
+    found = compare_profiles(first, second)
+    off = {unit.unit: abs(unit.ratio - 1) for unit in found.units[:-1]}
+    worst = max(off, key=lambda unit: off[unit])
+    return {
+        "condition": first.condition(),
+        "environment": first.environment.identity,
+        "date": first.created,
+        "units": len(off),
+        "seconds": [first.protocol["seconds"], second.protocol["seconds"]],
+        "median_unit_differs": median(list(off.values())),
+        "worst_unit_differs": off[worst],
+        "worst_unit": worst,
+        "sum_ratio": found.in_all.ratio,
+        "counts": dict(found.counts()),
+        "verdicts": [str(first.verdict), str(second.verdict)],
+    }
+
+
+def run_unread(ready: Ready, x: torch.Tensor, clock: object) -> float:
+    """The chain without heads and with no clock reading inside; milliseconds."""
+    runtime = ready.runtime
+    with no_collection():
+        clock.start()  # type: ignore[attr-defined]
+        state = runtime.begin(x)
+        for segment in runtime.segments:
+            state = segment(state)
+        runtime.final(state)
+        return float(clock.stop().total_ms)  # type: ignore[attr-defined]
+
+
+def overhead(backbone: Backbone, options: argparse.Namespace) -> dict[str, object]:
+    """Passes with and without readings at the boundaries, interleaved."""
+    condition = Condition.resolve(
+        options.device, dtype=options.dtype, threads=options.threads, runtime=options.runtime, seed=options.seed
+    )
+    clock, draw = clock_for(condition.device), random.Random(options.seed)
+    times: dict[bool, list[float]] = {True: [], False: []}
+    with made_ready(backbone, [], condition, batch_size=options.batch_size) as ready, torch.inference_mode():
+        begin = None
+        for number in range(10**9):
+            # The first rounds warm up.
+            if number == 10:
+                times, begin = {True: [], False: []}, clock.now_s()
+            if begin is not None and clock.now_s() - begin > options.overhead_seconds and number >= 40:
+                break
+            x = draw.choice(ready.inputs)
+            for read in draw.sample((True, False), 2):
+                ms = run_chain(ready.runtime, x, clock, {}).total_ms if read else run_unread(ready, x, clock)
+                times[read].append(ms)
+    return {
+        "rounds": len(times[True]),
+        "read_ms": median(times[True]),
+        "read_interval_ms": median_interval(times[True]),
+        "unread_ms": median(times[False]),
+        "unread_interval_ms": median_interval(times[False]),
+        "overhead": median(times[True]) / median(times[False]) - 1,
+        # Each round's own ratio: what disturbs both passes of a round is not in it.
+        "overhead_paired": median([a / b for a, b in zip(times[True], times[False], strict=True)]) - 1,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="vit_tiny_patch16_224")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="fp32")
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--runtime", default="eager")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--heads", help="head types, with commas between; default: every type that fits")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", type=float, default=0.02)
+    parser.add_argument("--max-seconds", type=float, default=120.0, help="for each of the two profiles")
+    parser.add_argument("--overhead-seconds", type=float, default=20.0)
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures here too")
+    options = parser.parse_args(arguments)
+    try:
+        backbone = create_backbone(options.model, pretrained=False)
+        figures = {"overhead": overhead(backbone, options), "repeatability": repeatability(backbone, options)}
+    except ExitSearchError as error:
+        print(f"bench_profile: {error}", file=sys.stderr)
+        return error.exit_status
+    print(file=sys.stderr)
+    for title, facts in figures.items():
+        print(title)
+        for key, value in facts.items():
+            print(f"  {key}: {value}")
+    if options.json:
+        write_json(options.json, figures)
+    return 0
+
+
+def _show(done: float, text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done:4.0%} {text:<60}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
