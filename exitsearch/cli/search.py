@@ -36,6 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--outcomes", metavar="O", help="outcomes folder, values CSV or published:NAME")
     parser.add_argument("--max-exits", type=_count, metavar="N", help="at most so many early exits")
+    parser.add_argument("--max-extra-params", type=_count, metavar="N", help="at most so many parameters of all heads")
+    parser.add_argument("--max-memory", metavar="BYTES", help="of the whole model, weights and activations, as 64MiB")
+    parser.add_argument(
+        "--min-value-at", action="append", default=[], metavar="T=V", help="least value within a budget, as 20ms=0.7"
+    )
+    parser.add_argument(
+        "--force", action="append", default=[], metavar="P[:HEAD]", help="an exit that must stand, as 3:linear"
+    )
+    parser.add_argument(
+        "--forbid", action="append", default=[], metavar="P[:HEAD]", help="an exit that must not, as 3 or 3:linear"
+    )
     parser.add_argument(
         "--fallback", type=float, metavar="X", help="value of having no answer in time (mae: its error)"
     )
@@ -63,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.cli import console
     from exitsearch.report import choice, html
     from exitsearch.search import search
+    from exitsearch.search.limits import parse_bytes
     from exitsearch.specs.budget import parse_budget
 
     budget = parse_budget(args.budget_dist)  # before any long work
@@ -92,6 +104,11 @@ def run(args: argparse.Namespace) -> int:
             policy=args.policy,
             score=args.confidence,
             max_exits=args.max_exits,
+            max_params=args.max_extra_params,
+            max_memory_bytes=None if args.max_memory is None else parse_bytes(args.max_memory),
+            min_values=args.min_value_at,
+            force=args.force,
+            forbid=args.forbid,
             heads=options.candidate_heads(args, None),
             placements=args.placements,
             space=space,

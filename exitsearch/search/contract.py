@@ -11,11 +11,14 @@ below a choice already known. A placement is remembered only while candidates of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from exitsearch.search.labels import Array, Bools, History, Labels, undominated
+from exitsearch.search.limits import floor_bits, scarce, within_limits
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.value import contract_value
 
 _SUBGRADIENT_STEPS = 60
 # After so many subgradient steps without a lower bound the step is halved (Held, Wolfe and Crowder 1974).
@@ -31,13 +34,17 @@ class Item:
         position: of the candidate in the problem; -1 for the final exit, which is always there.
         level: position of its value in the table of values.
         reached: survival of its finish time.
-        bit: number of its placement among those that have several items; None at the others.
+        memory: bytes of its head's weights.
+        met: one bit for each floor that it keeps to.
+        bit: number of its placement among those that have several items or must be used; None at the others.
     """
 
     position: int
     level: int
     reached: float
     params: int
+    memory: int
+    met: int
     bit: int | None
 
 
@@ -61,6 +68,12 @@ class ContractSolver:
         bits = [item.bit for item in self.items if item.bit is not None]
         self.bits = len(set(bits))
         last = {item.bit: index for index, item in enumerate(self.items)}
+        # Exits that stand only because their placement must carry one are added at the end, and count for nothing.
+        self.fillers = self._fillers(bits)
+        self.owed = [0] * -(-self.bits // 64)
+        for bit, _ in self.fillers:
+            last[bit] = len(self.items)
+            self.owed[bit // 64] |= 1 << bit % 64
         # open[i]: placements of which a candidate comes at item i or later [items + 1, bits].
         self.open = np.array(
             [[last[bit] >= index for bit in range(self.bits)] for index in range(len(self.items) + 1)], dtype=np.bool_
@@ -77,40 +90,66 @@ class ContractSolver:
             a, b = problem.candidates[mine], problem.candidates[other]
             if finish[other] > finish[mine] or b.value < a.value:
                 return False
-            if finish[other] == finish[mine] and b.value == a.value and a.params == b.params:
+            same = (a.params, a.memory_bytes) == (b.params, b.memory_bytes)
+            if finish[other] == finish[mine] and b.value == a.value and same:
                 return other < mine
+            if scarce(problem):
+                return b.params <= a.params and b.memory_bytes <= a.memory_bytes
             return b.params <= a.params or bool((reached[other] - reached[mine]) * smallest > 10 * self.tolerance)
 
         kept: list[tuple[int, int | None]] = []
         bits = 0
-        for positions in problem.by_placement.values():
-            useful = [p for p in positions if problem.candidates[p].value > problem.fallback and reached[p] > 0]
+        for placement, positions in problem.by_placement.items():
+            worth = [p for p in positions if problem.candidates[p].value > problem.fallback]
+            useful = [p for p in worth if reached[p] > 0 or problem.floors]
             here = [p for p in useful if not any(superfluous(p, other) for other in useful if other != p)]
-            kept.extend((p, bits if len(here) > 1 else None) for p in here)
-            bits += len(here) > 1
+            numbered = len(here) > 1 or (placement in problem.required and len(here) > 0)
+            kept.extend((p, bits if numbered else None) for p in here)
+            bits += numbered
         entries = []
         for position, bit in kept:
-            value, params = problem.candidates[position].value, problem.candidates[position].params
-            level = int(np.searchsorted(self.values, value))
-            entries.append((finish[position], Item(position, level, float(reached[position]), params, bit)))
+            candidate = problem.candidates[position]
+            level = int(np.searchsorted(self.values, candidate.value))
+            met = floor_bits(problem, candidate.value, float(finish[position]))
+            memory = candidate.memory_bytes
+            item = Item(position, level, float(reached[position]), candidate.params, memory, met, bit)
+            entries.append((finish[position], item))
         if problem.final_value > problem.fallback:
             level = int(np.searchsorted(self.values, problem.final_value))
             survival = float(problem.survival(problem.final_ms))
-            entries.append((problem.final_ms, Item(_FINAL, level, survival, 0, None)))
+            met = floor_bits(problem, problem.final_value, problem.final_ms)
+            entries.append((problem.final_ms, Item(_FINAL, level, survival, 0, 0, met, None)))
         return [item for _, item in sorted(entries, key=lambda entry: (entry[0], entry[1].level))]
 
-    def solve(self, limits: int | None) -> tuple[list[Choice], float]:
+    def _fillers(self, bits: list[int]) -> list[tuple[int, tuple[int, ...]]]:
+        """Bit and candidates of each required placement; those without an item get bits of their own."""
+        by_place = {
+            self.problem.candidates[item.position].placement: item.bit for item in self.items if item.bit is not None
+        }
+        found = []
+        for placement in self.problem.required:
+            bit = by_place.get(placement)
+            if bit is None:
+                bit, self.bits = self.bits, self.bits + 1
+            found.append((bit, self.problem.by_placement[placement]))
+        return found
+
+    def solve(self, limits: int | None) -> tuple[list[Choice | None], float]:
         """The best choice with at most 0, 1, ..., `limits` exits, or with any number of them.
 
         Args:
             limits: largest limit on the number of exits; None lifts the limit, and only one choice is returned.
 
         Returns:
-            A choice for each limit, and an upper bound of what was let go (minus infinity: nothing, so they are exact).
+            A choice for each limit (None where none keeps to all limits), and an upper bound of what was let go (minus
+            infinity: nothing, so they are exact).
         """
         table = _Prices(self, limits)
-        floor = np.array([self.staircase(items) for items in table.known])
-        labels, history, let_go = Labels.start(self.problem.fallback, words=-(-self.bits // 64)), History(), -np.inf
+        problem = self.problem
+        known = [self._feasible(items, None if limits is None else limit) for limit, items in enumerate(table.known)]
+        floor = np.array([-np.inf if choice is None else contract_value(problem, choice) for choice in known])
+        labels, history, let_go = Labels.start(problem.fallback, words=-(-self.bits // 64)), History(), -np.inf
+        labels.met = labels.met | floor_bits(problem, problem.fallback, 0.0)
         for index, item in enumerate(self.items):
             rows: Bools = labels.level < item.level
             gains = (self.values[item.level] - self.values[labels.level]) * item.reached
@@ -118,13 +157,20 @@ class ContractSolver:
                 # Always there and free of charge: every label takes it.
                 labels.value = labels.value + np.where(rows, gains, 0.0)
                 labels.level = np.maximum(labels.level, item.level)
+                labels.met = labels.met | item.met
                 continue
             if item.bit is not None:
                 word, mask = item.bit // 64, np.uint64(1 << (item.bit % 64))
                 rows &= (labels.used[:, word] & mask) == 0
-            if limits is not None:
-                rows &= labels.count < limits
-            more = labels.take(rows).extended(level=item.level, gain=gains[rows], delay=0.0, params=item.params)
+            rows &= self._affordable(labels, limits, item.params, item.memory)
+            more = labels.take(rows).extended(
+                level=item.level,
+                gain=gains[rows],
+                delay=0.0,
+                params=item.params,
+                memory=item.memory,
+                met=item.met,
+            )
             if item.bit is not None:
                 still_open = self.open[index + 1, item.bit]
                 if still_open:
@@ -141,23 +187,64 @@ class ContractSolver:
                 np.full(len(labels), ceiling),
                 counted=limits is not None,
                 tolerance=self.tolerance,
+                scarce=scarce(problem),
+                owed=self.owed,
             )
             if len(labels) > self.most_labels:
                 hope = table.hope(labels, index + 1, len(floor) - 1)
                 order = np.argsort(-hope, kind="stable")
                 let_go = max(let_go, float(hope[order[self.most_labels]]))
                 labels = labels.take(np.sort(order[: self.most_labels]))
-        choices = []
+        labels = self._filled(labels, history, limits)
+        choices: list[Choice | None] = []
         for limit in range(len(floor)):
             ends = np.flatnonzero((labels.count <= limit) | (limits is None))
+            ends = ends[labels.met[ends] == (1 << len(problem.floors)) - 1]
             ends = ends[labels.value[ends] >= floor[limit] - 10 * self.tolerance]
             if not len(ends):  # everything was let go but the choice known beforehand
-                choices.append(tuple(sorted(self.items[i].position for i in table.known[limit])))
+                choices.append(known[limit])
                 continue
             ends = ends[labels.value[ends] >= labels.value[ends].max() - 10 * self.tolerance]
             best = ends[np.lexsort((labels.params[ends], labels.count[ends]))[0]]
             choices.append(history.choice(int(labels.node[best])))
         return choices, let_go
+
+    def _affordable(self, labels: Labels, limits: int | None, params: int, memory: int) -> Bools:
+        """Whether each label may take one more head."""
+        problem, rows = self.problem, np.ones(len(labels), dtype=np.bool_)
+        if limits is not None:
+            rows &= labels.count < limits
+        if problem.max_params is not None:
+            rows &= labels.params + params <= problem.max_params
+        if problem.max_memory_bytes is not None:
+            rows &= labels.memory + memory <= problem.max_memory_bytes
+        return rows
+
+    def _filled(self, labels: Labels, history: History, limits: int | None) -> Labels:
+        """The labels with an exit at every placement that must carry one."""
+        for bit, positions in self.fillers:
+            there = (labels.used[:, bit // 64] >> np.uint64(bit % 64)) & np.uint64(1) == 1
+            parts = [labels.take(there)]
+            for position in positions:
+                candidate = self.problem.candidates[position]
+                params, memory = candidate.params, candidate.memory_bytes
+                open_ = labels.take(~there & self._affordable(labels, limits, params, memory))
+                more = open_.extended(level=0, gain=np.zeros(len(open_)), delay=0.0, params=params, memory=memory)
+                history.record(more, position)
+                parts.append(more)
+            labels = Labels.join(parts)
+        return labels
+
+    def _feasible(self, items: list[int], most: int | None) -> Choice | None:
+        """A choice within the limits from some items, or None."""
+        choice = [self.items[index].position for index in items]
+        places = {self.problem.candidates[position].placement for position in choice}
+        for placement in self.problem.required:
+            if placement not in places:
+                options = self.problem.by_placement[placement]
+                choice.append(min(options, key=lambda p: self.problem.candidates[p].params))
+        value = partial(contract_value, self.problem)
+        return within_limits(self.problem, tuple(sorted(choice)), value, most)
 
     def staircase(self, chosen: list[int]) -> float:
         """Expected value of some items; the final exit is added."""

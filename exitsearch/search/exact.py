@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from exitsearch.search.contract import ContractSolver
 from exitsearch.search.interruptible import InterruptibleSolver
+from exitsearch.search.limits import nothing_allowed
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.value import expected_value
 
@@ -28,7 +29,8 @@ class Solution:
         value: its expected value.
         exact: whether it is proved best. False only where a problem needed too many labels.
         bound: no choice is worth more than this; `value` itself when exact.
-        by_count: for 0, 1, 2, ... exits the best value with at most so many, up to the choice's own number.
+        by_count: for 0, 1, 2, ... exits the best value with at most so many, up to the choice's own number; numbers
+            with which no choice keeps to the other limits are left out.
     """
 
     choice: Choice
@@ -45,20 +47,29 @@ def solve(problem: Problem, *, by_count: bool = True, most_labels: int = _MOST_L
         problem: policy, budgets, candidates and the most exits.
         by_count: whether to find the best value for every smaller number of exits too, which takes longer.
         most_labels: most partial choices carried at once, at least 1; beyond it the result is no longer proved.
+
+    Raises:
+        InputError: no choice keeps to all limits.
     """
     values = (problem.fallback, problem.final_value, *(c.value for c in problem.candidates))
     tolerance = TOLERANCE * max(1e-300, *(abs(value) for value in values))
     family = InterruptibleSolver if problem.policy == "interruptible" else ContractSolver
     solver = family(problem, tolerance=tolerance, most_labels=most_labels)
-    (choice,), let_go = solver.solve(None)
-    limited: list[Choice] = []
+    (found,), let_go = solver.solve(None)
+    if found is None:
+        raise nothing_allowed(problem)
+    choice = found
+    limited: list[Choice | None] = []
     # The choice without a limit has the fewest exits of all the best ones: where it keeps to the limit, it is the best.
     binding = problem.max_exits is not None and problem.max_exits < len(choice)
     if binding or (by_count and choice):
         limit = len(choice) if problem.max_exits is None else min(problem.max_exits, len(choice))
         limited, limited_let_go = solver.solve(limit)
         if binding:
-            choice, let_go = limited[limit], limited_let_go
+            found, let_go = limited[limit], limited_let_go
+            if found is None:
+                raise nothing_allowed(problem)
+            choice = found
         else:
             limited[limit] = choice
     value = expected_value(problem, choice)
@@ -68,5 +79,5 @@ def solve(problem: Problem, *, by_count: bool = True, most_labels: int = _MOST_L
         value=value,
         exact=let_go <= value + tolerance,
         bound=max(value, let_go),
-        by_count=tuple((count, expected_value(problem, best)) for count, best in enumerate(counts)),
+        by_count=tuple((count, expected_value(problem, best)) for count, best in enumerate(counts) if best is not None),
     )

@@ -10,11 +10,13 @@ rounded down; since survival falls with time, that never underestimates.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exitsearch.search.labels import Array, Bools, History, Labels, undominated
+from exitsearch.search.labels import Array, Bools, History, Ints, Labels, undominated
+from exitsearch.search.limits import floor_bits, scarce, within_limits
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.value import interruptible_value
 
@@ -32,9 +34,10 @@ _SLACK = 1e-9
 
 @dataclass(frozen=True)
 class Step:
-    """The candidates of one placement that are worth more than no answer.
+    """The candidates of one placement that are worth more than no answer, or all where one must stand.
 
     Attributes:
+        required: whether one of them must stand.
         positions: of the candidates in the problem.
         levels: position of each one's value in the table of values.
     """
@@ -44,6 +47,8 @@ class Step:
     levels: tuple[int, ...]
     head_ms: tuple[float, ...]
     params: tuple[int, ...]
+    memory: tuple[int, ...]
+    required: bool
 
 
 class InterruptibleSolver:
@@ -73,8 +78,9 @@ class InterruptibleSolver:
 
     def _steps(self) -> list[Step]:
         steps = []
-        for positions in self.problem.by_placement.values():
-            kept = tuple(p for p in positions if self.problem.candidates[p].value > self.problem.fallback)
+        for placement, positions in self.problem.by_placement.items():
+            required = placement in self.problem.required
+            kept = tuple(p for p in positions if required or self.problem.candidates[p].value > self.problem.fallback)
             if kept:
                 chosen = self.problem.chosen(kept)
                 steps.append(
@@ -84,42 +90,72 @@ class InterruptibleSolver:
                         levels=tuple(int(np.searchsorted(self.values, c.value)) for c in chosen),
                         head_ms=tuple(c.head_ms for c in chosen),
                         params=tuple(c.params for c in chosen),
+                        memory=tuple(c.memory_bytes for c in chosen),
+                        required=required,
                     )
                 )
         return steps
 
-    def solve(self, limits: int | None) -> tuple[list[Choice], float]:
+    def solve(self, limits: int | None) -> tuple[list[Choice | None], float]:
         """The best choice with at most 0, 1, ..., `limits` exits, or with any number of them.
 
         Args:
             limits: largest limit on the number of exits; None lifts the limit, and only one choice is returned.
 
         Returns:
-            A choice for each limit, and an upper bound of what was let go (minus infinity: nothing, so they are exact).
+            A choice for each limit (None where none keeps to all limits), and an upper bound of what was let go (minus
+            infinity: nothing, so they are exact).
         """
         table = _Estimates(self, limits)
-        known = [self._rollout(table, limit) for limit in range(len(table.layers))]
-        floor = np.maximum.accumulate([interruptible_value(self.problem, choice) for choice in known])
-        labels, history, let_go = Labels.start(self.problem.fallback), History(), -np.inf
+        problem, scarce_fields = self.problem, scarce(self.problem)
+        known = [
+            within_limits(
+                problem,
+                self._rollout(table, limit),
+                partial(interruptible_value, problem),
+                None if limits is None else limit,
+            )
+            for limit in range(len(table.layers))
+        ]
+        floor = np.maximum.accumulate(
+            [-np.inf if choice is None else interruptible_value(problem, choice) for choice in known]
+        )
+        labels, history, let_go = Labels.start(problem.fallback), History(), -np.inf
+        labels.met = labels.met | floor_bits(problem, problem.fallback, 0.0)
         for index, step in enumerate(self.steps):
             parts = [labels]
-            for position, level, head_ms, params in zip(
-                step.positions, step.levels, step.head_ms, step.params, strict=True
+            for position, level, head_ms, params, memory in zip(
+                step.positions, step.levels, step.head_ms, step.params, step.memory, strict=True
             ):
                 gains = self._gains(labels, step.arrival_ms, head_ms, level)
-                rows: Bools = gains > 0
+                rows: Bools = (gains > 0) | step.required
+                if problem.floors:  # an answer may count for a floor where no budget of the distribution is
+                    rows |= self.values[level] > self.values[labels.level]
                 if limits is not None:
                     rows &= labels.count < limits
-                more = labels.take(rows).extended(level=level, gain=gains[rows], delay=head_ms, params=params)
+                if problem.max_params is not None:
+                    rows &= labels.params + params <= problem.max_params
+                if problem.max_memory_bytes is not None:
+                    rows &= labels.memory + memory <= problem.max_memory_bytes
+                more = labels.take(rows)
+                met = self._met(more, position, head_ms)
+                more = more.extended(
+                    level=level, gain=gains[rows], delay=head_ms, params=params, memory=memory, met=met
+                )
                 more = more.take(table.promising(more, index + 1, floor))
                 if len(more):
                     history.record(more, position)
                     parts.append(more)
-            parts[0] = labels.take(table.promising(labels, index + 1, floor))
+            parts[0] = labels.take(table.promising(labels, index + 1, floor) & (not step.required))
             labels = Labels.join(parts)
             ceiling = self.problem.survival(self.earliest_ms[index + 1] + labels.delay - self.slack_ms)
             labels = undominated(
-                labels, self.values[labels.level], ceiling, counted=limits is not None, tolerance=self.tolerance
+                labels,
+                self.values[labels.level],
+                ceiling,
+                counted=limits is not None,
+                tolerance=self.tolerance,
+                scarce=scarce_fields,
             )
             if len(labels) > self.most_labels:
                 hope = table.hope(labels, index + 1)
@@ -128,9 +164,11 @@ class InterruptibleSolver:
                 labels = labels.take(np.sort(order[: self.most_labels]))
         final = np.maximum(self.problem.final_value - self.values[labels.level], 0.0)
         totals = labels.value + final * self.problem.survival(self.problem.final_ms + labels.delay)
-        choices = []
+        met = labels.met | self._met(labels, None, 0.0)
+        choices: list[Choice | None] = []
         for limit in range(len(table.layers)):
             ends = np.flatnonzero(labels.count <= (limit if limits is not None else len(self.steps)))
+            ends = ends[met[ends] == (1 << len(problem.floors)) - 1]
             ends = ends[totals[ends] >= floor[limit] - 10 * self.tolerance]
             if not len(ends):  # everything was let go but the rollout's choice
                 choices.append(known[int(np.argmax(floor[: limit + 1] >= floor[limit]))])
@@ -139,6 +177,17 @@ class InterruptibleSolver:
             best = ends[np.lexsort((labels.params[ends], labels.count[ends]))[0]]
             choices.append(history.choice(int(labels.node[best])))
         return choices, let_go
+
+    def _met(self, labels: Labels, position: int | None, head_ms: float) -> Ints:
+        """Bits of the floors that an answer of a candidate, or of the final exit, keeps to [labels]."""
+        if not self.problem.floors or not len(labels):
+            return np.zeros(len(labels), dtype=np.int64)
+        if position is None:
+            value, times = self.problem.final_value, self.problem.final_ms + labels.delay
+        else:
+            candidate = self.problem.candidates[position]
+            value, times = candidate.value, candidate.arrival_ms + (labels.delay + head_ms)
+        return np.array([floor_bits(self.problem, value, time) for time in times.tolist()], dtype=np.int64)
 
     def _gains(self, labels: Labels, arrival_ms: float, head_ms: float, level: int) -> Array:
         """What one more exit adds to the expected value of each label; at most 0 where it is worth no more."""
@@ -152,11 +201,12 @@ class InterruptibleSolver:
         """A good choice: at every placement the step that the estimates promise most of."""
         label, choice, layer = Labels.start(self.problem.fallback), [], limit
         for index, step in enumerate(self.steps):
-            best, best_hope = None, float(table.gain(label, index + 1, np.array([layer]))[0])
+            skipped = float(table.gain(label, index + 1, np.array([layer]))[0])
+            best, best_hope = None, -np.inf if step.required else skipped
             if layer != table.layers[layer] or table.free:
                 for position, level, head_ms in zip(step.positions, step.levels, step.head_ms, strict=True):
                     gains = self._gains(label, step.arrival_ms, head_ms, level)
-                    if gains[0] <= 0:
+                    if gains[0] <= 0 and not step.required:
                         continue
                     more = label.extended(level=level, gain=gains, delay=head_ms, params=0)
                     after = table.gain(more, index + 1, np.array([table.layers[layer]]))

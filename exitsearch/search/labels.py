@@ -16,6 +16,7 @@ worth between A1 and A2, or less than both, are covered: g(x) speaks of the firs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -40,6 +41,8 @@ class Labels:
         value: expected value of the answers so far, the value of having no answer included.
         count: chosen exits.
         params: parameters of the chosen heads.
+        memory: bytes of the chosen heads' weights.
+        met: one bit for each floor that is kept to already.
         used: one bit for each placement that may not be chosen again [labels, words].
         node: where the label's history ends in `History`.
     """
@@ -49,6 +52,8 @@ class Labels:
     value: Array
     count: Ints
     params: Ints
+    memory: Ints
+    met: Ints
     used: NDArray[np.uint64]
     node: Ints
 
@@ -62,6 +67,8 @@ class Labels:
             value=np.array([fallback]),
             count=zero,
             params=zero,
+            memory=zero,
+            met=zero,
             used=np.zeros((1, words), dtype=np.uint64),
             node=zero - 1,
         )
@@ -78,14 +85,18 @@ class Labels:
         """All labels of several groups."""
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
-    def extended(self, *, level: int, gain: Array, delay: float, params: int) -> Self:
+    def extended(
+        self, *, level: int, gain: Array, delay: float, params: int, memory: int = 0, met: Ints | int = 0
+    ) -> Self:
         """Every label with one more exit."""
         return type(self)(
             delay=self.delay + delay,
-            level=np.full_like(self.level, level),
+            level=np.maximum(self.level, level),
             value=self.value + gain,
             count=self.count + 1,
             params=self.params + params,
+            memory=self.memory + memory,
+            met=self.met | met,
             used=self.used,
             node=self.node,
         )
@@ -116,7 +127,16 @@ class History:
         return tuple(sorted(items))
 
 
-def undominated(labels: Labels, best: Array, ceiling: Array, *, counted: bool, tolerance: float) -> Labels:
+def undominated(
+    labels: Labels,
+    best: Array,
+    ceiling: Array,
+    *,
+    counted: bool,
+    tolerance: float,
+    scarce: Sequence[str] = (),
+    owed: Sequence[int] = (),
+) -> Labels:
     """The labels that no other makes superfluous.
 
     Between labels that do equally well, the one with fewer exits, then fewer parameters, stays.
@@ -127,6 +147,8 @@ def undominated(labels: Labels, best: Array, ceiling: Array, *, counted: bool, t
         ceiling: largest survival that a later answer of each can have [labels].
         counted: whether a label must also have no more exits to make another superfluous (limits on their number).
         tolerance: difference of values that counts as none.
+        scarce: fields of which a label must also use no more (limits on their sum).
+        owed: in each word of `used` the bits in which two labels must agree: placements that must be used.
     """
     if len(labels) < 2:
         return labels
@@ -149,6 +171,14 @@ def undominated(labels: Labels, best: Array, ceiling: Array, *, counted: bool, t
         better &= others[:, None] < mine
         if counted:
             better &= labels.count[others, None] <= labels.count[mine]
+        for name in scarce:
+            amounts = getattr(labels, name)
+            better &= amounts[others, None] <= amounts[mine]
+        if labels.met.any():
+            better &= (labels.met[mine] & ~labels.met[others, None]) == 0
+        for word, mask in enumerate(owed):
+            bits = labels.used[:, word] & np.uint64(mask)
+            better &= bits[others, None] == bits[mine]
         for word in range(labels.used.shape[1]):
             bits = labels.used[:, word]
             better &= (bits[others, None] & ~bits[mine]) == 0

@@ -41,6 +41,7 @@ class Candidate:
         head_ms: latency of the head.
         value: accuracy, or minus the error, on the split that is chosen on.
         params: parameters of the head; 0 where unknown.
+        memory_bytes: bytes of the head's weights; 0 where unknown.
     """
 
     placement: int
@@ -49,6 +50,7 @@ class Candidate:
     head_ms: float
     value: float
     params: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Problem:
         slowdown: equally likely factors on every latency; empty means that latencies are exactly the medians.
         policy: `interruptible`, `contract` or `confidence`.
         max_exits: most exits that may be chosen, the final one not counted; None means no limit.
+        max_params: most parameters of all chosen heads; None means no limit.
+        max_memory_bytes: most bytes of all chosen heads' weights; None means no limit.
+        floors: (budget in ms, value): with that budget, at median latency, the answer must be worth so much.
+        required: placements that must carry an exit.
     """
 
     candidates: tuple[Candidate, ...]
@@ -74,10 +80,16 @@ class Problem:
     slowdown: tuple[float, ...] = ()
     policy: Policy = "interruptible"
     max_exits: int | None = None
+    max_params: int | None = None
+    max_memory_bytes: int | None = None
+    floors: tuple[tuple[float, float], ...] = ()
+    required: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         keys = [(candidate.placement, candidate.head) for candidate in self.candidates]
         assert keys == sorted(set(keys)), "candidates must be sorted by (placement, head), each once"
+        assert set(self.required) <= {place for place, _ in keys}, "a required placement needs a candidate"
+        assert len(self.floors) < 64, "labels keep one bit a floor"
 
     def survival(self, times_ms: ArrayLike, *, noise: bool = True) -> Array:
         """P(B >= s t) averaged over the slow-down samples s: the chance that an answer of median time t is in time.
@@ -125,9 +137,41 @@ class Problem:
         return sum(candidate.params for candidate in self.chosen(choice))
 
     def allows(self, choice: Choice) -> bool:
-        """Whether a choice keeps to one head per placement, placement order, and the most exits."""
+        """Whether a choice keeps to one head per placement, placement order, and every limit."""
         placements = [candidate.placement for candidate in self.chosen(choice)]
-        return placements == sorted(set(placements)) and (self.max_exits is None or len(choice) <= self.max_exits)
+        return placements == sorted(set(placements)) and all(excess <= 0 for excess in self.excess(choice).values())
+
+    def excess(self, choice: Choice) -> dict[str, float]:
+        """By how much a choice breaks each limit that there is; 0 or less where it keeps to it.
+
+        Parameters and bytes are in units of their limit, so that no limit drowns the others.
+        """
+        chosen = self.chosen(choice)
+        found: dict[str, float] = {}
+        if self.max_exits is not None:
+            found["max_exits"] = len(choice) - self.max_exits
+        if self.max_params is not None:
+            found["max_params"] = (sum(c.params for c in chosen) - self.max_params) / max(1, self.max_params)
+        if self.max_memory_bytes is not None:
+            used = sum(c.memory_bytes for c in chosen)
+            found["max_memory_bytes"] = (used - self.max_memory_bytes) / max(1, self.max_memory_bytes)
+        for budget_ms, least in self.floors:
+            found[f"value at {budget_ms:g} ms"] = least - self.value_within(choice, budget_ms)
+        if self.required:
+            found["required"] = len(set(self.required) - {c.placement for c in chosen})
+        return found
+
+    def value_within(self, choice: Choice, budget_ms: float) -> float:
+        """Value of the answer within one budget, at median latency."""
+        best, delay = self.fallback, 0.0
+        for candidate in self.chosen(choice):
+            # Summed like the solvers' labels, so that both agree to the last bit on what is in time.
+            delay = 0.0 if self.policy == "contract" else delay
+            delay += candidate.head_ms
+            if candidate.arrival_ms + delay <= budget_ms:
+                best = max(best, candidate.value)
+        waits = 0.0 if self.policy == "contract" else delay
+        return max(best, self.final_value) if self.final_ms + waits <= budget_ms else best
 
 
 def reduce_slowdown(samples: Sequence[float], most: int = MOST_SLOWDOWNS) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from exitsearch.errors import InputError
 from exitsearch.search.confident import choose
 from exitsearch.search.exact import TOLERANCE, Solution, solve
 from exitsearch.search.judge import Judgement, judge_by_samples, judge_by_values
+from exitsearch.search.limits import with_limits
 from exitsearch.search.problem import Choice, Problem, allowed_placements, build_problem
 from exitsearch.search.result import ExitRow, SearchResult
 from exitsearch.search.study import OnTrial, StudyResult, run_study
@@ -31,6 +32,11 @@ def search(
     policy: Policy = "interruptible",
     score: Score = "softmax",
     max_exits: int | None = None,
+    max_params: int | None = None,
+    max_memory_bytes: int | None = None,
+    min_values: Sequence[str] = (),
+    force: Sequence[str] = (),
+    forbid: Sequence[str] = (),
     heads: Sequence[str] | None = None,
     placements: str | Iterable[int] | None = None,
     space: SearchSpace | None = None,
@@ -51,6 +57,11 @@ def search(
             (an input leaves at the first exit that is sure enough; the budget limits the mean latency).
         score: how sure an answer is, under `confidence`: `softmax`, `entropy`, `margin` or `patience`.
         max_exits: most exits beside the final one; None takes the space's limit.
+        max_params: most parameters of all exit heads.
+        max_memory_bytes: most bytes of the whole model, weights and activations.
+        min_values: what the answer must be worth within a budget, as `20ms=0.7`.
+        force: exits that must stand, `PLACEMENT` or `PLACEMENT:HEAD`.
+        forbid: exits that must not.
         heads: heads to choose from; None allows all that both documents hold.
         placements: placements to choose from, numbers or a text like `0,2,4-8`; None allows all.
         space: further bounds on heads, placements and exits.
@@ -78,6 +89,16 @@ def search(
         heads=heads,
         placements=_placements(placements, space, len(profile.segments)),
         max_exits=min(limits, default=None),
+    )
+    problem = with_limits(
+        problem,
+        profile,
+        metric=outcomes.metric,
+        max_params=max_params,
+        max_memory_bytes=max_memory_bytes,
+        floors=min_values,
+        force=force,
+        forbid=forbid,
     )
     if policy == "confidence":
         found = choose(problem, outcomes, score=score, trials=trials, seed=seed, storage=storage, on_trial=on_trial)

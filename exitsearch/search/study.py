@@ -36,7 +36,6 @@ from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.value import expected_value
 
 NO_EXIT = "-"
-_LIMIT = "max_exits"
 _ORIGIN = "origin"
 _SOLVER = "exact solver"
 # Bytes that are looked through for the last whole line of a journal; Optuna writes some hundred a line.
@@ -248,8 +247,8 @@ def _objective(problem: Problem, value: Callable[[Choice], float], *, marked: bo
             head = trial.suggest_categorical(_parameter(place), heads)
             if head != NO_EXIT:
                 choice.append(problem.positions[place, head])
-        if problem.max_exits is not None:
-            trial.set_constraint(_LIMIT, float(len(choice) - problem.max_exits))
+        for limit, excess in problem.excess(tuple(choice)).items():
+            trial.set_constraint(limit, float(excess))
         return value(tuple(choice))
 
     return objective

@@ -10,8 +10,9 @@ def labels_of(rows: list[tuple[float, float, int, int]], used: list[int] | None 
     delay, value, count, params = (np.array(column) for column in zip(*rows, strict=True))
     bits = np.array(used, dtype=np.uint64)[:, None] if used else np.zeros((len(rows), 0), dtype=np.uint64)
     return Labels(
-        delay=delay, level=np.zeros(len(rows), dtype=np.int64), value=value, count=count, params=params, used=bits,
-        node=np.arange(len(rows)),
+        delay=delay, level=np.zeros(len(rows), dtype=np.int64), value=value, count=count, params=params,
+        memory=params * 4,
+        met=np.zeros(len(rows), dtype=np.int64), used=bits, node=np.arange(len(rows)),
     )  # fmt: skip
 
 

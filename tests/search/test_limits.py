@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from random_problems import all_choices, brute_force, problem_of, random_problem
+
+from exitsearch.errors import InputError
+from exitsearch.search.exact import solve
+from exitsearch.search.limits import forced, parse_floor
+from exitsearch.search.problem import Problem
+from exitsearch.search.study import run_study
+
+EXITS = [(0, 2.0, 1.0, 0.6), (0, 2.0, 3.0, 0.7), (1, 5.0, 1.0, 0.5)]
+
+
+def limited(seed: int, policy: str) -> Problem:
+    """A random problem with some of the limits: parameters, bytes (not in step with them), floors, required exits."""
+    problem = random_problem(seed, policy=policy)  # type: ignore[arg-type]
+    rng = np.random.default_rng(10_000 + seed)
+    candidates = tuple(replace(c, memory_bytes=int(rng.integers(1, 5))) for c in problem.candidates)
+    places = [place for place in problem.by_placement if rng.random() < 0.3]
+    floors = tuple((float(rng.uniform(3, 14)), float(rng.uniform(-0.5, 0.6))) for _ in range(rng.integers(0, 3)))
+    use = rng.random(4) < 0.5
+    return replace(
+        problem,
+        candidates=candidates,
+        max_params=int(rng.integers(2, 9)) if use[0] else None,
+        max_memory_bytes=int(rng.integers(2, 12)) if use[1] else None,
+        floors=floors if use[2] else (),
+        required=tuple(places) if use[3] else (),
+    )
+
+
+@pytest.mark.parametrize("policy", ["interruptible", "contract"])
+@pytest.mark.parametrize("block", range(5))
+def test_equals_brute_force_under_limits(policy: str, block: int) -> None:
+    """500 problems for each policy, every mixture of limits; also that nothing is allowed where nothing is."""
+    impossible = 0
+    for seed in range(100 * block, 100 * block + 100):
+        problem = limited(seed, policy)
+        if not any(True for _ in all_choices(problem)):
+            with pytest.raises(InputError, match="no choice of exits keeps to all limits"):
+                solve(problem)
+            impossible += 1
+            continue
+        value, exits, params = brute_force(problem)
+        solution = solve(problem, by_count=seed % 5 == 0)
+        assert solution.exact
+        assert problem.allows(solution.choice)
+        assert solution.value == pytest.approx(value, abs=1e-12), seed
+        assert (len(solution.choice), problem.params(solution.choice)) == (exits, params), seed
+        for count, best in solution.by_count:
+            assert best == pytest.approx(brute_force(replace(problem, max_exits=count))[0], abs=1e-12), (seed, count)
+    assert 0 < impossible < 60
+
+
+def test_a_floor_by_hand() -> None:
+    """Budgets uniform:0,10, final (8 ms, 0.9). Without floors a alone is best (test_exact.py): 0.45.
+
+    0.7 within 5 ms is kept by b only (2 + 3 ms): 0.7 * 0.5 = 0.35. 0.9 within 8 ms only without exits: 0.18. 0.9
+    within 7 ms never.
+    """
+    problem = problem_of(EXITS[:2], final=(8.0, 0.9), budget="uniform:0,10")
+    assert solve(replace(problem, floors=((5.0, 0.7),))).value == pytest.approx(0.35)
+    assert solve(replace(problem, floors=((8.0, 0.9),))).choice == ()
+    with pytest.raises(InputError, match=r"a value of 0\.9 within 7 ms"):
+        solve(replace(problem, floors=((7.0, 0.9),)))
+
+
+def test_forced_and_forbidden_by_hand() -> None:
+    """The exit at placement 1 (answers at 6 or later, 0.5) is never worth its time after a, but can be forced."""
+    problem = problem_of(EXITS, final=(8.0, 0.9), budget="uniform:0,10")
+    assert solve(problem).choice == (0,)
+    assert solve(forced(problem, ["1"], [])).choice == (0, 2)
+    assert solve(forced(problem, ["0:b"], [])).choice == (0,)
+    assert forced(problem, ["0:b"], []).candidates[0].head == "b"
+    assert [c.head for c in forced(problem, [], ["0:a", "1"]).candidates] == ["b"]
+    # 0.6 * 0.7 + 0.3 * 0 (final at 8 + 1 + 1 = 10): the price of the forced exit is the final's 0.03.
+    assert solve(forced(problem, ["1"], [])).value == pytest.approx(0.42)
+
+
+@pytest.mark.parametrize(
+    ("force", "forbid", "message"),
+    [
+        (["x"], [], "PLACEMENT or PLACEMENT:HEAD"),
+        (["7"], [], "no candidate at that placement"),
+        (["0:zebra"], [], "the candidates there are a, b"),
+        (["0:a"], ["0"], "forced in, and forbidden"),
+        (["0:a", "0:b"], [], "contradicted by another"),
+    ],
+)
+def test_wrong_force(force: list[str], forbid: list[str], message: str) -> None:
+    problem = problem_of(EXITS, final=(8.0, 0.9), budget="uniform:0,10")
+    with pytest.raises(InputError, match=message):
+        forced(problem, force, forbid)
+
+
+@pytest.mark.parametrize("text", ["20ms", "x=0.7", "20ms=", "-3=0.5", "20ms=nan", "inf=0.5"])
+def test_a_floor_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(InputError, match=r"20ms=0\.7"):
+        parse_floor(text, full_ms=100.0)
+
+
+def test_no_trial_that_breaks_a_limit_is_taken() -> None:
+    problem = replace(limited(3, "interruptible"), max_params=3, max_exits=None, floors=(), required=())
+    result = run_study(problem, trials=30)
+    assert problem.allows(result.choice)
+    assert result.value <= solve(problem).value + 1e-12
