@@ -27,7 +27,8 @@ def find_blocks(model: nn.Module) -> Blocks:
     A model that is one row of layers (VGG) has none; there every layer with weights, with the norm, activation and
     pooling that follow it, counts as a block, named by its last module.
     """
-    return _in_module(model, "", None, in_list=False) or _in_row_of_layers(model)
+    found = _in_list(model, "", None) if _is_list(model) else _in_module(model, "", None, in_list=False)
+    return found or _in_row_of_layers(model)
 
 
 def ancestors(path: str) -> list[str]:
