@@ -69,6 +69,8 @@ def _placements(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
             "class token": "yes" if placement.class_token else "no",
             "reduction": placement.reduction,
             "depth": placement.depth,
+            "MACs so far": "" if placement.macs_share is None else f"{placement.macs_share:.1%}",
+            "carried": ", ".join("x".join(map(str, size)) for size in placement.carried),
         }
         for placement in backbone.placements
     ]

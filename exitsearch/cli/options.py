@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from exitsearch.specs.placement import Placement
     from exitsearch.specs.space import SearchSpace
 
 
@@ -33,7 +34,11 @@ def add_candidates(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--heads", metavar="A,B", help="head types, with options as gah(stride=2) (default: all that fit)"
     )
-    group.add_argument("--placements", metavar="0,2,4-8", help="placements by number (default: all)")
+    group.add_argument(
+        "--placements",
+        metavar="0,2,4-8",
+        help="placements: numbers, modules (layers.2.*), every:10%% of the MACs, stages (default: all)",
+    )
     group.add_argument("--space", type=Path, metavar="S", help="search space, a TOML file (see search_spaces/)")
     group.add_argument("--plugin", type=Path, metavar="FILE", help="Python file that registers exit heads of your own")
 
@@ -139,12 +144,14 @@ def candidate_heads(args: argparse.Namespace, space: SearchSpace | None) -> list
     return None
 
 
-def candidate_placements(args: argparse.Namespace, space: SearchSpace | None, count: int) -> list[int] | None:
+def candidate_placements(
+    args: argparse.Namespace, space: SearchSpace | None, count: int, *, placements: Sequence[Placement] = ()
+) -> list[int] | None:
     """Placements named by `--placements` or by the space; None means all."""
     from exitsearch.specs.space import select_placements
 
     text = args.placements or (space.placements if space else None)
-    return None if text is None else select_placements(text, count)
+    return None if text is None else select_placements(text, count, placements=placements)
 
 
 @contextmanager

@@ -108,7 +108,9 @@ def measure(args: argparse.Namespace, name: str, space: SearchSpace | None) -> P
         return profile_backbone(
             backbone,
             heads=options.candidate_heads(args, space),
-            placements=options.candidate_placements(args, space, len(backbone.placements)),
+            placements=options.candidate_placements(
+                args, space, len(backbone.placements), placements=backbone.placements
+            ),
             device=device,
             dtype=getattr(args, "dtype", "fp32"),
             batch_size=args.batch_size or 1,

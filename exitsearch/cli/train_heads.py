@@ -105,7 +105,7 @@ def train(
             heads=heads if heads is not None else options.candidate_heads(args, space),
             placements=placements
             if placements is not None
-            else options.candidate_placements(args, space, len(backbone.placements)),
+            else options.candidate_placements(args, space, len(backbone.placements), placements=backbone.placements),
             recipe=get_recipe(args.recipe or RECIPE, epochs=args.epochs),
             out=folder,
             seed=args.seed,

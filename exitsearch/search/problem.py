@@ -18,6 +18,7 @@ from exitsearch.specs.budget import BudgetDistribution, parse_budget
 from exitsearch.specs.config import POLICIES, Policy
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.outcomes import Outcomes, fallback_value
+from exitsearch.specs.placement import Placement
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.space import select_placements
 
@@ -247,7 +248,7 @@ def build_problem(
         f"the space names head {head!r}, of which {_lacking(head, costs)} nothing: it is left out"
         for head in sorted(set(candidates or ()) - known)
     ]
-    allowed = allowed_placements(placements, len(profile.segments))
+    allowed = allowed_placements(placements, len(profile.segments), facts=profile.placements)
     chosen = sorted(
         (place, head)
         for place, head in both
@@ -291,10 +292,12 @@ def _lacking(head: str, costs: Collection[tuple[int, str]]) -> str:
     return "the outcomes hold" if any(name == head for _, name in costs) else "the profile holds"
 
 
-def allowed_placements(placements: str | Iterable[int] | None, count: int) -> set[int]:
+def allowed_placements(
+    placements: str | Iterable[int] | None, count: int, *, facts: Sequence[Placement] = ()
+) -> set[int]:
     """Placements given as numbers, as a text like `0,2,4-8`, or as None for all `count` of them."""
     if placements is None or isinstance(placements, str):
-        return set(select_placements(placements, count))
+        return set(select_placements(placements, count, placements=facts))
     allowed = set(placements)
     if any(not 0 <= place < count for place in allowed):
         raise InputError(f"placements run from 0 to {count - 1}, found {sorted(allowed)}")

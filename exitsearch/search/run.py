@@ -85,9 +85,9 @@ def search(
         budget=budget,
         policy=policy,
         fallback=fallback,
-        candidates=space.candidates(len(profile.segments)) if space else None,
+        candidates=space.candidates(len(profile.segments), placements=profile.placements) if space else None,
         heads=heads,
-        placements=_placements(placements, space, len(profile.segments)),
+        placements=_placements(placements, space, profile),
         max_exits=min(limits, default=None),
     )
     problem = with_limits(
@@ -117,10 +117,11 @@ def search(
     return _result(profile, outcomes, problem, choice, solution, study, judged, notes)
 
 
-def _placements(asked: str | Iterable[int] | None, space: SearchSpace | None, count: int) -> list[int]:
+def _placements(asked: str | Iterable[int] | None, space: SearchSpace | None, profile: Profile) -> list[int]:
     """Placements that both the user and the space allow."""
-    allowed = allowed_placements(asked, count)
-    return sorted(allowed & allowed_placements(space.placements if space else None, count))
+    texts = (asked, space.placements if space else None)
+    both = [allowed_placements(text, len(profile.segments), facts=profile.placements) for text in texts]
+    return sorted(both[0] & both[1])
 
 
 def _result(
