@@ -57,7 +57,8 @@ def test_published_totals_of_vit_base_at_384():
     assert len(published) == 77
     large = create_backbone("vit_base_patch16_384", pretrained=False, device="meta", num_outputs=10)
     heads = sorted({head for _, head in published})
-    profile = profile_backbone(large, heads=heads, placements=[0, 10], counts_only=True)
+    profile = profile_backbone(large, heads=heads, placements=range(11), counts_only=True)
+    assert len(profile.heads) == 77
     arrival = np.cumsum([segment.macs for segment in profile.segments])
     for cost in profile.heads:
         total = (arrival[cost.placement] + cost.macs) / 1e9
