@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=_count, default=TRIALS, metavar="N", help=f"Optuna trials (default: {TRIALS})")
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file in DIR)")
     parser.add_argument("--out", type=Path, default=OUT_FOLDER, metavar="DIR", help=f"default: {OUT_FOLDER}")
+    parser.add_argument(
+        "--sensitivity", action="store_true", help="also under six other families of budgets, and 10%% longer latency"
+    )
     options.add_model(parser)
     options.add_candidates(parser)
     options.add_machine(parser)
@@ -75,9 +79,12 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.report import choice, html
     from exitsearch.search import search
     from exitsearch.search.limits import parse_bytes
+    from exitsearch.search.sensitivity import sensitivity
     from exitsearch.specs.budget import parse_budget
 
     budget = parse_budget(args.budget_dist)  # before any long work
+    if args.sensitivity and args.policy == "confidence":
+        raise InputError("--sensitivity needs exact optima, which --policy confidence does not have; leave one out")
     options.load_plugin(args)
     space = options.load_space(args)
     profile, profile_source = _find_profile(args, space)
@@ -119,12 +126,14 @@ def run(args: argparse.Namespace) -> int:
             storage=args.storage or str(args.out / "study.journal"),
             on_trial=lambda done, best: report(done / max(args.trials, 1), f"{done} trials, best {best:.4f}"),
         )
+    worlds = sensitivity(result.problem, result.choice) if args.sensitivity else []
     chosen = result.config.write(args.out / "chosen.json")
     page = html.write_report(result, args.out / "report.html")
     if args.json:
-        console.print_json({"chosen": str(chosen), "report": str(page), **choice.summary(result)})
+        further = {"sensitivity": [asdict(row) for row in worlds]} if args.sensitivity else {}
+        console.print_json({"chosen": str(chosen), "report": str(page), **choice.summary(result), **further})
     else:
-        console.say(args, choice.renderable(result), f"wrote {chosen} and {page}")
+        console.say(args, choice.renderable(result), *choice.sensitivity_table(worlds), f"wrote {chosen} and {page}")
     for sentence in result.notes:
         console.note(sentence)
     return 0
@@ -190,7 +199,7 @@ def _measured_candidates(
 ) -> tuple[list[str], list[int]]:
     """Heads and placements worth training: those that were asked for and that the profile has times of."""
     heads = options.candidate_heads(args, space) or list(dict.fromkeys(head.head for head in profile.heads))
-    placements = options.candidate_placements(args, space, len(profile.segments))
+    placements = options.candidate_placements(args, space, len(profile.segments), placements=profile.placements)
     return heads, placements if placements is not None else sorted({head.placement for head in profile.heads})
 
 

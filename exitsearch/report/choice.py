@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 
 from exitsearch.report.tables import rows_table
 from exitsearch.search.result import SearchResult
+from exitsearch.search.sensitivity import SensitivityRow
 
 # Operating points on the terminal; the HTML report and chosen.json hold all.
 _POINTS_SHOWN = 8
@@ -116,6 +118,21 @@ def renderable(result: SearchResult) -> RenderableType:
         *_points_table(result),
         rows_table("Beside the baselines", baseline_rows(result)),
     )
+
+
+def sensitivity_table(rows: Sequence[SensitivityRow]) -> list[RenderableType]:
+    """What the choice is worth in other worlds, for the terminal; empty without rows."""
+    cells = [
+        {
+            "world": row.what,
+            "the choice": f"{row.value:.4f}",
+            "best there": f"{row.best:.4f}",
+            "loss": f"{row.loss:.4f}",
+            "exits there": row.exits,
+        }
+        for row in rows
+    ]
+    return [rows_table("Were it otherwise (budgets with the same mean)", cells)] if cells else []
 
 
 def _points_table(result: SearchResult) -> list[RenderableType]:

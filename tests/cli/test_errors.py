@@ -49,6 +49,7 @@ def fails(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([*GOOD, "--policy", "confidence"], "hold only scores; train the heads"),
         ([*GOOD, "--policy", "confidence", "--confidence", "sure"], "unknown confidence 'sure'"),
         ([*GOOD, "--min-value-at", "20ms=0.95"], "no choice of exits keeps to all limits"),
+        ([*GOOD, "--sensitivity", "--policy", "confidence"], "needs exact optima"),
         ([*GOOD, "--min-value-at", "soon"], "TIME=VALUE"),
         ([*GOOD, "--force", "1:zebra"], "the candidates there are linear"),
         ([*GOOD, "--forbid", "x"], "PLACEMENT or PLACEMENT:HEAD"),
