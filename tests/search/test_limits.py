@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from random_problems import all_choices, brute_force, problem_of, random_problem
+from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
 from exitsearch.search.exact import solve
 from exitsearch.search.limits import forced, parse_floor
 from exitsearch.search.problem import Problem
+from exitsearch.search.run import search
 from exitsearch.search.study import run_study
+from exitsearch.specs.profile import Profile
 
 EXITS = [(0, 2.0, 1.0, 0.6), (0, 2.0, 3.0, 0.7), (1, 5.0, 1.0, 0.5)]
 
@@ -108,3 +112,44 @@ def test_no_trial_that_breaks_a_limit_is_taken() -> None:
     result = run_study(problem, trials=30)
     assert problem.allows(result.choice)
     assert result.value <= solve(problem).value + 1e-12
+
+
+def profile_with_bytes() -> Profile:
+    """The toy profile, each segment with 100 bytes of weights, handing on 10; heads with 30 or 60 and 2 for answers."""
+    data = toy_profile().model_dump()
+    for part in (*data["segments"], data["final"]):
+        part |= {"weight_bytes": 100, "activation_bytes": 10}
+    for head in data["heads"]:
+        head |= {"weight_bytes": 60 if head["head"] != "a" else 30, "activation_bytes": 2}
+    return Profile.model_validate(data)
+
+
+def test_memory_by_hand(tmp_path: Path) -> None:
+    """Backbone 300 bytes, and 20 held between neighbouring parts: 320. Both heads a add 60, one of them 30.
+
+    Without limits both are chosen (test_run.py: 0.69); a at placement 0 alone is worth 0.675; none 0.54.
+    """
+    outcomes = toy_outcomes(tmp_path / "outcomes")
+
+    def value(limit: int) -> float:
+        options = {"budget": "uniform:0,20", "trials": 0, "max_memory_bytes": limit}
+        return search(profile_with_bytes(), outcomes, **options).value  # type: ignore[arg-type]
+
+    assert value(380) == pytest.approx(0.69)
+    assert value(379) == value(350) == pytest.approx(0.675)
+    assert value(349) == pytest.approx(0.54)
+    with pytest.raises(InputError, match="the backbone alone takes 320 bytes"):
+        value(319)
+    with pytest.raises(InputError, match="does not know the bytes"):
+        search(toy_profile(), outcomes, budget="uniform:0,20", trials=0, max_memory_bytes=380)
+
+
+def test_limits_reach_every_policy(tmp_path: Path) -> None:
+    outcomes = toy_outcomes(tmp_path / "outcomes")
+    for policy in ("interruptible", "contract", "confidence"):
+        result = search(
+            toy_profile(), outcomes, budget="uniform:0,20", policy=policy, max_params=10, forbid=["0"], trials=4
+        )  # type: ignore[arg-type]
+        assert [(c.placement, c.head) for c in result.problem.chosen(result.choice)] == [(1, "a")], policy
+    with pytest.raises(InputError, match="cannot be combined with the policy confidence"):
+        search(toy_profile(), outcomes, budget="uniform:0,20", policy="confidence", min_values=["5=0.1"], trials=0)
