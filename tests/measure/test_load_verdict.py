@@ -114,3 +114,10 @@ def test_gpu_reasons():
     assert [reason.number for reason in verdict.reasons] == [1, 2]
     cool = GpuReading(throttled=[], other_processes=0)
     assert judge(samples_of(STEADY), QUIET, threads=1, on_cpu=False, gpu=[cool, GpuReading()]).status == "ok"
+
+
+def test_parts_made_ready_apart_need_not_add_up_to_the_whole():
+    """2 + 3 + 2 ms of parts over a whole of about 6: a fault where the cuts are free, a fact where they are not."""
+    apart = samples_of(STEADY, final=(2.0,))
+    assert judge(apart, QUIET, threads=1).status != "ok"
+    assert judge(apart, QUIET, threads=1, cuts_are_free=False).status == "ok"
