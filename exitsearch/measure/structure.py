@@ -51,8 +51,7 @@ def structure(*values: Any) -> Hashable:
     Classes, plain attributes, code of functions, and shapes and dtypes of tensors are part of it. Weights' values are
     not, and neither is where a placement stands: its `index`, `module`, `depth`, `macs_share` and `carried` are left
     out, so a head whose forward computes differently by these is taken for the same; one that is built differently is
-    not. An attribute of
-    a kind that cannot be described makes the key unique.
+    not. An attribute of a kind that cannot be described makes the key unique.
     """
     return tuple(_describe(value, {}) for value in values)
 
