@@ -77,3 +77,12 @@ def test_no_baseline_beats_the_exact_choice(policy: str) -> None:
         for baseline in baselines(problem):
             assert baseline.value == expected_value(problem, baseline.choice)
             assert baseline.value <= best + 1e-12, (seed, baseline.name)
+
+
+def test_greedy_adds_what_it_can_afford() -> None:
+    """Heads a and b of placement 0 have 100 and 200 parameters, a of placement 1 has 100."""
+    exits = [(0, 1.0, 0.0, 0.5), (0, 1.0, 0.0, 0.7), (1, 2.0, 0.0, 0.8)]
+    problem = problem_of(exits, final=(9.0, 0.9), budget="uniform:0,10")
+    assert greedy(problem) == (1, 2)
+    assert greedy(replace(problem, max_params=200)) == (0, 2)
+    assert greedy(replace(problem, max_params=99)) == ()
