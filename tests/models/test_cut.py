@@ -285,3 +285,29 @@ def test_checkpointing_and_hooks_of_blocks_still_act():
     assert seen == []  # the second block is not asked for
     list(backbone.stream(images(backbone)))
     assert len(seen) == 1
+
+
+class InParts(nn.Module):
+    """The outputs of a backbone, computed segment by segment."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, x):
+        return list(self.backbone.stream(x))[-1]
+
+
+def test_data_parallel_training():
+    """DistributedDataParallel finds every parameter used through the segments, and the gradients are the same."""
+    parts = InParts(create_backbone("test_convnext", num_outputs=4)).train()
+    whole = copy.deepcopy(parts.backbone.module)
+    x = images(parts.backbone)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        nn.parallel.DistributedDataParallel(parts)(x).square().mean().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    whole(x).square().mean().backward()
+    for key, parameter in parts.backbone.module.named_parameters():
+        assert torch.equal(parameter.grad, whole.get_parameter(key).grad), key
