@@ -14,7 +14,12 @@ from exitsearch.models.heads import ExitHead, register_head
 from exitsearch.specs.placement import Placement
 
 
-@register_head("gated_mean", description="mean over the grid, each cell weighted by a learned gate", needs=("grid",))
+@register_head(
+    "gated_mean",
+    description="mean over the grid, each cell weighted by a learned gate",
+    source="this example",
+    needs=("grid",),
+)
 class GatedMean(ExitHead):
     """LayerNorm, a gate for every cell, weighted mean, Linear. Options are keyword arguments with a default."""
 

@@ -12,12 +12,15 @@ from exitsearch.testing import HeadConformance
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
-load_plugin(EXAMPLES / "my_heads.py")
-
 
 class TestGatedMean(HeadConformance):
     head = "gated_mean"
     options = {"dropout": 0.1}  # noqa: RUF012
+
+    @classmethod
+    def setup_class(cls):
+        # Not when the file is collected: tests of the registry list what is registered.
+        load_plugin(EXAMPLES / "my_heads.py")
 
 
 def test_a_module_of_ones_own_by_its_name():
