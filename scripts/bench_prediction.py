@@ -149,7 +149,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _show(done: float, text: str) -> None:
     if sys.stderr.isatty():
-        if sys.stderr.isatty():
         print(f"\r{done:4.0%} {text:<60}", end="", file=sys.stderr, flush=True)
 
 

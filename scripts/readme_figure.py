@@ -22,7 +22,7 @@ from exitsearch.search.value import budget_curve
 
 # 10 and 80 GMACs over the 55.7 GMACs of the whole backbone.
 LOW, HIGH = 10.0, 80.0
-SHOWN = {"backbone alone": "backbone alone", "best single exit": "best single exit"}
+SHOWN = ("backbone alone", "best single exit")
 
 
 def numbers(result: SearchResult) -> dict[str, float]:
@@ -82,9 +82,8 @@ def draw(columns: dict[str, SearchResult], path: Path) -> None:
         problem = result.problem
         low, high = problem.budget.support()
         budgets = np.linspace(0, high, 1000)
-        curves = {
-            row.name: tuple(problem.positions[pair] for pair in row.exits) for row in result.baselines if row.name in SHOWN
-        }
+        shown = [row for row in result.baselines if row.name in SHOWN]
+        curves = {row.name: tuple(problem.positions[pair] for pair in row.exits) for row in shown}
         for label, choice in {**curves, "exitsearch": result.choice}.items():
             axes.step(budgets, budget_curve(problem, choice, budgets), where="post", label=label)
         axes.axvspan(low, high, color="grey", alpha=0.12, linewidth=0)
