@@ -85,7 +85,7 @@ def _budgets(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
 
 
 def _models(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
-    from exitsearch.models.backbone import list_backbones
+    from exitsearch.models.catalogue import list_backbones
 
     pattern = args.name or "*"
     found = [row for row in list_backbones() if fnmatch.fnmatch(row.name, pattern)]

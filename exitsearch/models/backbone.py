@@ -16,7 +16,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -314,31 +313,6 @@ def _check_name(name: str) -> None:
     close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
     hint = f"did you mean {', '.join(close)}?" if close else "see exitsearch list models 'vit*'"
     raise InputError(f"unknown model {name!r}; models are named as in timm: {hint}")
-
-
-@dataclass(frozen=True)
-class BackboneEntry:
-    """A model that `create_backbone` can make: its name, timm's module it is from, and its pretrained tags."""
-
-    name: str
-    family: str
-    tags: tuple[str, ...]
-
-
-def list_backbones() -> list[BackboneEntry]:
-    """Every model of timm, the embedded default first, and then those that plugins registered with timm."""
-    tags: dict[str, list[str]] = {}
-    for full in timm.list_pretrained():
-        name, _, tag = full.partition(".")
-        tags.setdefault(name, []).append(tag)
-    families = {name: family for family in timm.list_modules() for name in timm.list_models(module=family)}
-    names = [EMBEDDED_NAME, *(name for name in timm.list_models() if name != EMBEDDED_NAME)]
-    return [
-        BackboneEntry(
-            name, "embedded" if name == EMBEDDED_NAME else families.get(name, "plugin"), tuple(tags.get(name, ()))
-        )
-        for name in names
-    ]
 
 
 def _own_config(name: str) -> dict[str, Any]:
