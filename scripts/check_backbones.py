@@ -22,7 +22,7 @@ import timm
 import torch
 
 from exitsearch.errors import ExitSearchError
-from exitsearch.models.backbone import CutSegment, create_backbone
+from exitsearch.models.backbone import Segment, create_backbone
 from exitsearch.specs.document import write_json
 
 # Blocks that run side by side make one block of several branches; all other reasons leave a stage.
@@ -62,7 +62,7 @@ def check(family: str, *, threads: int) -> dict[str, Any]:
             *_, final = backbone.stream(x)
         row["equal"] = torch.equal(whole, final)
         segment = backbone.segments[0]
-        assert isinstance(segment, CutSegment)
+        assert isinstance(segment, Segment)
         stages = {
             placement.module: segment.cut.coarse[placement.module]
             for placement in backbone.placements

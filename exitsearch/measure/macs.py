@@ -15,7 +15,6 @@ is computed but not returned is dead code in fvcore's graph and would count 0.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from exitsearch.measure.mac_engines import run_fvcore, run_torch_counter
 from exitsearch.measure.mac_rules import GROUPS
 from exitsearch.measure.structure import structure
+from exitsearch.models.cut import make_skeleton
 
 # Two exact counters of the same integers differ by nothing; this leaves room for a rule that rounds.
 AGREEMENT = 1e-6
@@ -88,7 +88,7 @@ def count_model(module: nn.Module, *inputs: Tensor) -> Counts:
     Raises:
         UnsupportedError: it cannot be traced, or holds an attention operator without a rule.
     """
-    return _count(meta_copy(module).eval(), _on_meta(inputs), set())[0]
+    return _count(make_skeleton(module).eval(), _on_meta(inputs), set())[0]
 
 
 def count_head(head: nn.Module, features: Tensor) -> Counts:
@@ -129,7 +129,7 @@ def count_chain(
         UnsupportedError: as in `count_model`.
     """
     # Copied in one go: segments share the model's modules.
-    units = meta_copy(nn.ModuleList([*segments, final])).eval()
+    units = make_skeleton(nn.ModuleList([*segments, final])).eval()
     claimed: set[int] = set()
     state = _on_meta((x,))
     counted, features = [], []
@@ -201,13 +201,3 @@ def _weights(tensors: Any) -> dict[int, int]:
 
 def _on_meta(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(torch.empty_like(tensor, device="meta") for tensor in tensors)
-
-
-def meta_copy(module: nn.Module) -> Any:
-    """A copy of a module whose weights have shapes only, made without copying any weight."""
-    memo: dict[int, Any] = {}
-    for parameter in module.parameters():
-        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
-    for buffer in module.buffers():
-        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(module, memo)

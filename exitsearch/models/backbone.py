@@ -32,23 +32,7 @@ from exitsearch.specs.placement import Placement
 
 
 class Segment(nn.Module):
-    """The part of a backbone from the state at one placement to the state at the next."""
-
-    def forward(self, state: State) -> State:
-        """Hand on the next state; its first tensor is the features at this segment's placement."""
-        raise NotImplementedError
-
-
-class FinalSegment(nn.Module):
-    """The part of a backbone from the last placement's state to its own outputs."""
-
-    def forward(self, state: State) -> Tensor:
-        """Outputs [batch, num_outputs]."""
-        raise NotImplementedError
-
-
-class CutSegment(Segment):
-    """A segment that a cut made.
+    """The part of a backbone from the state at one placement to the state at the next.
 
     Attributes:
         cut: which knows the mode that the model is in.
@@ -61,13 +45,13 @@ class CutSegment(Segment):
         self.program = program
 
     def forward(self, state: State) -> State:
-        """Hand on the next state."""
+        """Hand on the next state; its first tensor is the features at this segment's placement."""
         following: State = self.cut.run(self.program, state)
         return following
 
 
-class CutFinal(FinalSegment):
-    """The final part that a cut made."""
+class FinalSegment(nn.Module):
+    """The part of a backbone from the last placement's state to its own outputs."""
 
     def __init__(self, cut: Cut, program: nn.Module) -> None:
         super().__init__()
@@ -289,8 +273,8 @@ def _assembled(module: nn.Module, cut: Cut, facts: BackboneFacts, *, weights: st
     return Backbone(
         module,
         placements=cut.placements,
-        segments=tuple(CutSegment(cut, program) for program in cut.programs[:-1]),
-        final=CutFinal(cut, cut.programs[-1]),
+        segments=tuple(Segment(cut, program) for program in cut.programs[:-1]),
+        final=FinalSegment(cut, cut.programs[-1]),
         facts=facts,
         weights=weights,
         final_is_trained=final_is_trained,

@@ -12,7 +12,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -27,6 +27,8 @@ from exitsearch.specs.placement import Placement
 
 # Two batch sizes tell which numbers in a forward follow the batch. Both above 1, which models may treat apart.
 _BATCHES = (2, 3)
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class Cut:
@@ -163,7 +165,7 @@ def _training_programs(model: nn.Module, cut: Cut) -> tuple[fx.GraphModule, ...]
     )
 
 
-def make_skeleton(model: nn.Module) -> nn.Module:
+def make_skeleton(model: ModuleT) -> ModuleT:
     """A copy of a model that has shapes only, made without copying any weight."""
     memo: dict[int, Any] = {}
     for parameter in model.parameters():
