@@ -17,7 +17,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from random_problems import random_problem
 
-from exitsearch.search.study import _KernelLock, run_study, study_name
+from exitsearch.search.study import run_study, study_name
+from exitsearch.search.study.storage import KernelLock
 
 HERE = Path(__file__).parent
 PROBLEM = replace(random_problem(10, policy="interruptible"), max_exits=None)
@@ -82,7 +83,7 @@ def test_half_a_line_left_by_a_kill_is_cut_off(tmp_path: Path) -> None:
     run_study(PROBLEM, trials=3, storage=str(path))
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"op_code":4,"worker_')
-    lock = _KernelLock(path)
+    lock = KernelLock(path)
     lock.acquire()
     lock.release()
     assert path.read_bytes() == whole
