@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-exits", type=_count, metavar="N", help="at most so many early exits")
     parser.add_argument("--max-extra-params", type=_count, metavar="N", help="at most so many parameters of all heads")
     parser.add_argument("--max-memory", metavar="BYTES", help="of the whole model, weights and activations, as 64MiB")
+    parser.add_argument("--max-energy", metavar="MJ", help="of an answer, backbone included, as 12mJ or 0.5J")
     parser.add_argument(
         "--min-value-at", action="append", default=[], metavar="T=V", help="least value within a budget, as 20ms=0.7"
     )
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.cli import console
     from exitsearch.report import choice, html
     from exitsearch.search import search
-    from exitsearch.search.limits import parse_bytes
+    from exitsearch.search.limits import parse_bytes, parse_energy
     from exitsearch.search.sensitivity import sensitivity
     from exitsearch.specs.budget import parse_budget
 
@@ -113,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
             max_exits=args.max_exits,
             max_params=args.max_extra_params,
             max_memory_bytes=None if args.max_memory is None else parse_bytes(args.max_memory),
+            max_energy_mj=None if args.max_energy is None else parse_energy(args.max_energy),
             min_values=args.min_value_at,
             force=args.force,
             forbid=args.forbid,

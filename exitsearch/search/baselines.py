@@ -90,4 +90,4 @@ def greedy(problem: Problem, *, value: Value | None = None) -> Choice:
 def _affordable(problem: Problem, choice: Choice) -> bool:
     """Whether a choice keeps to the limits that further exits can only break."""
     excess = problem.excess(choice)
-    return all(excess.get(limit, 0.0) <= 0 for limit in ("max_params", "max_memory_bytes"))
+    return all(excess.get(limit, 0.0) <= 0 for limit in ("max_params", "max_memory_bytes", "max_energy_mj"))

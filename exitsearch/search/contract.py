@@ -64,6 +64,14 @@ class ContractSolver:
         self.most_labels = most_labels
         values = [problem.final_value, *(candidate.value for candidate in problem.candidates)]
         self.values = np.unique([problem.fallback, *(value for value in values if value > problem.fallback)])
+        # One head is run, so a limit on the energy of an answer speaks of each candidate alone.
+        most_mj = np.inf if problem.max_energy_mj is None else problem.max_energy_mj
+        self.affordable = {
+            placement: tuple(
+                p for p in positions if problem.candidates[p].arrival_mj + problem.candidates[p].head_mj <= most_mj
+            )
+            for placement, positions in problem.by_placement.items()
+        }
         self.items = self._items()
         bits = [item.bit for item in self.items if item.bit is not None]
         self.bits = len(set(bits))
@@ -99,7 +107,7 @@ class ContractSolver:
 
         kept: list[tuple[int, int | None]] = []
         bits = 0
-        for placement, positions in problem.by_placement.items():
+        for placement, positions in self.affordable.items():
             worth = [p for p in positions if problem.candidates[p].value > problem.fallback]
             useful = [p for p in worth if reached[p] > 0 or problem.floors]
             here = [p for p in useful if not any(superfluous(p, other) for other in useful if other != p)]
@@ -131,7 +139,7 @@ class ContractSolver:
             bit = by_place.get(placement)
             if bit is None:
                 bit, self.bits = self.bits, self.bits + 1
-            found.append((bit, self.problem.by_placement[placement]))
+            found.append((bit, self.affordable[placement]))
         return found
 
     def solve(self, limits: int | None) -> tuple[list[Choice | None], float]:
@@ -241,7 +249,8 @@ class ContractSolver:
         places = {self.problem.candidates[position].placement for position in choice}
         for placement in self.problem.required:
             if placement not in places:
-                options = self.problem.by_placement[placement]
+                if not (options := self.affordable[placement]):
+                    return None
                 choice.append(min(options, key=lambda p: self.problem.candidates[p].params))
         value = partial(contract_value, self.problem)
         return within_limits(self.problem, tuple(sorted(choice)), value, most)

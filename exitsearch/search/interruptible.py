@@ -48,6 +48,7 @@ class Step:
     head_ms: tuple[float, ...]
     params: tuple[int, ...]
     memory: tuple[int, ...]
+    energy: tuple[float, ...]
     required: bool
 
 
@@ -91,6 +92,7 @@ class InterruptibleSolver:
                         head_ms=tuple(c.head_ms for c in chosen),
                         params=tuple(c.params for c in chosen),
                         memory=tuple(c.memory_bytes for c in chosen),
+                        energy=tuple(c.head_mj for c in chosen),
                         required=required,
                     )
                 )
@@ -124,8 +126,8 @@ class InterruptibleSolver:
         labels.met = labels.met | floor_bits(problem, problem.fallback, 0.0)
         for index, step in enumerate(self.steps):
             parts = [labels]
-            for position, level, head_ms, params, memory in zip(
-                step.positions, step.levels, step.head_ms, step.params, step.memory, strict=True
+            for position, level, head_ms, params, memory, energy in zip(
+                step.positions, step.levels, step.head_ms, step.params, step.memory, step.energy, strict=True
             ):
                 gains = self._gains(labels, step.arrival_ms, head_ms, level)
                 rows: Bools = (gains > 0) | step.required
@@ -137,10 +139,18 @@ class InterruptibleSolver:
                     rows &= labels.params + params <= problem.max_params
                 if problem.max_memory_bytes is not None:
                     rows &= labels.memory + memory <= problem.max_memory_bytes
+                if problem.heads_mj_left is not None:
+                    rows &= labels.energy + energy <= problem.heads_mj_left
                 more = labels.take(rows)
                 met = self._met(more, position, head_ms)
                 more = more.extended(
-                    level=level, gain=gains[rows], delay=head_ms, params=params, memory=memory, met=met
+                    level=level,
+                    gain=gains[rows],
+                    delay=head_ms,
+                    params=params,
+                    memory=memory,
+                    energy=energy,
+                    met=met,
                 )
                 more = more.take(table.promising(more, index + 1, floor))
                 if len(more):

@@ -42,6 +42,7 @@ class Labels:
         count: chosen exits.
         params: parameters of the chosen heads.
         memory: bytes of the chosen heads' weights.
+        energy: millijoules of the chosen heads.
         met: one bit for each floor that is kept to already.
         used: one bit for each placement that may not be chosen again [labels, words].
         node: where the label's history ends in `History`.
@@ -53,6 +54,7 @@ class Labels:
     count: Ints
     params: Ints
     memory: Ints
+    energy: Array
     met: Ints
     used: NDArray[np.uint64]
     node: Ints
@@ -68,6 +70,7 @@ class Labels:
             count=zero,
             params=zero,
             memory=zero,
+            energy=np.zeros(1),
             met=zero,
             used=np.zeros((1, words), dtype=np.uint64),
             node=zero - 1,
@@ -86,7 +89,15 @@ class Labels:
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
     def extended(
-        self, *, level: int, gain: Array, delay: float, params: int, memory: int = 0, met: Ints | int = 0
+        self,
+        *,
+        level: int,
+        gain: Array,
+        delay: float,
+        params: int,
+        memory: int = 0,
+        energy: float = 0.0,
+        met: Ints | int = 0,
     ) -> Self:
         """Every label with one more exit."""
         return type(self)(
@@ -96,6 +107,7 @@ class Labels:
             count=self.count + 1,
             params=self.params + params,
             memory=self.memory + memory,
+            energy=self.energy + energy,
             met=self.met | met,
             used=self.used,
             node=self.node,

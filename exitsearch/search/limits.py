@@ -1,9 +1,9 @@
 """Limits on a choice: what the two exact solvers share about them, and how people write them.
 
-Both solvers drop a label as soon as it breaks a limit on exits, parameters or bytes, and let a label stand in for
-another only if it uses no more of anything limited and keeps to the same floors. To know early what is worth carrying
-on, they need a good choice that keeps to the limits: a good one without limits, from which exits are taken until it
-does.
+Both solvers drop a label as soon as it breaks a limit on exits, parameters, bytes or energy, and let a label stand in
+for another only if it uses no more of anything limited and keeps to the same floors. To know early what is worth
+carrying on, they need a good choice that keeps to the limits: a good one without limits, from which exits are taken
+until it does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from exitsearch.specs.profile import HeadCost, Profile
 
 def scarce(problem: Problem) -> tuple[str, ...]:
     """Fields of a label whose sum is limited."""
-    limits = {"params": problem.max_params, "memory": problem.max_memory_bytes}
+    limits: dict[str, float | None] = {"params": problem.max_params, "memory": problem.max_memory_bytes}
+    if problem.policy != "contract":  # there a limit on energy leaves candidates out, and sums up nothing
+        limits["energy"] = problem.max_energy_mj
     return tuple(name for name, limit in limits.items() if limit is not None)
 
 
@@ -61,6 +63,7 @@ def with_limits(
     metric: Metric,
     max_params: int | None = None,
     max_memory_bytes: int | None = None,
+    max_energy_mj: float | None = None,
     floors: Iterable[str] = (),
     force: Iterable[str] = (),
     forbid: Iterable[str] = (),
@@ -73,6 +76,7 @@ def with_limits(
         max_params: most parameters of all exit heads, at least 0.
         max_memory_bytes: most bytes of the whole model: weights of backbone and heads, and the largest input and
             output that any one part holds together, at the profile's batch size.
+        max_energy_mj: most energy of an answer (`Problem.energy_mj`), backbone included, for one batch of the profile.
         floors: least values at budgets, as `20ms=0.7` or `50%=0.7`; scores of the metric, so for `mae` the most error.
         force: exits that must stand, `PLACEMENT` or `PLACEMENT:HEAD`.
         forbid: exits that must not.
@@ -99,6 +103,17 @@ def with_limits(
                 f"the backbone alone takes {max_memory_bytes - left} bytes of weights and activations, more than the "
                 f"{max_memory_bytes} allowed; raise --max-memory"
             )
+    if max_energy_mj is not None:
+        if not all(cost.energy_mj is not None for cost in (*profile.segments, profile.final, *mine)):
+            raise InputError(
+                "the profile does not hold the energies of all segments and heads, so --max-energy cannot hold; make "
+                "it again with exitsearch profile --energy"
+            )
+        if problem.final_mj > max_energy_mj:
+            raise InputError(
+                f"the backbone alone takes {problem.final_mj:.4g} mJ an answer, more than the {max_energy_mj:.4g} mJ "
+                "allowed; raise --max-energy"
+            )
     read = [parse_floor(text, full_ms=problem.final_ms) for text in floors]
     limited = replace(
         problem,
@@ -108,6 +123,7 @@ def with_limits(
         ),
         max_params=max_params,
         max_memory_bytes=left,
+        max_energy_mj=max_energy_mj,
         floors=tuple((budget, as_value(least, metric)) for budget, least in read),
     )
     return forced(limited, force, forbid)
@@ -144,6 +160,27 @@ def parse_bytes(text: str) -> int:
         return int(float(number) * units[unit])
     except (ValueError, KeyError, OverflowError):
         raise InputError(f"bytes are written as 64MiB, 1.5GB or 500000, found {text!r}") from None
+
+
+def parse_energy(text: str) -> float:
+    """Read an energy in millijoules: `12mJ`, `0.5J`, or a plain number of mJ.
+
+    >>> parse_energy("12mJ"), parse_energy("0.5 J"), parse_energy("7")
+    (12.0, 500.0, 7.0)
+
+    Raises:
+        InputError: when it has another form or is not above 0.
+    """
+    units = {"": 1.0, "mj": 1.0, "j": 1e3}
+    number = text.strip().rstrip("mMJj ")
+    unit = text.strip()[len(number) :].strip().lower()
+    try:
+        found = float(number) * units[unit]
+        if not 0 < found < float("inf"):
+            raise ValueError
+    except (ValueError, KeyError):
+        raise InputError(f"an energy is written as 12mJ, 0.5J or 12 (mJ), above 0, found {text!r}") from None
+    return found
 
 
 def forced(problem: Problem, force: Iterable[str], forbid: Iterable[str]) -> Problem:
@@ -213,6 +250,7 @@ def nothing_allowed(problem: Problem) -> InputError:
         f"at most {problem.max_exits} exits": problem.max_exits,
         f"at most {problem.max_params} extra parameters": problem.max_params,
         f"at most {problem.max_memory_bytes} bytes of heads": problem.max_memory_bytes,
+        f"at most {problem.max_energy_mj} mJ an answer": problem.max_energy_mj,
         f"exits at placements {', '.join(map(str, problem.required))}": problem.required or None,
     }
     found = [words for words, limit in limits.items() if limit is not None]

@@ -43,6 +43,8 @@ class Candidate:
         value: accuracy, or minus the error, on the split that is chosen on.
         params: parameters of the head; 0 where unknown.
         memory_bytes: bytes of the head's weights; 0 where unknown.
+        arrival_mj: energy of the backbone up to the placement, heads left out; 0 where unknown.
+        head_mj: energy of the head; 0 where unknown.
     """
 
     placement: int
@@ -52,6 +54,8 @@ class Candidate:
     value: float
     params: int = 0
     memory_bytes: int = 0
+    arrival_mj: float = 0.0
+    head_mj: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Problem:
         max_exits: most exits that may be chosen, the final one not counted; None means no limit.
         max_params: most parameters of all chosen heads; None means no limit.
         max_memory_bytes: most bytes of all chosen heads' weights; None means no limit.
+        final_mj: energy of the backbone to its own outputs, without any exit; 0 where unknown.
+        max_energy_mj: most energy of an answer (`energy_mj`); None means no limit.
         floors: (budget in ms, value): with that budget, at median latency, the answer must be worth so much.
         required: placements that must carry an exit.
     """
@@ -83,6 +89,8 @@ class Problem:
     max_exits: int | None = None
     max_params: int | None = None
     max_memory_bytes: int | None = None
+    final_mj: float = 0.0
+    max_energy_mj: float | None = None
     floors: tuple[tuple[float, float], ...] = ()
     required: tuple[int, ...] = ()
 
@@ -137,6 +145,22 @@ class Problem:
         """Parameters of all heads of a choice."""
         return sum(candidate.params for candidate in self.chosen(choice))
 
+    def energy_mj(self, choice: Choice) -> float:
+        """The most energy that one answer takes, in mJ for one batch.
+
+        Under `interruptible` and `confidence` that is a pass to the end with every chosen head; under `contract`, where
+        one head is run, the dearest single answer, that of the final exit among them.
+        """
+        chosen = self.chosen(choice)
+        if self.policy == "contract":
+            return max([self.final_mj, *(c.arrival_mj + c.head_mj for c in chosen)])
+        return self.final_mj + sum(c.head_mj for c in chosen)
+
+    @property
+    def heads_mj_left(self) -> float | None:
+        """What the limit on energy leaves for all heads of a pass to the end; None means no limit."""
+        return None if self.max_energy_mj is None else self.max_energy_mj - self.final_mj
+
     def allows(self, choice: Choice) -> bool:
         """Whether a choice keeps to one head per placement, placement order, and every limit."""
         placements = [candidate.placement for candidate in self.chosen(choice)]
@@ -145,7 +169,7 @@ class Problem:
     def excess(self, choice: Choice) -> dict[str, float]:
         """By how much a choice breaks each limit that there is; 0 or less where it keeps to it.
 
-        Parameters and bytes are in units of their limit, so that no limit drowns the others.
+        Parameters, bytes and energy are in units of their limit, so that no limit drowns the others.
         """
         chosen = self.chosen(choice)
         found: dict[str, float] = {}
@@ -156,6 +180,12 @@ class Problem:
         if self.max_memory_bytes is not None:
             used = sum(c.memory_bytes for c in chosen)
             found["max_memory_bytes"] = (used - self.max_memory_bytes) / max(1, self.max_memory_bytes)
+        if self.max_energy_mj is not None and self.heads_mj_left is not None:
+            if self.policy == "contract":
+                over = self.energy_mj(choice) - self.max_energy_mj
+            else:  # summed and compared like the solver's labels, so that both agree to the last bit
+                over = sum(c.head_mj for c in chosen) - self.heads_mj_left
+            found["max_energy_mj"] = over / max(1e-12, self.max_energy_mj)
         for budget_ms, least in self.floors:
             found[f"value at {budget_ms:g} ms"] = least - self.value_within(choice, budget_ms)
         if self.required:
@@ -264,6 +294,7 @@ def build_problem(
             f"which heads, placements and space allow none{example}"
         )
     arrival = profile.arrival_ms
+    arrival_mj = np.cumsum([segment.energy_mj or 0.0 for segment in profile.segments])
     problem = Problem(
         candidates=tuple(
             Candidate(
@@ -273,11 +304,14 @@ def build_problem(
                 head_ms=float(costs[place, head].latency_ms or 0.0),
                 value=values[place, head],
                 params=costs[place, head].params or 0,
+                arrival_mj=float(arrival_mj[place]),
+                head_mj=costs[place, head].energy_mj or 0.0,
             )
             for place, head in chosen
         ),
         final_ms=profile.full_ms,
         final_value=outcomes.final_value(split),
+        final_mj=float(arrival_mj[-1]) + (profile.final.energy_mj or 0.0),
         fallback=fallback_value(outcomes, fallback),
         budget=(parse_budget(budget) if isinstance(budget, str) else budget).resolved(profile.full_ms),
         slowdown=reduce_slowdown(profile.slowdown),

@@ -34,6 +34,7 @@ def search(
     max_exits: int | None = None,
     max_params: int | None = None,
     max_memory_bytes: int | None = None,
+    max_energy_mj: float | None = None,
     min_values: Sequence[str] = (),
     force: Sequence[str] = (),
     forbid: Sequence[str] = (),
@@ -59,6 +60,7 @@ def search(
         max_exits: most exits beside the final one; None takes the space's limit.
         max_params: most parameters of all exit heads.
         max_memory_bytes: most bytes of the whole model, weights and activations.
+        max_energy_mj: most energy of an answer, for one batch.
         min_values: what the answer must be worth within a budget, as `20ms=0.7`.
         force: exits that must stand, `PLACEMENT` or `PLACEMENT:HEAD`.
         forbid: exits that must not.
@@ -96,6 +98,7 @@ def search(
         metric=outcomes.metric,
         max_params=max_params,
         max_memory_bytes=max_memory_bytes,
+        max_energy_mj=max_energy_mj,
         floors=min_values,
         force=force,
         forbid=forbid,

@@ -56,6 +56,8 @@ def fails(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([*GOOD, "--max-extra-params", "5"], "does not know the parameters"),
         ([*GOOD, "--max-memory", "1MB"], "does not know the bytes"),
         ([*GOOD, "--max-memory", "much"], "bytes are written as 64MiB"),
+        ([*GOOD, "--max-energy", "12mJ"], "exitsearch profile --energy"),
+        ([*GOOD, "--max-energy", "12kWh"], "an energy is written as 12mJ"),
         ([*GOOD, "--max-exits", "-1"], "whole number from 0"),
         ([*GOOD, "--fallback", "7"], "accuracy is in 0..1"),
         ([*GOOD, "--space", "none.toml"], "no such file"),

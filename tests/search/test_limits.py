@@ -23,10 +23,15 @@ def limited(seed: int, policy: str) -> Problem:
     """A random problem with some of the limits: parameters, bytes (not in step with them), floors, required exits."""
     problem = random_problem(seed, policy=policy)  # type: ignore[arg-type]
     rng = np.random.default_rng(10_000 + seed)
-    candidates = tuple(replace(c, memory_bytes=int(rng.integers(1, 5))) for c in problem.candidates)
+    # Energies in tenths: sums of them tie with the limit, where rounding must not matter.
+    candidates = tuple(
+        replace(c, memory_bytes=int(rng.integers(1, 5)), arrival_mj=0.7 * c.placement, head_mj=rng.integers(1, 9) / 10)
+        for c in problem.candidates
+    )
     places = [place for place in problem.by_placement if rng.random() < 0.3]
     floors = tuple((float(rng.uniform(3, 14)), float(rng.uniform(-0.5, 0.6))) for _ in range(rng.integers(0, 3)))
-    use = rng.random(4) < 0.5
+    use = rng.random(5) < 0.5
+    final_mj = 0.7 * 5
     return replace(
         problem,
         candidates=candidates,
@@ -34,6 +39,8 @@ def limited(seed: int, policy: str) -> Problem:
         max_memory_bytes=int(rng.integers(2, 12)) if use[1] else None,
         floors=floors if use[2] else (),
         required=tuple(places) if use[3] else (),
+        final_mj=final_mj,
+        max_energy_mj=final_mj + int(rng.integers(0, 15)) / 10 if use[4] else None,
     )
 
 
@@ -142,6 +149,48 @@ def test_memory_by_hand(tmp_path: Path) -> None:
         value(319)
     with pytest.raises(InputError, match="does not know the bytes"):
         search(toy_profile(), outcomes, budget="uniform:0,20", trials=0, max_memory_bytes=380)
+
+
+def profile_with_energies() -> Profile:
+    """The toy profile, 10 mJ a millisecond for the backbone (80 in all), 5 for heads at placement 0, 40 at 1."""
+    data = toy_profile().model_dump()
+    for part in (*data["segments"], data["final"]):
+        part["energy_mj"] = 10 * part["latency_ms"]
+    for head in data["heads"]:
+        head["energy_mj"] = 40.0 if head["placement"] else 5.0
+    return Profile.model_validate(data)
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "value", "energy"),
+    [
+        # Values by hand in test_run.py. A pass to the end runs both heads: 80 + 5 + 40 mJ; a at placement 0 alone: 85.
+        ("interruptible", 125.0, 0.69, 125.0),
+        ("interruptible", 124.9, 0.675, 85.0),
+        ("interruptible", 84.9, 0.54, 80.0),
+        # One head is run: a at placement 1 answers for 20 + 30 + 40 = 90 mJ, the final exit for 80, a at 0 for 25.
+        ("contract", 90.0, 0.71, 90.0),
+        ("contract", 89.9, 0.69, 80.0),
+        ("contract", 80.0, 0.69, 80.0),
+        # Equally sure answers: the same staircases as under contract, but every chosen head counts.
+        ("confidence", 125.0, 0.71, 125.0),
+        ("confidence", 124.9, 0.69, 85.0),
+    ],
+)
+def test_energy_by_hand(tmp_path: Path, policy: str, limit: float, value: float, energy: float) -> None:
+    outcomes = toy_outcomes(tmp_path / "outcomes")
+    options = {"budget": "uniform:0,20", "policy": policy, "trials": 0, "max_energy_mj": limit}
+    result = search(profile_with_energies(), outcomes, **options)  # type: ignore[arg-type]
+    assert result.value == pytest.approx(value)
+    assert result.problem.energy_mj(result.choice) == pytest.approx(energy)
+
+
+def test_energies_that_cannot_hold(tmp_path: Path) -> None:
+    outcomes = toy_outcomes(tmp_path / "outcomes")
+    with pytest.raises(InputError, match=r"the backbone alone takes 80 mJ .* 79 mJ allowed"):
+        search(profile_with_energies(), outcomes, budget="uniform:0,20", trials=0, max_energy_mj=79.0)
+    with pytest.raises(InputError, match="exitsearch profile --energy"):
+        search(toy_profile(), outcomes, budget="uniform:0,20", trials=0, max_energy_mj=125.0)
 
 
 def test_limits_reach_every_policy(tmp_path: Path) -> None:
