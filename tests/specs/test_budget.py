@@ -89,6 +89,32 @@ def test_trace_from_a_file(tmp_path: Path) -> None:
     assert parse_budget(f"mix:0.5*trace:{several}:budget+0.5*point:1").support() == (1.0, 15.0)
 
 
+@pytest.mark.parametrize("text", TEXTS)
+def test_scaled_budgets_are_as_many_times_as_long(text: str) -> None:
+    """G of 8 B at 8 t is G of B at t, and the text of the scaled distribution reads back."""
+    budget = parse_budget(text)
+    scaled = budget.scaled(8)
+    assert parse_budget(str(scaled)) == scaled
+    times = np.linspace(0, 200, 41)
+    plain, longer = budget.resolved(50.0), scaled.resolved(50.0)
+    assert longer.survival(8 * times) == pytest.approx(plain.survival(times))
+    assert longer.quantile(0.5) == pytest.approx(8 * plain.quantile(0.5))
+
+
+def test_a_scaled_trace_reads_back(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("1\n3\n")
+    scaled = parse_budget(f"trace:{path}").scaled(4)
+    assert str(scaled) == f"trace:4*{path}"
+    assert parse_budget(str(scaled)) == scaled
+    assert scaled.support() == (4.0, 12.0)
+    assert [amount.number for amount in scaled.amounts] == [4.0, 12.0]
+    assert str(scaled.scaled(0.25)) == f"trace:{path}"
+    assert parse_budget(f"mix:0.5*trace:2*{path}+0.5*point:1").support() == (1.0, 6.0)
+    with pytest.raises(InputError, match="FACTOR must be above 0"):
+        parse_budget(f"trace:0*{path}")
+
+
 @pytest.mark.parametrize(
     ("content", "suffix", "words"),
     [

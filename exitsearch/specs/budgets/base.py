@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -32,6 +32,10 @@ class Amount:
     def resolved(self, full_ms: float) -> Amount:
         """The same time in milliseconds, a share being one of `full_ms`."""
         return Amount(self.number * full_ms) if self.share else self
+
+    def scaled(self, factor: float) -> Amount:
+        """So many times as long."""
+        return Amount(self.number * factor, self.share)
 
 
 def plain(number: float) -> str:
@@ -76,8 +80,20 @@ class BudgetDistribution(ABC):
         return any(amount.share for amount in self.amounts)
 
     @abstractmethod
+    def _changed(self, change: Callable[[Amount], Amount]) -> BudgetDistribution:
+        """The same distribution with every time replaced by `change` of it."""
+
     def resolved(self, full_ms: float) -> BudgetDistribution:
         """The same distribution with every share of `full_ms` turned into milliseconds."""
+        return self._changed(lambda amount: amount.resolved(full_ms))
+
+    def scaled(self, factor: float) -> BudgetDistribution:
+        """The same distribution with every budget `factor` times as long, above 0: of a batch, from that of an input.
+
+        >>> str(parse_budget("lognormal:30,0.5").scaled(8))
+        'lognormal:240,0.5'
+        """
+        return self._changed(lambda amount: amount.scaled(factor))
 
     @abstractmethod
     def _survival(self, times_ms: Array) -> Array: ...

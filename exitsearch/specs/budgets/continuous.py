@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -45,9 +46,9 @@ class Uniform(BudgetDistribution):
     def amounts(self) -> tuple[Amount, ...]:
         return (self.low, self.high)
 
-    def resolved(self, full_ms: float) -> Uniform:
-        low, high = self.low.resolved(full_ms), self.high.resolved(full_ms)
-        if not low.number < high.number:
+    def _changed(self, change: Callable[[Amount], Amount]) -> Uniform:
+        low, high = change(self.low), change(self.high)
+        if low.share == high.share and not low.number < high.number:
             raise InputError(f"budget {self}: LO must be below HI, found {low} and {high} ms")
         return Uniform(low, high)
 
@@ -85,8 +86,8 @@ class Normal(BudgetDistribution):
     def amounts(self) -> tuple[Amount, ...]:
         return (self.mean, self.std)
 
-    def resolved(self, full_ms: float) -> Normal:
-        return Normal(self.mean.resolved(full_ms), self.std.resolved(full_ms))
+    def _changed(self, change: Callable[[Amount], Amount]) -> Normal:
+        return Normal(change(self.mean), change(self.std))
 
     def _survival(self, times_ms: Array) -> Array:
         from scipy.special import ndtr
@@ -131,8 +132,8 @@ class LogNormal(BudgetDistribution):
     def amounts(self) -> tuple[Amount, ...]:
         return (self.median,)
 
-    def resolved(self, full_ms: float) -> LogNormal:
-        return LogNormal(self.median.resolved(full_ms), self.sigma)
+    def _changed(self, change: Callable[[Amount], Amount]) -> LogNormal:
+        return LogNormal(change(self.median), self.sigma)
 
     def _survival(self, times_ms: Array) -> Array:
         from scipy.special import ndtr
@@ -173,8 +174,8 @@ class Exponential(BudgetDistribution):
     def amounts(self) -> tuple[Amount, ...]:
         return (self.mean,)
 
-    def resolved(self, full_ms: float) -> Exponential:
-        return Exponential(self.mean.resolved(full_ms))
+    def _changed(self, change: Callable[[Amount], Amount]) -> Exponential:
+        return Exponential(change(self.mean))
 
     def _survival(self, times_ms: Array) -> Array:
         result: Array = np.exp(-np.maximum(times_ms, 0.0) / self.mean.number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -54,8 +55,8 @@ class Mix(BudgetDistribution):
     def is_relative(self) -> bool:
         return any(part.is_relative for _, part in self.parts)
 
-    def resolved(self, full_ms: float) -> Mix:
-        return Mix(tuple((weight, part.resolved(full_ms)) for weight, part in self.parts))
+    def _changed(self, change: Callable[[Amount], Amount]) -> Mix:
+        return Mix(tuple((weight, part._changed(change)) for weight, part in self.parts))
 
     def _survival(self, times_ms: Array) -> Array:
         total = np.zeros_like(times_ms)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -69,8 +71,8 @@ class Point(_Steps):
     def amounts(self) -> tuple[Amount, ...]:
         return (self.at,)
 
-    def resolved(self, full_ms: float) -> Point:
-        return Point(self.at.resolved(full_ms))
+    def _changed(self, change: Callable[[Amount], Amount]) -> Point:
+        return Point(change(self.at))
 
     @property
     def _points(self) -> tuple[Array, Array]:
@@ -105,8 +107,8 @@ class Discrete(_Steps):
     def amounts(self) -> tuple[Amount, ...]:
         return tuple(time for time, _ in self.points)
 
-    def resolved(self, full_ms: float) -> Discrete:
-        return Discrete(tuple((time.resolved(full_ms), weight) for time, weight in self.points))
+    def _changed(self, change: Callable[[Amount], Amount]) -> Discrete:
+        return Discrete(tuple((change(time), weight) for time, weight in self.points))
 
     @property
     def _points(self) -> tuple[Array, Array]:
@@ -118,39 +120,47 @@ class Discrete(_Steps):
 
 @dataclass(frozen=True)
 class Trace(_Steps):
-    """Budgets recorded in use, each as likely as the others."""
+    """Budgets recorded in use, each as likely as the others, all of them `factor` times as long."""
 
     name = "trace"
-    form = "trace:FILE[:COLUMN]"
-    meaning = "budgets recorded in a CSV file, in ms, one a row; COLUMN names the column when there are several"
+    form = "trace:[FACTOR*]FILE[:COLUMN]"
+    meaning = "budgets in a CSV file, in ms, one a row, FACTOR times as long; COLUMN names one of several columns"
     source: str
-    budgets_ms: tuple[float, ...]
+    recorded_ms: tuple[float, ...]
+    factor: float = 1.0
 
     @classmethod
     def _build(cls, arguments: str) -> Self:
-        file, column = arguments, None
-        if not Path(arguments).exists() and ":" in arguments:
-            file, _, column = arguments.rpartition(":")
-        return cls(arguments, _read_trace(Path(file), column))
+        factor, source = 1.0, arguments
+        times = re.fullmatch(r"([\d.]+)\*(.+)", arguments)
+        if times and not Path(arguments).exists():
+            factor, source = read_number(times[1]), times[2]
+            if factor <= 0:
+                raise ValueError(f"FACTOR must be above 0, found {plain(factor)}")
+        file, column = source, None
+        if not Path(source).exists() and ":" in source:
+            file, _, column = source.rpartition(":")
+        return cls(source, _read_trace(Path(file), column), factor)
 
     @property
     def _arguments(self) -> str:
-        return self.source
+        return self.source if self.factor == 1 else f"{plain(self.factor)}*{self.source}"
 
     @property
     def amounts(self) -> tuple[Amount, ...]:
-        return tuple(Amount(budget) for budget in self.budgets_ms)
+        return tuple(Amount(budget * self.factor) for budget in self.recorded_ms)
 
     @property
     def is_relative(self) -> bool:
         return False
 
-    def resolved(self, full_ms: float) -> Trace:
-        return self
+    def _changed(self, change: Callable[[Amount], Amount]) -> Trace:
+        # What is written down are the recorded numbers, so a change is kept as one factor on all of them.
+        return replace(self, factor=change(Amount(self.factor)).number)
 
     @property
     def _points(self) -> tuple[Array, Array]:
-        budgets = np.sort(np.array(self.budgets_ms))
+        budgets = np.sort(np.array(self.recorded_ms)) * self.factor
         return budgets, np.full(len(budgets), 1.0 / len(budgets))
 
 
