@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.document import Document, Part
 from exitsearch.specs.head import HeadChoice, Option
+from exitsearch.specs.knobs import ChosenSetting
 
 Policy = Literal["interruptible", "contract", "confidence"]
 POLICIES: tuple[Policy, ...] = ("interruptible", "contract", "confidence")
@@ -104,6 +105,7 @@ class MultiExitConfig(Document):
         latency_ms: when each chosen exit answers, every head on the way paid for, and last the final exit.
         exit_scores: per split, the metric of each chosen exit and last of the final exit.
         confidence: thresholds for every budget, under the policy `confidence`; None under the others.
+        setting: the values of the knobs that were chosen, where there were any.
         profile: identity of the profile, and its condition in words.
         outcomes: identity of the outcomes, and their source in words.
     """
@@ -121,6 +123,7 @@ class MultiExitConfig(Document):
     fallback: float | None = None
     price_of_not_knowing: float | None = None
     confidence: Confidence | None = None
+    setting: ChosenSetting | None = None
     profile: dict[str, Any]
     outcomes: dict[str, Any]
 

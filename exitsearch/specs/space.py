@@ -12,6 +12,9 @@ placements = "0-5"          # left out: wherever the head fits
 
 [limits]
 max_exits = 4
+
+[knobs]                     # see specs/knobs.py
+threads = [1, 2]
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from pydantic import Field
 from exitsearch.errors import InputError
 from exitsearch.specs.document import Document, Part
 from exitsearch.specs.head import HeadChoice, Option
+from exitsearch.specs.knobs import Knobs
 from exitsearch.specs.placement import Placement
 
 
@@ -56,10 +60,11 @@ class Limits(Part):
 
 
 class SearchSpace(Document):
-    """Candidate placements and heads, and limits on what may be chosen.
+    """Candidate placements and heads, limits on what may be chosen, and knobs around it.
 
     Attributes:
         placements: placements as on the command line (`0,2,4-8`, `layers.2.*`, `every:10%`, `stages`); None means all.
+        knobs: what may be turned besides the exits.
     """
 
     kind: ClassVar[str] = "search space"
@@ -68,6 +73,7 @@ class SearchSpace(Document):
     placements: str | None = None
     heads: list[SpaceHead] = []
     limits: Limits = Limits()
+    knobs: Knobs = Knobs()
 
     def candidates(self, placement_count: int, *, placements: Sequence[Placement] = ()) -> dict[str, set[int]] | None:
         """Allowed placements of each head by its text, or None when the space names no heads (all are allowed).
