@@ -79,9 +79,9 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.cli import console
     from exitsearch.report import choice, html
     from exitsearch.search import search
-    from exitsearch.search.limits import parse_bytes, parse_energy
     from exitsearch.search.sensitivity import sensitivity
     from exitsearch.specs.budget import parse_budget
+    from exitsearch.specs.limits import parse_bytes, parse_energy
 
     budget = parse_budget(args.budget_dist)  # before any long work
     if args.sensitivity and args.policy == "confidence":

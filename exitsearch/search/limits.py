@@ -1,4 +1,4 @@
-"""Limits on a choice: what the two exact solvers share about them, and how people write them.
+"""Limits on a choice: what the two exact solvers share about them, and how a problem gets them.
 
 Both solvers drop a label as soon as it breaks a limit on exits, parameters, bytes or energy, and let a label stand in
 for another only if it uses no more of anything limited and keeps to the same floors. To know early what is worth
@@ -15,6 +15,7 @@ from itertools import pairwise
 from exitsearch.errors import InputError
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.specs.head import HeadChoice
+from exitsearch.specs.limits import Limits, parse_exit, parse_floor
 from exitsearch.specs.outcomes import Metric, as_value
 from exitsearch.specs.profile import HeadCost, Profile
 
@@ -56,77 +57,63 @@ def within_limits(
     return choice
 
 
-def with_limits(
-    problem: Problem,
-    profile: Profile,
-    *,
-    metric: Metric,
-    max_params: int | None = None,
-    max_memory_bytes: int | None = None,
-    max_energy_mj: float | None = None,
-    floors: Iterable[str] = (),
-    force: Iterable[str] = (),
-    forbid: Iterable[str] = (),
-) -> Problem:
-    """A problem with further limits.
+def with_limits(problem: Problem, profile: Profile, limits: Limits, *, metric: Metric) -> Problem:
+    """A problem with all limits but the most exits, which it has from the start.
+
+    `max_memory` holds for the whole model: weights of backbone and heads, and the largest input and output that any
+    one part holds together, at the profile's batch size. `max_energy` holds for an answer (`Problem.energy_mj`).
 
     Args:
         profile: that the problem was built from; it must know what is limited.
-        metric: of the scores in `floors`.
-        max_params: most parameters of all exit heads, at least 0.
-        max_memory_bytes: most bytes of the whole model: weights of backbone and heads, and the largest input and
-            output that any one part holds together, at the profile's batch size.
-        max_energy_mj: most energy of an answer (`Problem.energy_mj`), backbone included, for one batch of the profile.
-        floors: least values at budgets, as `20ms=0.7` or `50%=0.7`; scores of the metric, so for `mae` the most error.
-        force: exits that must stand, `PLACEMENT` or `PLACEMENT:HEAD`.
-        forbid: exits that must not.
+        limits: scores in `min_value_at` are of the metric, so for `mae` the most error.
+        metric: of these scores.
 
     Raises:
-        InputError: a limit that cannot be read, or that the profile knows nothing about.
+        InputError: a limit that names no candidate, or that the profile knows nothing about.
     """
-    if (floors := tuple(floors)) and problem.policy == "confidence":
+    if limits.min_value_at and problem.policy == "confidence":
         raise InputError(
             "a least value at a budget cannot be combined with the policy confidence, whose value depends on "
             "thresholds; choose --policy interruptible or contract"
         )
     heads = {(cost.placement, cost.head): cost for cost in profile.heads}
     mine = [heads[candidate.placement, candidate.head] for candidate in problem.candidates]
-    if max_params is not None and any(cost.params is None for cost in mine):
+    if limits.max_extra_params is not None and any(cost.params is None for cost in mine):
         raise InputError("the profile does not know the parameters of every head, so --max-extra-params cannot hold")
     left = None
-    if max_memory_bytes is not None:
+    if limits.max_memory is not None:
         if any(cost.weight_bytes is None for cost in mine):
             raise InputError("the profile does not know the bytes of every head, so --max-memory cannot hold")
-        left = max_memory_bytes - _backbone_bytes(profile, mine)
+        left = limits.max_memory - _backbone_bytes(profile, mine)
         if left < 0:
             raise InputError(
-                f"the backbone alone takes {max_memory_bytes - left} bytes of weights and activations, more than the "
-                f"{max_memory_bytes} allowed; raise --max-memory"
+                f"the backbone alone takes {limits.max_memory - left} bytes of weights and activations, more than the "
+                f"{limits.max_memory} allowed; raise --max-memory"
             )
-    if max_energy_mj is not None:
+    if limits.max_energy is not None:
         if not all(cost.energy_mj is not None for cost in (*profile.segments, profile.final, *mine)):
             raise InputError(
                 "the profile does not hold the energies of all segments and heads, so --max-energy cannot hold; make "
                 "it again with exitsearch profile --energy"
             )
-        if problem.final_mj > max_energy_mj:
+        if problem.final_mj > limits.max_energy:
             raise InputError(
-                f"the backbone alone takes {problem.final_mj:.4g} mJ an answer, more than the {max_energy_mj:.4g} mJ "
-                "allowed; raise --max-energy"
+                f"the backbone alone takes {problem.final_mj:.4g} mJ an answer, more than the "
+                f"{limits.max_energy:.4g} mJ allowed; raise --max-energy"
             )
-    read = [parse_floor(text, full_ms=problem.final_ms) for text in floors]
+    floors = [parse_floor(text, full_ms=problem.final_ms) for text in limits.min_value_at]
     limited = replace(
         problem,
         candidates=tuple(
             replace(candidate, memory_bytes=cost.weight_bytes or 0)
             for candidate, cost in zip(problem.candidates, mine, strict=True)
         ),
-        max_params=max_params,
+        max_params=limits.max_extra_params,
         max_memory_bytes=left,
-        max_energy_mj=max_energy_mj,
-        floors=tuple((budget, as_value(least, metric)) for budget, least in read),
+        max_energy_mj=limits.max_energy,
+        floors=tuple((budget, as_value(least, metric)) for budget, least in floors),
     )
-    return forced(limited, force, forbid)
+    return forced(limited, limits.force, limits.forbid)
 
 
 def _backbone_bytes(profile: Profile, heads: list[HeadCost]) -> int:
@@ -142,45 +129,6 @@ def _backbone_bytes(profile: Profile, heads: list[HeadCost]) -> int:
     held += [handed[head.placement] + (head.activation_bytes or 0) for head in heads]
     held += [handed[0], handed[-1] + (profile.final.activation_bytes or 0)]
     return sum(part.weight_bytes or 0 for part in parts) + max(held)
-
-
-def parse_bytes(text: str) -> int:
-    """Read a number of bytes: `500000`, `64MiB`, `1.5GB`.
-
-    >>> parse_bytes("64MiB"), parse_bytes("1.5 GB"), parse_bytes("7")
-    (67108864, 1500000000, 7)
-
-    Raises:
-        InputError: when it has another form.
-    """
-    units = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-    number = text.strip().rstrip("BbKkMmGgIi ")
-    unit = text.strip()[len(number) :].strip().lower()
-    try:
-        return int(float(number) * units[unit])
-    except (ValueError, KeyError, OverflowError):
-        raise InputError(f"bytes are written as 64MiB, 1.5GB or 500000, found {text!r}") from None
-
-
-def parse_energy(text: str) -> float:
-    """Read an energy in millijoules: `12mJ`, `0.5J`, or a plain number of mJ.
-
-    >>> parse_energy("12mJ"), parse_energy("0.5 J"), parse_energy("7")
-    (12.0, 500.0, 7.0)
-
-    Raises:
-        InputError: when it has another form or is not above 0.
-    """
-    units = {"": 1.0, "mj": 1.0, "j": 1e3}
-    number = text.strip().rstrip("mMJj ")
-    unit = text.strip()[len(number) :].strip().lower()
-    try:
-        found = float(number) * units[unit]
-        if not 0 < found < float("inf"):
-            raise ValueError
-    except (ValueError, KeyError):
-        raise InputError(f"an energy is written as 12mJ, 0.5J or 12 (mJ), above 0, found {text!r}") from None
-    return found
 
 
 def forced(problem: Problem, force: Iterable[str], forbid: Iterable[str]) -> Problem:
@@ -207,41 +155,13 @@ def forced(problem: Problem, force: Iterable[str], forbid: Iterable[str]) -> Pro
 
 
 def _exit(problem: Problem, text: str) -> tuple[int, str | None]:
-    number, colon, name = text.partition(":")
-    if not number.strip().isdecimal():
-        raise InputError(f"an exit is written PLACEMENT or PLACEMENT:HEAD, as 3 or 3:linear, found {text!r}")
-    place, head = int(number), str(HeadChoice.parse(name)) if colon else None
+    place, name = parse_exit(text)
+    head = None if name is None else str(HeadChoice.parse(name))
     here = [c.head for c in problem.candidates if c.placement == place]
     if not here or (head is not None and head not in here):
         known = f"the candidates there are {', '.join(here)}" if here else "there is no candidate at that placement"
         raise InputError(f"{text} is no candidate; {known}")
     return place, head
-
-
-def parse_floor(text: str, *, full_ms: float) -> tuple[float, float]:
-    """Read `20ms=0.7`, `20=0.7` or `50%=0.7`: with that budget the answer must be worth so much.
-
-    >>> parse_floor("20ms=0.7", full_ms=100), parse_floor("50%=0.7", full_ms=100)
-    ((20.0, 0.7), (50.0, 0.7))
-
-    Args:
-        full_ms: the full model's latency, of which `%` is a share.
-
-    Raises:
-        InputError: when it has another form.
-    """
-    time, equals, value = (part.strip() for part in text.partition("="))
-    try:
-        if not equals:
-            raise ValueError
-        share = time.endswith("%")
-        number = float(time.removesuffix("%").removesuffix("ms"))
-        least = float(value)
-        if not 0 <= number < float("inf") or not abs(least) < float("inf"):
-            raise ValueError
-    except ValueError:
-        raise InputError(f"a least value is written TIME=VALUE, as 20ms=0.7 or 50%=0.7, found {text!r}") from None
-    return (number / 100 * full_ms if share else number), least
 
 
 def nothing_allowed(problem: Problem) -> InputError:

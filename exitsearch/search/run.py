@@ -19,6 +19,7 @@ from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.budget import BudgetDistribution
 from exitsearch.specs.config import ExitChoice, Expected, MultiExitConfig, Optimum, Policy, Score
 from exitsearch.specs.head import HeadChoice
+from exitsearch.specs.limits import Limits
 from exitsearch.specs.outcomes import Metric, Outcomes, as_value
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.space import SearchSpace
@@ -57,7 +58,7 @@ def search(
         policy: `interruptible` (the budget strikes unannounced), `contract` (it is known beforehand) or `confidence`
             (an input leaves at the first exit that is sure enough; the budget limits the mean latency).
         score: how sure an answer is, under `confidence`: `softmax`, `entropy`, `margin` or `patience`.
-        max_exits: most exits beside the final one; None takes the space's limit.
+        max_exits: most exits beside the final one.
         max_params: most parameters of all exit heads.
         max_memory_bytes: most bytes of the whole model, weights and activations.
         max_energy_mj: most energy of an answer, for one batch.
@@ -66,7 +67,7 @@ def search(
         forbid: exits that must not.
         heads: heads to choose from; None allows all that both documents hold.
         placements: placements to choose from, numbers or a text like `0,2,4-8`; None allows all.
-        space: further bounds on heads, placements and exits.
+        space: further bounds on heads and placements, and further limits: each holds beside those given here.
         fallback: score of having no answer in time; None takes the one that the outcomes know.
         metric: what the outcomes must hold; None takes what they hold.
         trials: Optuna trials in all, those of earlier runs in the same storage included; 0 leaves Optuna out.
@@ -80,7 +81,16 @@ def search(
     """
     if metric is not None and metric != outcomes.metric:
         raise InputError(f"the outcomes hold {outcomes.metric}, asked was for {metric}; leave --metric out")
-    limits = [limit for limit in (max_exits, space.limits.max_exits if space else None) if limit is not None]
+    # The one place where the limits of the options and of the space meet: both hold.
+    limits = Limits.checked(
+        max_exits=max_exits,
+        max_extra_params=max_params,
+        max_memory=max_memory_bytes,
+        max_energy=max_energy_mj,
+        min_value_at=list(min_values),
+        force=list(force),
+        forbid=list(forbid),
+    ).tightened(space.limits if space else Limits())
     problem, notes = build_problem(
         profile,
         outcomes,
@@ -90,19 +100,9 @@ def search(
         candidates=space.candidates(len(profile.segments), placements=profile.placements) if space else None,
         heads=heads,
         placements=_placements(placements, space, profile),
-        max_exits=min(limits, default=None),
+        max_exits=limits.max_exits,
     )
-    problem = with_limits(
-        problem,
-        profile,
-        metric=outcomes.metric,
-        max_params=max_params,
-        max_memory_bytes=max_memory_bytes,
-        max_energy_mj=max_energy_mj,
-        floors=min_values,
-        force=force,
-        forbid=forbid,
-    )
+    problem = with_limits(problem, profile, limits, metric=outcomes.metric)
     if policy == "confidence":
         found = choose(problem, outcomes, score=score, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
         judged = judge_by_samples(problem, found, outcomes, seed=seed)

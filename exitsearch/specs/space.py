@@ -29,6 +29,7 @@ from exitsearch.errors import InputError
 from exitsearch.specs.document import Document, Part
 from exitsearch.specs.head import HeadChoice, Option
 from exitsearch.specs.knobs import Knobs
+from exitsearch.specs.limits import Limits
 from exitsearch.specs.placement import Placement
 
 
@@ -51,12 +52,6 @@ class SpaceHead(Part):
     def choice(self) -> HeadChoice:
         """Head type and options in one."""
         return HeadChoice(self.type, dict(self.options))
-
-
-class Limits(Part):
-    """Bounds on a configuration; None means no bound."""
-
-    max_exits: int | None = Field(default=None, ge=0)
 
 
 class SearchSpace(Document):

@@ -10,7 +10,7 @@ from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
 from exitsearch.search.exact import solve
-from exitsearch.search.limits import forced, parse_floor
+from exitsearch.search.limits import forced
 from exitsearch.search.problem import Problem
 from exitsearch.search.run import search
 from exitsearch.search.study import run_study
@@ -106,12 +106,6 @@ def test_wrong_force(force: list[str], forbid: list[str], message: str) -> None:
     problem = problem_of(EXITS, final=(8.0, 0.9), budget="uniform:0,10")
     with pytest.raises(InputError, match=message):
         forced(problem, force, forbid)
-
-
-@pytest.mark.parametrize("text", ["20ms", "x=0.7", "20ms=", "-3=0.5", "20ms=nan", "inf=0.5"])
-def test_a_floor_that_cannot_be_read(text: str) -> None:
-    with pytest.raises(InputError, match=r"20ms=0\.7"):
-        parse_floor(text, full_ms=100.0)
 
 
 def test_no_trial_that_breaks_a_limit_is_taken() -> None:

@@ -111,6 +111,19 @@ def test_a_space_bounds_the_choice(outcomes: Outcomes) -> None:
     ]
     assert chosen({"limits": {"max_exits": 1}}) == [(0, "a")]
     assert chosen({"limits": {"max_exits": 2}}, max_exits=0) == []
+    # Every limit of a space holds beside those given here. Parameters: a 10, b 20; b0 alone keeps 0.7 within 4 ms.
+    assert chosen({"limits": {"max_extra_params": 10}}) == [(0, "a")]
+    assert chosen({"limits": {"max_extra_params": 20}}, max_params=10) == [(0, "a")]
+    assert chosen({"limits": {"min_value_at": ["4ms=0.7"]}}) == [(0, "b(k=2)"), (1, "a")]
+    assert chosen({"limits": {"min_value_at": ["50%=0.7"], "max_exits": 1}}) == [(0, "b(k=2)")]
+    assert chosen({"limits": {"force": ["0:b(k=2)"]}}, forbid=["1"]) == [(0, "b(k=2)")]
+    assert chosen({"limits": {"forbid": ["1"]}}, forbid=["0:a"]) == [(0, "b(k=2)")]
+    with pytest.raises(InputError, match="does not know the bytes"):
+        chosen({"limits": {"max_memory": "1MiB"}})
+    with pytest.raises(InputError, match="profile --energy"):
+        chosen({"limits": {"max_energy": "9mJ"}})
+    with pytest.raises(InputError, match="max_extra_params should be greater than or equal to 0, found -1"):
+        chosen({}, max_params=-1)
     with pytest.raises(InputError, match="no exit head is left"):
         chosen({"placements": "1"}, placements="0")
 
