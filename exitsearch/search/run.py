@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from exitsearch.errors import InputError
 from exitsearch.search.confident import choose
@@ -14,13 +13,12 @@ from exitsearch.search.limits import with_limits
 from exitsearch.search.problem import Choice, Problem, allowed_placements, build_problem
 from exitsearch.search.result import ExitRow, SearchResult
 from exitsearch.search.study import OnTrial, StudyResult, run_study
-from exitsearch.search.value import contract_value, expected_value, finish_times, interruptible_value
-from exitsearch.specs.backbone import BackboneFacts
+from exitsearch.search.value import contract_value, expected_value, finish_times
+from exitsearch.search.written import write_config
 from exitsearch.specs.budget import BudgetDistribution
-from exitsearch.specs.config import ExitChoice, Expected, MultiExitConfig, Optimum, Policy, Score
-from exitsearch.specs.head import HeadChoice
+from exitsearch.specs.config import Expected, MultiExitConfig, Optimum, Policy, Score
 from exitsearch.specs.limits import Limits
-from exitsearch.specs.outcomes import Metric, Outcomes, as_value
+from exitsearch.specs.outcomes import Metric, Outcomes
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.space import SearchSpace
 
@@ -139,38 +137,17 @@ def _result(
 ) -> SearchResult:
     value = judged.value
     contract = contract_value(problem, choice)
-    interruptible = interruptible_value(problem, choice)
     if problem.policy == "contract":
         contract_optimum = solution.value
     else:
         contract_optimum = solve(replace(problem, policy="contract"), by_count=False).value
     optimum = max(solution.bound, value)
     regret = 0.0 if choice == solution.choice and solution.exact else max(0.0, optimum - value)
-    price = max(0.0, contract - interruptible)
-    modules = _modules(profile, outcomes)
-    chosen = problem.chosen(choice)
-    scores = {
-        split: [
-            *(as_value(outcomes.values(split)[c.placement, c.head], outcomes.metric) for c in chosen),
-            outcomes.final.scores[split],
-        ]
-        for split in outcomes.splits
-    }
-    config = MultiExitConfig(
-        schema_version=MultiExitConfig.current_version,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        backbone=_merged_facts(profile, outcomes),
-        exits=[
-            ExitChoice(
-                placement=c.placement,
-                module=modules.get(c.placement),
-                head=HeadChoice.parse(c.head).type,
-                options=HeadChoice.parse(c.head).options,
-            )
-            for c in chosen
-        ],
-        policy=problem.policy,
-        budget=str(problem.budget),
+    config = write_config(
+        profile,
+        outcomes,
+        problem,
+        choice,
         expected=Expected(
             value=value,
             metric=outcomes.metric,
@@ -180,20 +157,14 @@ def _result(
             interval=judged.interval,
         ),
         optimum=Optimum(value=optimum, exact=solution.exact, regret=regret),
-        latency_ms=[float(time) for time in finish_times(problem, choice, policy="interruptible")],
-        exit_scores=scores,
-        fallback=as_value(problem.fallback, outcomes.metric),
-        price_of_not_knowing=price,
         confidence=judged.confidence,
-        profile={"identity": profile.identity, "condition": profile.condition()},
-        outcomes={"identity": outcomes.identity, "source": outcomes.source},
     )
     without_first = study.value_without_first if study else float("-inf")
     return SearchResult(
         config=config,
         problem=problem,
         choice=choice,
-        rows=_rows(problem, choice, scores, outcomes, modules, judged.chances),
+        rows=_rows(problem, config, choice, outcomes, judged.chances),
         no_answer=judged.no_answer,
         baselines=judged.baselines,
         solution=solution,
@@ -201,7 +172,7 @@ def _result(
         value=value,
         value_medians=judged.value_medians,
         contract_value=contract,
-        price_of_not_knowing=price,
+        price_of_not_knowing=config.price_of_not_knowing or 0.0,
         contract_optimum=contract_optimum,
         regret=regret,
         optuna_regret=None
@@ -215,50 +186,24 @@ def _result(
 
 
 def _rows(
-    problem: Problem,
-    choice: Choice,
-    scores: dict[str, list[float]],
-    outcomes: Outcomes,
-    modules: dict[int, str],
-    chances: list[float],
+    problem: Problem, config: MultiExitConfig, choice: Choice, outcomes: Outcomes, chances: list[float]
 ) -> list[ExitRow]:
     times = finish_times(problem, choice)
     report = outcomes.report_split
-    chosen = [*problem.chosen(choice), None]
+    modules = {exit_.placement: exit_.module for exit_ in config.exits}
     return [
         ExitRow(
             placement=c.placement if c else None,
-            module=modules.get(c.placement) if c else None,
+            module=modules[c.placement] if c else None,
             head=c.head if c else None,
             arrives_ms=float(times[index]),
             head_ms=c.head_ms if c else 0.0,
-            choice_score=scores[outcomes.choice_split][index],
-            report_score=scores[report][index] if report else None,
+            choice_score=config.exit_scores[outcomes.choice_split][index],
+            report_score=config.exit_scores[report][index] if report else None,
             chance=chances[index],
         )
-        for index, c in enumerate(chosen)
+        for index, c in enumerate([*problem.chosen(choice), None])
     ]
-
-
-def _modules(profile: Profile, outcomes: Outcomes) -> dict[int, str]:
-    """Module name of each placement, from whichever document knows it."""
-    sources: list[list[tuple[int, str | None]]] = [
-        [(placement.index, placement.module) for placement in profile.placements],
-        [(segment.placement, segment.module) for segment in profile.segments],
-        [(outcome.placement, outcome.module) for outcome in outcomes.heads],
-    ]
-    names: dict[int, str] = {}
-    for source in sources:
-        for placement, module in source:
-            if module is not None:
-                names.setdefault(placement, module)
-    return names
-
-
-def _merged_facts(profile: Profile, outcomes: Outcomes) -> BackboneFacts:
-    """Facts of the backbone: those of the outcomes, whose heads were trained for it, completed from the profile."""
-    mine, other = outcomes.backbone.model_dump(), profile.backbone.model_dump()
-    return BackboneFacts(**{key: other[key] if fact is None else fact for key, fact in mine.items()})
 
 
 def _budget_notes(problem: Problem) -> list[str]:

@@ -1,0 +1,88 @@
+"""A choice as a document: `chosen.json` and its like."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.value import contract_value, finish_times, interruptible_value
+from exitsearch.specs.backbone import BackboneFacts
+from exitsearch.specs.config import Confidence, ExitChoice, Expected, MultiExitConfig, Optimum
+from exitsearch.specs.head import HeadChoice
+from exitsearch.specs.outcomes import Outcomes, as_value
+from exitsearch.specs.profile import Profile
+
+
+def write_config(
+    profile: Profile,
+    outcomes: Outcomes,
+    problem: Problem,
+    choice: Choice,
+    *,
+    expected: Expected,
+    optimum: Optimum,
+    confidence: Confidence | None = None,
+) -> MultiExitConfig:
+    """The document of a choice.
+
+    Args:
+        profile: that the problem was built from.
+        outcomes: the same.
+        expected: what is predicted of it.
+        optimum: the proof.
+        confidence: the operating points, under that policy.
+    """
+    modules = _modules(profile, outcomes)
+    chosen = problem.chosen(choice)
+    return MultiExitConfig(
+        schema_version=MultiExitConfig.current_version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        backbone=_merged_facts(profile, outcomes),
+        exits=[
+            ExitChoice(
+                placement=c.placement,
+                module=modules.get(c.placement),
+                head=HeadChoice.parse(c.head).type,
+                options=HeadChoice.parse(c.head).options,
+            )
+            for c in chosen
+        ],
+        policy=problem.policy,
+        budget=str(problem.budget),
+        expected=expected,
+        optimum=optimum,
+        latency_ms=[float(time) for time in finish_times(problem, choice, policy="interruptible")],
+        exit_scores={
+            split: [
+                *(as_value(outcomes.values(split)[c.placement, c.head], outcomes.metric) for c in chosen),
+                outcomes.final.scores[split],
+            ]
+            for split in outcomes.splits
+        },
+        fallback=as_value(problem.fallback, outcomes.metric),
+        price_of_not_knowing=max(0.0, contract_value(problem, choice) - interruptible_value(problem, choice)),
+        confidence=confidence,
+        profile={"identity": profile.identity, "condition": profile.condition()},
+        outcomes={"identity": outcomes.identity, "source": outcomes.source},
+    )
+
+
+def _modules(profile: Profile, outcomes: Outcomes) -> dict[int, str]:
+    """Module name of each placement, from whichever document knows it."""
+    sources: list[list[tuple[int, str | None]]] = [
+        [(placement.index, placement.module) for placement in profile.placements],
+        [(segment.placement, segment.module) for segment in profile.segments],
+        [(outcome.placement, outcome.module) for outcome in outcomes.heads],
+    ]
+    names: dict[int, str] = {}
+    for source in sources:
+        for placement, module in source:
+            if module is not None:
+                names.setdefault(placement, module)
+    return names
+
+
+def _merged_facts(profile: Profile, outcomes: Outcomes) -> BackboneFacts:
+    """Facts of the backbone: those of the outcomes, whose heads were trained for it, completed from the profile."""
+    mine, other = outcomes.backbone.model_dump(), profile.backbone.model_dump()
+    return BackboneFacts(**{key: other[key] if fact is None else fact for key, fact in mine.items()})
