@@ -1,9 +1,9 @@
 """Comparing two profiles, unit by unit: faster, slower, same or ambiguous.
 
-The ratio of two medians is uncertain because both are. Its 95% interval comes from resampling both profiles' raw times
-(bootstrap); where a profile holds intervals and no samples, from the ends of the intervals; where it holds neither (a
-brought table), the ratio stands alone. Two measurements of the same thing, one after the other, may differ by a
-percent or two, which no interval of either shows. So with a tolerance of 2%:
+The ratio of two medians is uncertain because both are. Its 95% interval comes from resampling both profiles' times with
+their machine's level taken out (bootstrap); where a profile holds intervals and no samples, from the ends of the
+intervals; where it holds neither (a brought table), the ratio stands alone. Two measurements of the same thing, one
+after the other, may differ by a percent or two, which no interval of either shows. So with a tolerance of 2%:
 
     interval:      |---|            below 0.98              faster
                      |---|          partly below            ambiguous
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exitsearch.errors import MismatchError
+from exitsearch.measure.statistics import levels
 from exitsearch.specs.profile import Cost, Profile, Scalar
 
 Change = Literal["faster", "slower", "same", "ambiguous"]
@@ -115,7 +116,7 @@ def compare_profiles(
     for unit, cost in first.items():
         if unit not in second:
             continue
-        resampled = _medians(cost, draw), _medians(second[unit], draw)
+        resampled = _medians(cost, before, draw), _medians(second[unit], after, draw)
         units.append(_compare(unit, cost, second[unit], resampled, tolerance))
         if unit.startswith("segment") or unit == "final":
             for total, medians in zip(sums, resampled, strict=True):
@@ -145,10 +146,12 @@ def _units(profile: Profile) -> dict[str, Cost]:
     return units
 
 
-def _medians(cost: Cost, draw: np.random.Generator) -> NDArray[np.float64]:
+def _medians(cost: Cost, profile: Profile, draw: np.random.Generator) -> NDArray[np.float64]:
     """Medians as they might as well have been measured: [1000], [2] from the ends of an interval, or [1]."""
     if cost.samples_ms:
         samples = np.asarray(cost.samples_ms)
+        if cost is not profile.whole and (cost.rounds or len(samples) == len(profile.slowdown)):
+            samples = samples / levels(profile.slowdown)[cost.rounds or slice(None)]
         drawn = draw.integers(len(samples), size=(_RESAMPLES, len(samples)))
         medians: NDArray[np.float64] = np.median(samples[drawn], axis=1)
         return medians

@@ -12,6 +12,9 @@ One round, its two passes in random order:
 - Times of isolated blocks and sums of leaf modules are not additive (caches, functional operators); these are, to
   about 1%, and `measure_paths` checks it on paths that were never measured.
 - The whole pass shows drift, and its ratio to the median whole pass is a sample of the slow-down factor.
+- A shared machine's speed jumps (by 28% for seconds at a time on the one this was written on), and a head is measured
+  in few rounds, so its plain median would depend on which. Every sample is therefore divided by the machine's level in
+  its round: the running median of the whole pass over its median. The raw samples are kept.
 - Warm-up: until at least 0.2 s have passed, every head has run twice, and the whole pass's running median is flat.
 - Stop: when every unit is settled, or when `max_seconds` are spent. A unit is settled when the half-width of its
   median's 95% interval is at most `precision` times the larger of its median and 1% of the whole pass's median. The
@@ -28,7 +31,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from exitsearch.measure import statistics
 from exitsearch.measure.clock import Clock, PassTimes
@@ -42,6 +47,8 @@ FLAT = 0.02
 SMALL_SHARE = 0.01
 # Rounds that are run however little time is given: every head is measured at least this often.
 FEWEST_CYCLES = 3
+# Whether all is settled is asked again after this share more rounds: asking takes time too.
+_ASK_AGAIN = 0.05
 
 Progress = Callable[[float, str], None]
 
@@ -57,16 +64,23 @@ class UnitSamples:
     Attributes:
         host_ms: on the host's clock.
         device_ms: on the device's own, where it has one.
+        rounds: in which round each was measured, from 0.
     """
 
     host_ms: list[float] = field(default_factory=list)
     device_ms: list[float] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
 
-    def add(self, times: PassTimes, part: int) -> None:
-        """Take one part of a pass."""
+    def add(self, times: PassTimes, part: int, *, number: int) -> None:
+        """Take one part of a pass of round `number`."""
+        self.rounds.append(number)
         self.host_ms.append(times.parts_ms[part])
         if times.device_parts_ms is not None:
             self.device_ms.append(times.device_parts_ms[part])
+
+    def levelled(self, levels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The host's times with the machine's level in their round [rounds] taken out."""
+        return np.array(self.host_ms) / levels[self.rounds]
 
 
 @dataclass
@@ -98,6 +112,18 @@ class Samples:
             yield f"head {head} at placement {placement}", samples
         yield "final", self.final
         yield "whole", self.whole
+
+    def levelled(self) -> Iterator[tuple[str, UnitSamples, NDArray[np.float64]]]:
+        """Every unit's name, samples, and times in ms with the machine's level taken out; the whole pass's are raw."""
+        levels = statistics.levels(self.whole.host_ms)
+        for name, unit in self.units():
+            yield name, unit, np.array(unit.host_ms) if unit is self.whole else unit.levelled(levels)
+
+    @property
+    def parts_ms(self) -> float:
+        """The backbone's parts together: segments and final, at the whole pass's median level."""
+        parts = (*self.segments, self.final)
+        return sum(statistics.median(times) for _, unit, times in self.levelled() if any(unit is p for p in parts))
 
     @property
     def slowdown(self) -> list[float]:
@@ -137,7 +163,7 @@ def measure_rounds(
         samples.warm_up_s = _warm_up(runtime, inputs, clock, rehearsal, cycle)
         begin, done = clock.now_s(), 0.0
         while True:
-            for _ in range(cycle):
+            for _ in range(max(1, int(_ASK_AGAIN * samples.rounds / cycle)) * cycle):
                 _one_round(runtime, draw.choice(inputs), clock, decks, draw, samples)
             samples.seconds = clock.now_s() - begin
             samples.unsettled = unsettled_units(samples, precision)
@@ -156,9 +182,9 @@ def unsettled_units(samples: Samples, precision: float) -> dict[str, float]:
     """Units whose interval is too wide by the rule above, with half-width over the tolerated half-width."""
     floor = SMALL_SHARE * statistics.median(samples.whole.host_ms)
     wide = {}
-    for name, unit in samples.units():
-        tolerated = precision * max(statistics.median(unit.host_ms), floor)
-        width = statistics.half_width(unit.host_ms)
+    for name, _, times in samples.levelled():
+        tolerated = precision * max(statistics.median(times), floor)
+        width = statistics.half_width(times)
         if width > tolerated:
             wide[name] = width / tolerated if tolerated > 0 else float("inf")
     return wide
@@ -194,7 +220,7 @@ def _one_round(
 
     def whole() -> None:
         times = run_whole(runtime, x, clock)
-        samples.whole.add(times, 0)
+        samples.whole.add(times, 0, number=samples.rounds)
         if times.enqueue_ms is not None:
             samples.enqueue_ms.append(times.enqueue_ms)
 
@@ -202,12 +228,12 @@ def _one_round(
         times = run_chain(runtime, x, clock, dealt)
         part = 0
         for placement, segment in enumerate(samples.segments):
-            segment.add(times, part)
+            segment.add(times, part, number=samples.rounds)
             part += 1
             if placement in dealt:
-                samples.heads[dealt[placement]].add(times, part)
+                samples.heads[dealt[placement]].add(times, part, number=samples.rounds)
                 part += 1
-        samples.final.add(times, part)
+        samples.final.add(times, part, number=samples.rounds)
 
     for one_pass in draw.sample((whole, chain), 2):
         one_pass()

@@ -1,7 +1,9 @@
 """Timing whole multi-exit paths, to check what a profile predicts of them.
 
-Each round runs the plain backbone and every path once, in random order. A path is one pass through the segments with
-its heads where they attach; the clock is read at every answer and nowhere else, as in use.
+Each round runs every path once, in random order, and the plain backbone once for every few of them, so that there is
+always a yardstick nearby: as in `latency.py`, every time is divided by the machine's level when it was taken. A path is
+one pass through the segments with its heads where they attach; the clock is read at every answer and nowhere else, as
+in use.
 """
 
 from __future__ import annotations
@@ -12,12 +14,19 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from exitsearch.measure import statistics
 from exitsearch.measure.clock import Clock
 from exitsearch.measure.latency import Progress, no_collection, no_progress, run_whole
 from exitsearch.measure.runtimes.base import Runtime, UnitKey
+from exitsearch.measure.statistics import Times
+
+# Paths for each pass of the plain backbone.
+_PATHS_A_YARDSTICK = 4
+_FEWEST_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -26,9 +35,10 @@ class PathTimes:
 
     Attributes:
         exits: (placement, head) pairs in placement order.
-        answers_ms: median time from the input to each exit's answer, and last to the final exit's.
+        answers_ms: median time from the input to each exit's answer, and last to the final exit's, the machine's level
+            taken out.
         intervals_ms: the 95% intervals of these medians, None below 6 rounds.
-        samples_ms: every measured time of each answer [answer][round].
+        samples_ms: every measured time of each answer, as the clock read it [answer][round].
     """
 
     exits: tuple[UnitKey, ...]
@@ -66,42 +76,60 @@ def time_paths(
     draw = random.Random(seed)
     whole: list[float] = []
     answers: list[list[list[float]]] = [[[] for _ in range(len(path) + 1)] for path in paths]
+    # For each pass of each path: how many times the plain backbone had been timed by then.
+    nearest: list[list[int]] = [[] for _ in paths]
 
-    def one_round(*, keep: bool) -> None:
+    def one_round() -> None:
         x = draw.choice(inputs)
-        for index in draw.sample(range(-1, len(paths)), len(paths) + 1):
-            if index < 0:
-                total = run_whole(runtime, x, clock).total_ms
-                if keep:
-                    whole.append(total)
-                continue
-            times = _run_path(runtime, paths[index], x, clock)
-            if keep:
-                for samples, time in zip(answers[index], times, strict=True):
+        order: list[int | None] = list(draw.sample(range(len(paths)), len(paths)))
+        for start in range(0, max(1, len(paths)), _PATHS_A_YARDSTICK):
+            group = [None, *order[start : start + _PATHS_A_YARDSTICK]]
+            for index in draw.sample(group, len(group)):
+                if index is None:
+                    whole.append(run_whole(runtime, x, clock).total_ms)
+                    continue
+                nearest[index].append(len(whole))
+                for samples, time in zip(answers[index], _run_path(runtime, paths[index], x, clock), strict=True):
                     samples.append(time)
+
+    def levelled() -> list[list[NDArray[np.float64]]]:
+        levels = statistics.levels(whole)
+        at = [np.minimum(passes, len(levels) - 1) for passes in nearest]
+        return [[np.array(samples) / levels[i] for samples in times] for times, i in zip(answers, at, strict=True)]
 
     with torch.inference_mode():
         for _ in range(3):
-            one_round(keep=False)
-        begin = clock.now_s()
+            one_round()
+        # What was measured so far was the warm-up.
+        whole.clear()
+        for passes, times in zip(nearest, answers, strict=True):
+            passes.clear()
+            for samples in times:
+                samples.clear()
+        begin, rounds = clock.now_s(), 0
         while True:
-            one_round(keep=True)
+            one_round()
+            rounds += 1
             spent = (clock.now_s() - begin) / max_seconds if max_seconds > 0 else 1.0
-            finals = [samples[-1] for samples in answers] + [whole]
-            settled = all(statistics.half_width(s) <= precision * statistics.median(s) for s in finals)
-            progress(min(spent, 1.0), f"round {len(whole)}")
-            if len(whole) >= 10 and (settled or spent >= 1):
+            progress(min(spent, 1.0), f"round {rounds}")
+            if rounds >= _FEWEST_ROUNDS and (spent >= 1 or _settled(levelled(), whole, precision)):
                 break
     timed = [
         PathTimes(
             exits=tuple(path),
-            answers_ms=[statistics.median(samples) for samples in times],
-            intervals_ms=[statistics.median_interval(samples) for samples in times],
+            answers_ms=[statistics.median(samples) for samples in level],
+            intervals_ms=[statistics.median_interval(samples) for samples in level],
             samples_ms=times,
         )
-        for path, times in zip(paths, answers, strict=True)
+        for path, times, level in zip(paths, answers, levelled(), strict=True)
     ]
     return timed, whole
+
+
+def _settled(levelled: Sequence[Sequence[Times]], whole: Times, precision: float) -> bool:
+    """Whether the median of every final answer, and of the plain backbone, is known well enough."""
+    finals = [samples[-1] for samples in levelled] + [whole]
+    return all(statistics.half_width(samples) <= precision * statistics.median(samples) for samples in finals)
 
 
 def _run_path(runtime: Runtime, path: Sequence[UnitKey], x: Any, clock: Clock) -> list[float]:

@@ -11,7 +11,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from exitsearch.errors import InputError, UnsupportedError
 from exitsearch.measure import memory, statistics
@@ -281,9 +283,12 @@ def _document_fields(
 ) -> dict[str, Any]:
     """The fields that a profile and its further batch sizes have in common, and `state`."""
     samples = measured.samples
+    levelled = {id(unit): times for _, unit, times in samples.levelled()} if samples else {}
 
     def cost(key: Any, unit: UnitSamples | None) -> dict[str, Any]:
-        found = {**counts.get(key, {}), **_times(unit)}
+        found = dict(counts.get(key, {}))
+        if unit is not None:
+            found |= _times(unit, levelled[id(unit)])
         found["scratch_bytes"] = measured.scratch_bytes.get(key)
         found["energy_mj"] = measured.energy_mj.get(key)
         return found
@@ -310,15 +315,15 @@ def _document_fields(
     }
 
 
-def _times(unit: UnitSamples | None) -> dict[str, Any]:
+def _times(unit: UnitSamples, levelled: NDArray[np.float64]) -> dict[str, Any]:
     """The measured fields of a `Cost`."""
-    if unit is None:
-        return {}
     return {
-        "latency_ms": statistics.median(unit.host_ms),
-        "interval_ms": statistics.median_interval(unit.host_ms),
+        "latency_ms": statistics.median(levelled),
+        "interval_ms": statistics.median_interval(levelled),
         # Nanoseconds are all that the clock knows; longer decimals would only swell the file.
         "samples_ms": [round(sample, 6) for sample in unit.host_ms],
+        # Most units run in every round.
+        "rounds": [] if unit.rounds == list(range(len(unit.rounds))) else unit.rounds,
         "device_ms": statistics.median(unit.device_ms) if unit.device_ms else None,
     }
 
@@ -329,7 +334,6 @@ def _time_facts(
     """How the times were taken and what they say as a whole, for the profile's `protocol`."""
     whole = samples.whole.host_ms
     middle = statistics.median(whole)
-    total = sum(statistics.median(unit.host_ms) for unit in (*samples.segments, samples.final))
     facts: dict[str, Scalar] = {
         "clock": clock,
         "rounds": samples.rounds,
@@ -338,7 +342,7 @@ def _time_facts(
         "precision": precision,
         "max_seconds": max_seconds,
         "seed": seed,
-        "sum_over_whole": round(total / middle, 5) if middle > 0 else None,
+        "sum_over_whole": round(samples.parts_ms / middle, 5) if middle > 0 else None,
         "peak_rss_bytes": memory.peak_rss_bytes(),
         "peak_device_bytes": memory.device_peak_bytes(device),
     }

@@ -7,13 +7,20 @@ from functools import lru_cache
 from math import comb
 
 import numpy as np
+from numpy.typing import NDArray
+
+Times = Sequence[float] | NDArray[np.float64]
+
+# Neighbours on each side that a level is taken over. A shared machine's speed jumps and stays for a second or more;
+# nine passes follow that, and what one pass suffered alone does not move their median.
+LEVEL_REACH = 4
 
 # Fewest samples for which the upper end of a one-sided 95% order-statistic interval of a percentile exists:
 # 1 - p^n >= 0.95 gives n >= log(0.05) / log(p).
 FEWEST_SAMPLES = {90: 29, 95: 59, 99: 299}
 
 
-def median(samples_ms: Sequence[float]) -> float:
+def median(samples_ms: Times) -> float:
     """The median; of an even number of samples the mean of the middle two.
 
     Args:
@@ -41,7 +48,7 @@ def interval_rank(count: int) -> int | None:
     return rank or None
 
 
-def median_interval(samples_ms: Sequence[float]) -> tuple[float, float] | None:
+def median_interval(samples_ms: Times) -> tuple[float, float] | None:
     """Order-statistic 95% interval of the median, None below 6 samples."""
     rank = interval_rank(len(samples_ms))
     if rank is None:
@@ -50,7 +57,7 @@ def median_interval(samples_ms: Sequence[float]) -> tuple[float, float] | None:
     return float(ordered[rank - 1]), float(ordered[-rank])
 
 
-def half_width(samples_ms: Sequence[float]) -> float:
+def half_width(samples_ms: Times) -> float:
     """Half the width of the median's 95% interval; infinite below 6 samples."""
     interval = median_interval(samples_ms)
     return float("inf") if interval is None else (interval[1] - interval[0]) / 2
@@ -65,6 +72,25 @@ def percentile(samples_ms: Sequence[float], percent: int) -> float | None:
     if len(samples_ms) < FEWEST_SAMPLES[percent]:
         return None
     return float(np.percentile(samples_ms, percent, method="inverted_cdf"))
+
+
+def levels(yardstick: Sequence[float]) -> NDArray[np.float64]:
+    """How slow the machine was around each pass of the yardstick: the running median over the median of all.
+
+    >>> levels([10, 10, 99, 10, 10, 10, 20, 20, 20, 20, 20, 20, 20]).round(2).tolist()[:3]
+    [0.5, 0.5, 0.5]
+
+    Args:
+        yardstick: times of one and the same thing, in the order they were measured; or their ratios to something.
+    """
+    times = np.asarray(yardstick, dtype=np.float64)
+    middle = np.median(times) if len(times) else 0.0
+    if middle <= 0:
+        return np.ones(len(times))
+    padded = np.pad(times, LEVEL_REACH, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * LEVEL_REACH + 1)
+    result: NDArray[np.float64] = np.nanmedian(windows, axis=1) / middle
+    return result
 
 
 def spread(samples_ms: Sequence[float]) -> float:

@@ -105,7 +105,6 @@ def judge(
         gpu: readings of the GPU before and after.
     """
     whole = samples.whole.host_ms
-    total = sum(statistics.median(unit.host_ms) for unit in (*samples.segments, samples.final))
     middle = statistics.median(whole)
     found: list[tuple[Rule, float | None]] = [
         (CONTENTION, load.queued_share),
@@ -116,7 +115,7 @@ def judge(
         (STEAL, load.stolen_share),
         (DRIFT, abs(statistics.drift(whole))),
         (SPREAD, statistics.spread(whole)),
-        (SUM, abs(total / middle - 1) if middle > 0 and cuts_are_free else None),
+        (SUM, abs(samples.parts_ms / middle - 1) if middle > 0 and cuts_are_free else None),
         (THROTTLED, max((len(reading.throttled or []) for reading in gpu), default=None)),
         (SHARED_GPU, max((reading.other_processes or 0 for reading in gpu), default=None)),
         (WIDE, len(samples.unsettled)),

@@ -43,9 +43,11 @@ class Cost(Part):
         activation_bytes: bytes of the features handed on, for one batch.
         scratch_bytes: what running it allocates on the device at most, its results included, for one batch; None where
             torch's allocator does not tell (CPU, other runtimes).
-        latency_ms: median of `samples_ms`, for one batch.
+        latency_ms: median time of one batch, each sample divided by the machine's level in its round (the running
+            median of the profile's `slowdown` over nine rounds); of the whole backbone the plain median.
         interval_ms: order-statistic 95% interval of that median.
-        samples_ms: every measured time.
+        samples_ms: every measured time, as the clock read it.
+        rounds: the round of each sample, from 0; empty where there is one sample in every round.
         device_ms: median on the device's own clock (CUDA events), where it has one.
         energy_mj: millijoules that the device's meter ran up for one batch, its idle power included.
     """
@@ -60,6 +62,7 @@ class Cost(Part):
     latency_ms: Milliseconds | None = None
     interval_ms: tuple[Milliseconds, Milliseconds] | None = None
     samples_ms: list[Milliseconds] = []
+    rounds: list[Count] = []
     device_ms: Milliseconds | None = None
     energy_mj: Annotated[float, Field(ge=0, le=1e12)] | None = None
 
@@ -176,6 +179,7 @@ class Profile(Document):
                 raise ValueError(f"heads[{number}]: {head.head} at placement {head.placement} stands there twice")
             HeadChoice.parse(head.head)
             seen.add((head.placement, head.head))
+        _check_rounds(self)
         timed = {cost.latency_ms is not None for cost in (*self.segments, *self.heads, self.final)}
         if len(timed) > 1:
             raise ValueError("latency_ms must stand in every segment, head and final, or in none")
@@ -183,6 +187,7 @@ class Profile(Document):
         if self.batches and (sizes[0] is None or len(set(sizes)) < len(sizes)):
             raise ValueError(f"every batch size must be known and stand there once, found {sizes}")
         for batch in self.batches:
+            _check_rounds(batch)
             units = [segment.placement for segment in batch.segments], [(h.placement, h.head) for h in batch.heads]
             if units != (found, [(h.placement, h.head) for h in self.heads]):
                 raise ValueError(f"batch size {batch.batch_size} must hold the same segments and heads as the first")
@@ -354,3 +359,14 @@ class Profile(Document):
             },
             path,
         )
+
+
+def _check_rounds(measured: Profile | BatchCosts) -> None:
+    """Rounds stand beside samples and among those of which the slow-down is known."""
+    for cost in (*measured.segments, *measured.heads, measured.final):
+        count = len(measured.slowdown)
+        if cost.rounds and (len(cost.rounds) != len(cost.samples_ms) or max(cost.rounds) >= count):
+            raise ValueError(
+                f"rounds must name one of the {count} rounds of slowdown for each of {len(cost.samples_ms)} samples, "
+                f"found {len(cost.rounds)} up to {max(cost.rounds)}"
+            )

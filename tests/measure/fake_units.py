@@ -6,6 +6,11 @@ from exitsearch.measure.clock import HostClock
 from exitsearch.measure.latency import Samples, UnitSamples
 
 
+def jumps(seconds):
+    """A machine that is 30% slower for five seconds of every seven, with a jitter of 0.1% so that nothing settles."""
+    return (1.3 if seconds % 7 > 2 else 1.0) * (1 + seconds * 618 % 1 / 1e3)
+
+
 class FakeRuntime:
     """Segments of 2, 3, 4, ... ms, a final part of 1 ms, and heads of given times.
 
@@ -49,10 +54,14 @@ class FakeRuntime:
 
 def samples_of(whole, *, segments=((2.0,), (3.0,)), final=(1.0,), unsettled=None):
     """Samples with given times."""
+
+    def unit(times):
+        return UnitSamples(list(times), rounds=list(range(len(times))))
+
     return Samples(
-        [UnitSamples(list(times)) for times in segments],
+        [unit(times) for times in segments],
         {},
-        final=UnitSamples(list(final)),
-        whole=UnitSamples(list(whole)),
+        final=unit(final),
+        whole=unit(whole),
         unsettled=unsettled or {},
     )

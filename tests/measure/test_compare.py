@@ -126,3 +126,19 @@ def test_a_driver_is_worth_a_warning():
     other = profile()
     other = other.model_copy(update={"environment": other.environment.model_copy(update={"soft": {"driver": "2"}})})
     assert compare_profiles(profile(), other).soft == {"driver": ("1", "2")}
+
+
+def test_the_machines_level_is_taken_out():
+    """All of the second profile's samples were taken in the slower fifth of its rounds: no slower than the first."""
+    before = profile(noise=0.001)
+    after = profile(noise=0.001, seed=1).model_dump()
+    rounds = [1.0] * 164 + [1.25] * 41
+    head = after["heads"][0]
+    head["samples_ms"] = [1.25 * time for time in head["samples_ms"]]
+    raw = Profile.parse({**after, "slowdown": rounds}, "memory")
+    head["rounds"] = list(range(164, 205))
+    levelled = Profile.parse({**after, "slowdown": rounds}, "memory")
+    # The median stands in the file; the interval comes from the samples.
+    assert compare_profiles(before, raw).units[-3].interval[0] > 1.2
+    assert compare_profiles(before, levelled).units[-3].interval == pytest.approx((1.0, 1.0), abs=2e-3)
+    assert changes(compare_profiles(before, levelled))["linear at placement 1"] == "same"

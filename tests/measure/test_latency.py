@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from fake_units import FakeRuntime
+from fake_units import FakeRuntime, jumps
 
 from exitsearch.measure import statistics
 from exitsearch.measure.latency import measure_rounds, unsettled_units
@@ -111,6 +111,23 @@ def test_a_gentle_drift_is_noisy():
     assert verdict.status == "noisy"
     assert {DRIFT.what, WIDE.what} <= {reason.what for reason in verdict.reasons}
     assert 0.03 < statistics.drift(samples.whole.host_ms) < 0.05
+
+
+def test_a_machine_that_jumps_moves_no_ratio():
+    """Everything takes 30% longer for five seconds of every seven: ratios to the whole pass stay what they are.
+
+    Segments of 2, 3 and 4 ms in a whole of 10 ms, head a of 0.5 ms with its decision of 0.25 ms.
+    """
+    runtime = FakeRuntime(heads=HEADS, slow=jumps)
+    samples = measure(runtime, max_seconds=30.0, precision=1e-9)
+    found = {name: statistics.median(times) for name, _, times in samples.levelled()}
+    assert found["whole"] == pytest.approx(13.0, rel=2e-3)
+    assert found["segment 1"] / found["whole"] == pytest.approx(0.3, rel=2e-3)
+    assert found["head a at placement 0"] / found["whole"] == pytest.approx(0.075, rel=2e-3)
+    assert samples.parts_ms == pytest.approx(13.0, rel=2e-3)
+    # Hardly any sample but those in the rounds of a jump is off: the intervals are narrow although the times are not.
+    assert statistics.spread(samples.segments[0].host_ms) == pytest.approx(0.3 / 1.3, rel=2e-3)
+    assert unsettled_units(samples, 0.002).keys() <= {"whole"}
 
 
 def test_small_units_are_held_to_one_hundredth_of_the_whole():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from fake_units import FakeRuntime
+import pytest
+from fake_units import FakeRuntime, jumps
 
 from exitsearch.measure.paths import time_paths
 
@@ -21,6 +22,17 @@ def test_answers_by_hand():
     assert timed[0].intervals_ms[0] == (2.75, 2.75)
     assert set(whole) == {10.0}
     assert len(whole) == 10
+
+
+def test_a_machine_that_jumps_moves_no_ratio():
+    """As in the profile: 30% slower for five seconds of every seven. Head b answers at 10.75, the whole at 10."""
+    runtime = FakeRuntime(heads=HEADS, slow=jumps)
+    paths = [[(2, "b")], [], [(0, "a")], [(0, "a"), (2, "b")], [], []]
+    timed, whole = time_paths(runtime, paths, ["x"], runtime.clock, max_seconds=30.0, precision=1e-9)
+    assert len(whole) == 2 * len(timed[0].samples_ms[0])  # one for the first four paths of a round, one for the others
+    assert max(whole) / min(whole) == pytest.approx(1.3, rel=2e-3)
+    assert timed[0].answers_ms == pytest.approx([13 * 1.075, 13 * 1.175], rel=2e-3)
+    assert timed[5].answers_ms == pytest.approx([13.0], rel=2e-3)
 
 
 def test_rounds_go_on_until_time_is_spent_when_times_scatter():

@@ -122,6 +122,8 @@ def edit(data: dict[str, Any], keys: tuple[str | int, ...], value: Any) -> dict[
         (("verdict", "status"), "great", "verdict.status should be"),
         (("backbone",), "vit", "backbone should be"),
         (("slowdown",), [0.0], "slowdown[0]"),
+        (("heads", 0, "rounds"), [0, 1, 2], "rounds must name one of the"),
+        (("heads", 0, "rounds"), [-1], "heads[0].rounds[0]"),
     ],
 )
 def test_wrong_documents(profile: Profile, tmp_path: Path, keys: tuple[str | int, ...], value: Any, words: str) -> None:
