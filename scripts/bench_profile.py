@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python scripts/bench_profile.py --model vit_tiny_patch16_224 --threads 1 --json figures.json
 
 Repeatability: two profiles of the same model, one after the other; the ratio of every unit's two medians, the median
-and the worst of them. Overhead: passes of the segments one after the other, alternately with a clock reading at every
+and the worst of them, as measured and in parts of the plain backbone (which a machine that changed its speed in between
+does not move). Overhead: passes of the segments one after the other, alternately with a clock reading at every
 boundary and with none but at the ends, in random order; the ratio of the two medians.
 """
 
@@ -50,6 +51,8 @@ def repeatability(backbone: Backbone, options: argparse.Namespace) -> dict[str, 
     found = compare_profiles(first, second)
     off = {unit.unit: abs(unit.ratio - 1) for unit in found.units[:-1]}
     worst = max(off, key=lambda unit: off[unit])
+    speed = next(unit.ratio for unit in found.units if unit.unit == "plain backbone")
+    shares = {unit.unit: abs(unit.ratio / speed - 1) for unit in found.units[:-1]}
     return {
         "condition": first.condition(),
         "environment": first.environment.identity,
@@ -59,6 +62,9 @@ def repeatability(backbone: Backbone, options: argparse.Namespace) -> dict[str, 
         "median_unit_differs": median(list(off.values())),
         "worst_unit_differs": off[worst],
         "worst_unit": worst,
+        "plain_backbone_ratio": speed,
+        "median_share_differs": median(list(shares.values())),
+        "worst_share_differs": max(shares.values()),
         "sum_ratio": found.in_all.ratio,
         "counts": dict(found.counts()),
         "verdicts": [str(first.verdict), str(second.verdict)],
