@@ -17,9 +17,9 @@ One round, its two passes in random order:
   its round: the running median of the whole pass over its median. The raw samples are kept.
 - Warm-up: until at least 0.2 s have passed, every head has run twice, and the whole pass's running median is flat.
 - Stop: when every unit is settled, or when `max_seconds` are spent. A unit is settled when the half-width of its
-  median's 95% interval is at most `precision` times the larger of its median and 1% of the whole pass's median. The
-  floor is there because a head of a thousandth of the whole cannot shift any path by more than its own size; twenty
-  units at their floor are off by at most 0.2 `precision` of the whole, together.
+  median's 95% interval is at most `precision` times its median, or times an equal share of the whole pass among the
+  units of the longest path. The share is there for small heads, whose own size is lost in the clock's noise: no path
+  can be off by more than `precision` of the whole on their account, even if all were off in one direction.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ WARM_UP_S = 0.2
 LONGEST_WARM_UP_S = 3.0
 # The running median is flat when its later half is within this of its earlier half.
 FLAT = 0.02
-SMALL_SHARE = 0.01
 # Rounds that are run however little time is given: every head is measured at least this often.
 FEWEST_CYCLES = 3
 # Whether all is settled is asked again after this share more rounds: asking takes time too.
@@ -180,7 +179,8 @@ def measure_rounds(
 
 def unsettled_units(samples: Samples, precision: float) -> dict[str, float]:
     """Units whose interval is too wide by the rule above, with half-width over the tolerated half-width."""
-    floor = SMALL_SHARE * statistics.median(samples.whole.host_ms)
+    longest_path = len(samples.segments) + len({placement for placement, _ in samples.heads}) + 1
+    floor = statistics.median(samples.whole.host_ms) / longest_path
     wide = {}
     for name, _, times in samples.levelled():
         tolerated = precision * max(statistics.median(times), floor)

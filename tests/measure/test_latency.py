@@ -130,14 +130,15 @@ def test_a_machine_that_jumps_moves_no_ratio():
     assert unsettled_units(samples, 0.002).keys() <= {"whole"}
 
 
-def test_small_units_are_held_to_one_hundredth_of_the_whole():
-    """Whole 10 ms, floor 0.1 ms. A head of 0.02 ms known to +-0.0015 ms passes: 2% of the floor are 0.002."""
+def test_small_units_are_held_to_an_equal_share_of_the_whole():
+    """Whole 10 ms; three segments, final and one head make five units, 2 ms each; 2% of that are 0.04 ms."""
     runtime = FakeRuntime(heads={(0, "a"): 0.0})
     samples = measure(runtime)
     unit = samples.heads[0, "a"]
-    unit.host_ms[:] = [0.0185, 0.0185, 0.02, 0.02, 0.0215, 0.0215]
+    unit.rounds[:] = range(6)
+    unit.host_ms[:] = [0.07, 0.07, 0.1, 0.1, 0.13, 0.13]
     assert unsettled_units(samples, 0.02) == {}
-    unit.host_ms[:] = [0.017, 0.017, 0.02, 0.02, 0.023, 0.023]
+    unit.host_ms[:] = [0.04, 0.04, 0.1, 0.1, 0.16, 0.16]
     assert unsettled_units(samples, 0.02) == {"head a at placement 0": pytest.approx(1.5)}
 
 
