@@ -1,0 +1,307 @@
+"""Searching over settings: Optuna chooses the knobs, the exact solver the exits under each setting.
+
+Every setting is judged under the same budgets. Shares (`10%`) are of the full model's latency under the first setting;
+with batch sizes among the knobs a budget is for one input, so that a batch of N has N times as much.
+
+Heads of all settings that were tried to the end may be mixed: last, the exact solver runs over all of them in every
+condition (dtype, runtime, threads, batch, input size) that was tried to the end, and the best of these is the choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from exitsearch.errors import ExitSearchError, InputError
+from exitsearch.search.result import SearchResult
+from exitsearch.search.run import search
+from exitsearch.search.study.knobs import REDUCTION, Evaluated, Report, Tried, run_settings_study
+from exitsearch.specs.budget import BudgetDistribution, parse_budget
+from exitsearch.specs.knobs import ChosenSetting, Knobs, Setting
+from exitsearch.specs.limits import Limits, parse_floor
+from exitsearch.specs.outcomes import Outcomes
+from exitsearch.specs.profile import Profile
+from exitsearch.specs.space import SearchSpace
+
+
+class Provider(Protocol):
+    """Whoever measures and trains.
+
+    Settings that are asked for together have one condition. An `ExitSearchError` says that there is no such thing
+    here: a runtime that is not installed, a size that the backbone refuses.
+
+    Attributes:
+        epochs: of a whole training.
+    """
+
+    epochs: int
+
+    def profile(self, setting: Setting) -> Profile:
+        """Costs under a setting's condition, of the heads of every setting."""
+
+    def outcomes(self, settings: Sequence[Setting]) -> Outcomes:
+        """Values of these settings' heads, fully trained, in their condition."""
+
+    def early_outcomes(self, setting: Setting, *, epoch: int) -> Outcomes:
+        """Values of a setting's heads after so many epochs of the whole training."""
+
+    def space(self, settings: Sequence[Setting]) -> SearchSpace:
+        """What may be chosen: these settings' heads, where they may stand, and limits."""
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """One setting that was tried, for a table.
+
+    Attributes:
+        value: best expected value; after the last epoch seen when it was pruned; None when it is impossible.
+        full_ms: latency of the full model, of one batch; None when it is impossible.
+        exits: how many early exits the best choice has; None when there is none.
+        verdict: of the profile.
+        state: `tried`, `pruned` or `impossible`.
+        reason: why it is impossible.
+    """
+
+    setting: Setting
+    value: float | None
+    full_ms: float | None
+    exits: int | None
+    verdict: str | None
+    state: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class SettingsResult:
+    """What a search over settings found.
+
+    Attributes:
+        result: the search under the chosen setting's condition, over the heads of all settings tried to the end.
+        setting: the condition that was chosen.
+        parameters: names of the knobs.
+        rows: every setting that was tried, in their order.
+        settings: how many settings there are.
+        proved: whether no exits under any setting are worth more.
+        gained: what mixing heads of several settings is worth over the best single setting.
+        study: name of the study.
+        interrupted: whether it was stopped before its last setting.
+    """
+
+    result: SearchResult
+    setting: Setting
+    parameters: tuple[str, ...]
+    rows: tuple[SettingRow, ...]
+    settings: int
+    proved: bool
+    gained: float
+    study: str
+    interrupted: bool
+
+    def count(self, state: str) -> int:
+        """How many settings are in a state."""
+        return sum(row.state == state for row in self.rows)
+
+
+def search_settings(
+    knobs: Knobs,
+    provider: Provider,
+    *,
+    otherwise: Setting,
+    budget: BudgetDistribution | str,
+    trials: int,
+    key: str = "",
+    seed: int = 0,
+    storage: str | None = None,
+    limits: Limits | None = None,
+    on_tried: Callable[[SettingRow], None] | None = None,
+    **options: Any,
+) -> SettingsResult:
+    """Choose a setting and exits for a budget distribution.
+
+    Args:
+        knobs: what may be turned.
+        provider: measures and trains.
+        otherwise: the values of what is no knob.
+        budget: as for `search`.
+        trials: settings to try in all, those of earlier runs in the same storage included; at least 1. With no fewer
+            trials than settings all are tried.
+        key: all else that the provider's answers depend on, for the study's name.
+        seed: of Optuna's sampler and of the bootstrap.
+        storage: as for `search`.
+        limits: on the choice of exits, beside those of the provider's space. Times and energies are, like budgets, of
+            one input where batch sizes are among the knobs.
+        on_tried: called after every setting that this process tried.
+        options: further options of `search`: `policy`, `placements`, `fallback`, `metric`.
+
+    Raises:
+        InputError: what `search` refuses, a policy without exact optima, or no setting that is possible.
+        KeyboardInterrupt: interrupted before the first setting was tried to the end.
+    """
+    if options.get("policy") == "confidence":
+        raise InputError("knobs need exact optima, which --policy confidence does not have; leave one out")
+    settings = knobs.settings(otherwise)
+    solver = _Solver(knobs, provider, settings, budget, limits or Limits(), {**options, "seed": seed})
+    prune = trials < len(settings) if knobs.prune is None else knobs.prune
+    epochs = provider.epochs if prune and knobs.need_training else None
+
+    def evaluate(index: int, report: Report) -> Evaluated:
+        setting = settings[index]
+        profile = provider.profile(setting)
+        facts = {"full_ms": profile.full_ms, "verdict": profile.verdict.status}
+        for epoch in _looks(epochs):
+            early = solver.solve([setting], profile, provider.early_outcomes(setting, epoch=epoch))
+            if report(epoch, early.value):
+                return Evaluated(None, {**facts, "exits": len(early.choice)})
+        found = solver.solve([setting], profile, provider.outcomes([setting]))
+        return Evaluated(found.value, {**facts, "exits": len(found.choice), "exact": found.config.optimum.exact})
+
+    study = run_settings_study(
+        [knobs.parameters(setting) for setting in settings],
+        evaluate,
+        key=repr((str(otherwise), str(solver.budget), solver.limits, key, sorted(options.items()))),
+        trials=trials,
+        seed=seed,
+        storage=storage,
+        epochs=epochs,
+        on_tried=None if on_tried is None else lambda tried: on_tried(_row(settings, tried)),
+    )
+    rows = tuple(_row(settings, tried) for tried in study.tried)
+    done = [row.setting for row in rows if row.state == "tried"]
+    if not done:
+        if study.interrupted:
+            raise KeyboardInterrupt
+        raise InputError(f"no setting is possible; {rows[0].setting}: {rows[0].reason}")
+    best, condition = solver.mixed(done)
+    proved = (
+        len(rows) == len(settings)
+        and not any(row.state == "pruned" for row in rows)
+        and best.config.optimum.exact
+        and all(tried.facts["exact"] for tried in study.tried if tried.reason is None)
+    )
+    impossible = [f"{row.setting}: {row.reason}" for row in rows if row.reason is not None]
+    chosen = ChosenSetting(
+        **condition.model_dump(),
+        settings=len(settings),
+        tried=sum(row.state != "pruned" for row in rows),
+        proved=proved,
+    )
+    return SettingsResult(
+        result=replace(
+            best,
+            config=best.config.model_copy(update={"setting": chosen}),
+            notes=[*best.notes, *impossible, *_changed(best, rows, condition)],
+        ),
+        setting=condition,
+        parameters=tuple(knobs.values),
+        rows=rows,
+        settings=len(settings),
+        proved=proved,
+        gained=max(0.0, best.value - max(_values(rows))),
+        study=study.name,
+        interrupted=study.interrupted,
+    )
+
+
+class _Solver:
+    """Solves the inner problem of any setting under the same budgets and limits.
+
+    Attributes:
+        budget: in ms; of one input where batch sizes are among the knobs, and otherwise of one batch.
+        limits: the same; the space's are among them.
+    """
+
+    def __init__(
+        self,
+        knobs: Knobs,
+        provider: Provider,
+        settings: Sequence[Setting],
+        budget: BudgetDistribution | str,
+        limits: Limits,
+        options: dict[str, Any],
+    ) -> None:
+        self._per_input = bool(knobs.batch_size)
+        self._provider, self._options = provider, options
+        self.budget = parse_budget(budget) if isinstance(budget, str) else budget
+        self.limits = limits.tightened(provider.space(settings[:1]).limits)
+        if self.budget.is_relative or any("%" in text for text in self.limits.min_value_at):
+            full_ms = self._first_ms(settings[0])
+            self.budget = self.budget.resolved(full_ms)
+            self.limits = _scaled(self.limits, 1, full_ms=full_ms)
+
+    def _first_ms(self, first: Setting) -> float:
+        try:
+            return self._provider.profile(first).full_ms / self._inputs(first)
+        except ExitSearchError as error:
+            raise InputError(
+                f"budgets in % are shares of the latency under the first setting ({first}), which is not possible: "
+                f"{error}; write milliseconds, or put another value first"
+            ) from None
+
+    def _inputs(self, setting: Setting) -> int:
+        """So many times the budget has a batch."""
+        return setting.batch_size if self._per_input else 1
+
+    def solve(self, settings: Sequence[Setting], profile: Profile, outcomes: Outcomes) -> SearchResult:
+        """The best exits among the heads of some settings of one condition."""
+        times = self._inputs(settings[0])
+        space = self._provider.space(settings).model_copy(update={"limits": _scaled(self.limits, times)})
+        return search(profile, outcomes, budget=self.budget.scaled(times), space=space, trials=0, **self._options)
+
+    def mixed(self, done: Sequence[Setting]) -> tuple[SearchResult, Setting]:
+        """The best exits of all over the heads of all settings tried to the end, and their condition."""
+        found: list[tuple[SearchResult, Setting]] = []
+        for condition in dict.fromkeys(str(setting.condition) for setting in done):
+            mine = next(setting.condition for setting in done if str(setting.condition) == condition)
+            # What a head answers depends on the input size and the dtype; its time was measured in every condition.
+            alike = [s for s in done if (s.input_size, s.dtype) == (mine.input_size, mine.dtype)]
+            together = list({str(s.heads): mine.model_copy(update={"heads": s.heads}) for s in alike}.values())
+            profile = self._provider.profile(mine)
+            found.append((self.solve(together, profile, self._provider.outcomes(together)), mine))
+        return max(found, key=lambda pair: pair[0].value)
+
+
+def _scaled(limits: Limits, times: int, *, full_ms: float = 1.0) -> Limits:
+    """Limits of a batch of so many inputs, from those of one; shares of the latency turned into milliseconds."""
+    floors = [parse_floor(text, full_ms=full_ms) for text in limits.min_value_at]
+    return limits.model_copy(
+        update={
+            "max_energy": None if limits.max_energy is None else limits.max_energy * times,
+            "min_value_at": [f"{budget_ms * times!r}ms={least!r}" for budget_ms, least in floors],
+        }
+    )
+
+
+def _looks(epochs: int | None) -> list[int]:
+    """The epochs after which Hyperband compares settings."""
+    looks = [1]
+    while looks[-1] * REDUCTION < (epochs or 0):
+        looks.append(looks[-1] * REDUCTION)
+    return looks if epochs is not None and epochs > 1 else []
+
+
+def _row(settings: Sequence[Setting], tried: Tried) -> SettingRow:
+    return SettingRow(
+        setting=settings[tried.index],
+        value=tried.value,
+        full_ms=tried.facts.get("full_ms"),
+        exits=tried.facts.get("exits"),
+        verdict=tried.facts.get("verdict"),
+        state="impossible" if tried.reason is not None else "pruned" if tried.pruned else "tried",
+        reason=tried.reason,
+    )
+
+
+def _values(rows: Iterable[SettingRow]) -> list[float]:
+    return [row.value for row in rows if row.state == "tried" and row.value is not None]
+
+
+def _changed(best: SearchResult, rows: Sequence[SettingRow], condition: Setting) -> list[str]:
+    """Whether the chosen condition is worth less now than when it was tried: something was measured anew since."""
+    before = max(_values(row for row in rows if row.setting.condition == condition))
+    if best.value >= before - 1e-9:
+        return []
+    return [
+        f"{condition} was worth {before:.4f} when it was tried and is worth {best.value:.4f} now: its profile or "
+        "outcomes were made anew since; take another --storage to try every setting again"
+    ]

@@ -1,0 +1,27 @@
+"""One of several processes that try settings of one study: `python settings_worker.py STORAGE LOG`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from settings_provider import OTHERWISE, FakeProvider
+
+from exitsearch.search.knobs import search_settings
+from exitsearch.specs.knobs import Knobs
+
+KNOBS = Knobs.model_validate({"runtime": ["eager", "compile"], "heads": {"b": {"k": [1, 2, 3, 4]}}})
+
+if __name__ == "__main__":
+    log = Path(sys.argv[2])
+
+    def tried(row: object) -> None:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    provider = FakeProvider(KNOBS)
+    found = search_settings(
+        KNOBS, provider, otherwise=OTHERWISE, budget="uniform:0,10", trials=8, storage=sys.argv[1], on_tried=tried
+    )
+    print(found.count("tried"), found.proved, found.result.value)
