@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import MismatchError
-from exitsearch.search.held_out import bootstrap_interval, sample_values, split_value
+from exitsearch.search.held_out import bootstrap_interval, mean_interval, sample_values, split_value
 from exitsearch.search.problem import build_problem
 from exitsearch.search.value import expected_value
 from exitsearch.specs.outcomes import Outcomes
@@ -41,14 +41,43 @@ def test_samples_average_to_the_scores(outcomes: Outcomes) -> None:
 
 
 def test_the_interval_is_that_of_the_mean_of_samples(outcomes: Outcomes) -> None:
-    """The backbone alone, always in time: 8 of 10 right, so resampled counts are binomial(10, 0.8).
-
-    Their 2.5% and 97.5% quantiles are 5 (P(X <= 5) = 0.033, P(X <= 4) = 0.006) and 10.
-    """
+    """The backbone alone, always in time: 8 of 10 right."""
     problem, _ = build_problem(toy_profile(), outcomes, budget="point:50")
     interval = bootstrap_interval(problem, (), outcomes, "report", seed=3, resamples=20000)
-    assert interval == pytest.approx((0.5, 1.0))
+    assert interval == mean_interval(np.array([1.0] * 8 + [0.0] * 2), seed=3, resamples=20000)
     assert interval == bootstrap_interval(problem, (), outcomes, "report", seed=3, resamples=20000)
+
+
+def test_an_interval_by_hand() -> None:
+    """20 of 25 right, so resampled counts X are binomial(25, 0.8).
+
+    P(X < 20) + P(X = 20) / 2 = 0.383 + 0.098 = 0.481, so the bias is -0.047; sum d^3 = 20 * 0.2^3 - 5 * 0.8^3 = -2.4
+    and sum d^2 = 4, so a = -2.4 / (6 * 8) = -0.05. Lower level: -0.047 - 2.007 / (1 - 0.05 * 2.007) = -2.278, whose
+    chance is 0.0114; P(X <= 14) = 0.006, P(X <= 15) = 0.017: 15. Upper: -0.047 + 1.913 / (1 + 0.05 * 1.913) = 1.699,
+    0.955; P(X <= 22) = 0.902, P(X <= 23) = 0.973: 23. Plain quantiles would give 16 and 24.
+    """
+    each = np.array([1.0] * 20 + [0.0] * 5)
+    assert mean_interval(each, resamples=100_000) == pytest.approx((15 / 25, 23 / 25))
+    # Turned over, the interval turns over: errors and accuracies are treated alike.
+    assert mean_interval(-each, resamples=100_000) == pytest.approx((-23 / 25, -15 / 25))
+
+
+def test_an_interval_of_equal_samples_is_their_value() -> None:
+    assert mean_interval(np.full(7, 0.3)) == pytest.approx((0.3, 0.3))
+    assert mean_interval(np.array([0.3])) == (0.3, 0.3)
+
+
+def test_the_interval_of_skewed_values_covers_as_stated() -> None:
+    """95 of 100 values are 1. Of 400 intervals of 400 draws 380 should hold 0.95 and 10 lie above it; a plain interval
+    of quantiles lies above it twice as often as below."""
+    rng = np.random.default_rng(0)
+    population = np.array([1.0] * 95 + [0.0] * 5)
+    ends = np.array([mean_interval(rng.choice(population, 400), seed=seed, resamples=500) for seed in range(400)])
+    above, below = int((ends[:, 0] > 0.95 + 1e-9).sum()), int((ends[:, 1] < 0.95 - 1e-9).sum())
+    # 99.9% of binomial(400, 0.05) and of binomial(400, 0.025).
+    assert 7 <= above + below <= 36
+    assert 1 <= above <= 22
+    assert 1 <= below <= 22
 
 
 def test_the_fallback_counts_where_nothing_is_in_time(outcomes: Outcomes) -> None:
