@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=_batch_sizes, default=[1], metavar="N[,N]", help="one or several, as 1,8,32 (default: 1)"
     )
     parser.add_argument(
-        "--runtime", default="eager", help="eager (default), compile, cudagraph or onnxruntime: what runs the model"
+        "--runtime",
+        default="eager",
+        help="what runs the model: eager (default), compile, cudagraph, onnxruntime or openvino",
     )
     parser.add_argument(
         "--energy", action="store_true", help="measure energies too, minutes more (NVML on CUDA, RAPL on the CPU)"

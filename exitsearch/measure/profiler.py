@@ -63,7 +63,7 @@ def profile_backbone(
         batch_size: inputs of one batch, from 1; several are measured one after the other, each with its own
             `max_seconds`.
         threads: threads that torch computes with on the CPU, from 1; None keeps torch's number. Restored after.
-        runtime: how the units are executed: `eager`, `compile`, `cudagraph` or `onnxruntime`.
+        runtime: how the units are executed: `eager`, `compile`, `cudagraph`, `onnxruntime` or `openvino`.
         precision: wanted half-width of each median's 95% interval over the median, above 0 and below 1.
         max_seconds: time for the measurement, above 0; warm-up and counts come on top.
         seed: of inputs, weights of the heads and the order of passes.

@@ -1,4 +1,7 @@
-"""Every runtime must compute what eager does (onnxruntime up to the weights that equal structures share)."""
+"""Every runtime must compute what eager does (onnxruntime up to the weights that equal structures share).
+
+The openvino runtime has a file of its own: test_openvino.py.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_backbone import tiny_backbone, tiny_heads
+from tiny_backbone import EXAMPLE, answers, numbers, tiny_backbone, tiny_heads
 from torch import nn
 
 from exitsearch.errors import ExitSearchError, InputError, UnavailableError
@@ -20,33 +23,14 @@ from exitsearch.measure.runtimes.base import heads_by_placement
 from exitsearch.models.backbone import create_backbone
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
-EXAMPLE = torch.arange(6.0).reshape(2, 3, 1, 1) / 5
 
 
 def make(name, **arguments):
     return RUNTIMES[name](tiny_backbone(**arguments), tiny_heads(), example=EXAMPLE)
 
 
-def answers(runtime, x):
-    """Features and decisions along the chain, and the final outputs."""
-    found = []
-    with torch.inference_mode():
-        state = runtime.begin(x)
-        for placement, segment in enumerate(runtime.segments):
-            state = segment(state)
-            features = runtime.features(state)
-            found.append(runtime.decide(runtime.heads[placement, "linear"](features)))
-        found.append(runtime.decide(runtime.final(state)))
-        found.append(runtime.decide(runtime.whole(x)))
-    return found
-
-
-def numbers(decision):
-    return torch.tensor(decision, dtype=torch.float64)
-
-
 def test_every_runtime_names_itself():
-    assert list(RUNTIMES) == ["eager", "compile", "cudagraph", "onnxruntime"]
+    assert list(RUNTIMES) == ["eager", "compile", "cudagraph", "onnxruntime", "openvino"]
     for name, runtime in RUNTIMES.items():
         assert runtime.name == name
         assert runtime.summary

@@ -9,6 +9,8 @@ from exitsearch.models.backbone import Backbone
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.placement import Placement
 
+EXAMPLE = torch.arange(6.0).reshape(2, 3, 1, 1) / 5
+
 
 class Block(nn.Module):
     """A segment: the features and a second tensor that travels along."""
@@ -70,3 +72,22 @@ def tiny_heads():
     with torch.random.fork_rng():
         torch.manual_seed(1)
         return {(index, "linear"): nn.Linear(3, 4).eval() for index in range(2)}
+
+
+def answers(runtime, x):
+    """Features and decisions along the chain, and the final outputs."""
+    found = []
+    with torch.inference_mode():
+        state = runtime.begin(x)
+        for placement, segment in enumerate(runtime.segments):
+            state = segment(state)
+            features = runtime.features(state)
+            found.append(runtime.decide(runtime.heads[placement, "linear"](features)))
+        found.append(runtime.decide(runtime.final(state)))
+        found.append(runtime.decide(runtime.whole(x)))
+    return found
+
+
+def numbers(decision):
+    """A decision as a tensor, to compare."""
+    return torch.tensor(decision, dtype=torch.float64)

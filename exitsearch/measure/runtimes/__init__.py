@@ -8,9 +8,10 @@ from exitsearch.measure.runtimes.compile import CompileRuntime
 from exitsearch.measure.runtimes.cudagraph import CudaGraphRuntime
 from exitsearch.measure.runtimes.eager import EagerRuntime
 from exitsearch.measure.runtimes.onnxruntime import OnnxRuntime
+from exitsearch.measure.runtimes.openvino import OpenVinoRuntime
 
 RUNTIMES: dict[str, type[Runtime]] = {
-    runtime.name: runtime for runtime in (EagerRuntime, CompileRuntime, CudaGraphRuntime, OnnxRuntime)
+    runtime.name: runtime for runtime in (EagerRuntime, CompileRuntime, CudaGraphRuntime, OnnxRuntime, OpenVinoRuntime)
 }
 
 

@@ -67,8 +67,8 @@ def _export(unit: nn.Module, argument: Tensor | tuple[Tensor, ...], path: Path) 
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExitSearchError(
-            f"--runtime onnxruntime: torch cannot export {type(unit).__name__} to ONNX ({cause}); leave that head "
-            "out, or use --runtime compile"
+            f"torch cannot export {type(unit).__name__} to ONNX ({cause}); leave that head out, or use --runtime "
+            "compile"
         ) from error
     return path
 

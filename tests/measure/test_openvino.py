@@ -1,0 +1,163 @@
+"""The openvino runtime must compute what eager does, in the dtype and with the threads that were asked for."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny_backbone import EXAMPLE, answers, numbers, tiny_backbone, tiny_heads
+
+from exitsearch.errors import InputError, UnavailableError
+from exitsearch.measure.clock import HostClock
+from exitsearch.measure.latency import measure_rounds
+from exitsearch.measure.profiler import profile_backbone
+from exitsearch.measure.runtimes import RUNTIMES, onnx_export, openvino
+from exitsearch.models.backbone import create_backbone
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+
+
+@pytest.fixture(scope="module")
+def library():
+    """The installed openvino."""
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    return pytest.importorskip("openvino", reason="openvino is not installed")
+
+
+@pytest.fixture(scope="module")
+def runtime(library):
+    return make()
+
+
+def make(name="openvino", *, task="classification", dtype=torch.float32):
+    """A runtime whose units are exported with their own weights; in use, equal structures share the first one's."""
+    backbone = copy.deepcopy(tiny_backbone(task=task))
+    backbone.module.to(dtype)
+    heads = {key: head.to(dtype) for key, head in tiny_heads().items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_export, "structure", lambda *values: object())
+        return RUNTIMES[name](backbone, heads, example=EXAMPLE.to(dtype))
+
+
+def test_openvino_computes_what_eager_does(runtime):
+    # The first input again: its binding must come back.
+    for x in (EXAMPLE, EXAMPLE.flip(0) + 1, EXAMPLE):
+        for found, wanted in zip(answers(runtime, x), answers(make("eager"), x), strict=True):
+            torch.testing.assert_close(numbers(found), numbers(wanted), atol=1e-5, rtol=1e-5)
+    assert runtime.preparation["export_and_load_seconds"] > 0
+
+
+def test_the_decision_of_a_regression_is_the_values(runtime):
+    other = copy.copy(runtime)
+    other._task = "regression"
+    for found, wanted in zip(answers(other, EXAMPLE), answers(make("eager", task="regression"), EXAMPLE), strict=True):
+        torch.testing.assert_close(numbers(found), numbers(wanted), atol=1e-5, rtol=1e-5)
+
+
+def test_openvino_computes_bf16_in_bf16(library):
+    if "BF16" not in library.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor does not compute in bf16")
+    runtime, eager = make(dtype=torch.bfloat16), make("eager", dtype=torch.bfloat16)
+    for x in (EXAMPLE.bfloat16(), EXAMPLE.flip(0).bfloat16() + 1):
+        for found, wanted in zip(answers(runtime, x), answers(eager, x), strict=True):
+            # bf16 has 8 significant bits.
+            torch.testing.assert_close(numbers(found), numbers(wanted), atol=2**-7, rtol=2**-7)
+    assert runtime.identity["inference_precision"] == "bf16"
+
+
+def test_fp32_stays_fp32_where_the_processor_has_bf16(library):
+    """A ViT's outputs are right to 1e-5; computed in bf16, which is OpenVINO's own choice, they are off by 1e-3."""
+    backbone = create_backbone("test_vit", pretrained=False)
+    module, x = backbone.module.eval(), torch.randn(1, *backbone.input_size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        path, wanted = onnx_export.export_unit(module, x), module(x)
+    core = library.Core()
+
+    def worst(options):
+        unit = openvino._Unit(core, path, options)
+        found = openvino._numbers(unit.first((openvino._shared(library, x),)))
+        return (torch.from_numpy(found) - wanted).abs().max().item()
+
+    options = openvino._options("f32", 1)
+    assert worst(options) < 1e-5
+    if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        del options["INFERENCE_PRECISION_HINT"]
+        assert worst(options) > 1e-4
+
+
+def test_nothing_is_copied_between_units(runtime):
+    start = runtime.begin(EXAMPLE)
+    assert start[0].data.ctypes.data == EXAMPLE.data_ptr()
+    assert runtime.begin(EXAMPLE)[0] is start[0]
+    first, second = runtime.segments
+    state = first(start)
+    second(state)
+    assert first._request.get_input_tensor(0).data.ctypes.data == EXAMPLE.data_ptr()
+    for index, tensor in enumerate(state):
+        assert second._request.get_input_tensor(index).data.ctypes.data == tensor.data.ctypes.data
+    assert all(new is old for new, old in zip(first(start), state, strict=True))
+
+
+def test_the_protocol_runs_over_openvino(runtime):
+    samples = measure_rounds(runtime, [EXAMPLE], HostClock(), max_seconds=0.01)
+    assert len(samples.whole.host_ms) == samples.rounds >= 3
+    assert all(time > 0 for _, unit in samples.units() for time in unit.host_ms)
+
+
+def test_a_profile_names_version_and_precision(library):
+    profile = profile_backbone(
+        create_backbone("test_vit", pretrained=False),
+        heads=["linear"],
+        placements=[0],
+        threads=1,
+        runtime="openvino",
+        max_seconds=0.1,
+    )
+    identity = profile.environment.identity
+    assert library.__version__.startswith(identity["openvino"])
+    assert (identity["runtime"], identity["inference_precision"], identity["threads"]) == ("openvino", "f32", 1)
+    assert profile.condition().endswith("__openvino")
+    # The parts are compiled apart, so their sum is not held against the plain backbone.
+    assert not any(reason.what.startswith("parts") for reason in profile.verdict.reasons)
+
+
+def fake_library(*offered):
+    core = SimpleNamespace(get_property=lambda device, name: list(offered))
+    return lambda: SimpleNamespace(Core=lambda: core)
+
+
+def test_what_openvino_refuses(monkeypatch):
+    check = RUNTIMES["openvino"].check
+    with pytest.raises(InputError, match="openvino runs on the CPU, found --device cuda:0; use --device cpu"):
+        check(CUDA, "fp32")
+    monkeypatch.setattr(openvino, "_library", fake_library("FP32", "BF16", "INT8"))
+    check(CPU, "fp32")
+    check(CPU, "bf16")
+    with pytest.raises(InputError, match="does not compute in fp16 on this processor, found --dtype fp16"):
+        check(CPU, "fp16")
+
+
+@pytest.mark.parametrize("missing", ["openvino", "onnxscript"])
+def test_openvino_that_is_not_installed(monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "onnx", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "onnxscript", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UnavailableError, match=rf"{missing}.+pip install 'exitsearch\[openvino\]'"):
+        RUNTIMES["openvino"].check(CPU, "fp32")
+
+
+def test_fewer_threads_than_asked_are_an_error():
+    compiled = SimpleNamespace(get_property=lambda name: 2)
+    core = SimpleNamespace(compile_model=lambda path, device, options: compiled)
+    with pytest.raises(InputError, match="gives 2 threads where 8 are asked for; use --threads 2"):
+        openvino._Unit(core, "unit.onnx", openvino._options("f32", 8))
+
+
+def test_what_openvino_cannot_load_is_one_sentence(library, tmp_path):
+    with pytest.raises(UnavailableError, match=r"cannot load a unit \(.*gone.onnx.*\); try --dtype fp32") as caught:
+        openvino._Unit(library.Core(), tmp_path / "gone.onnx", openvino._options("f32", 1))
+    assert "\n" not in str(caught.value)
