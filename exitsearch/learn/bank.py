@@ -4,6 +4,7 @@
     OUT/choice.safetensors, report...       labels and raw outputs per sample
     OUT/heads/<placement>__<head>...        weights; heads/final.safetensors where the final classifier was trained
     OUT/training.json                       what was trained; while it runs, where it stands
+    OUT/outcomes-<epoch>.json               scores after an epoch that it was asked to stop at
 
 A killed run goes on from its last finished epoch and ends bit for bit the same (on the same device and thread count).
 """
@@ -11,8 +12,8 @@ A killed run goes on from its last finished epoch and ends bit for bit the same 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import hashlib
+import json
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -22,35 +23,20 @@ import torch
 from torch import nn
 
 from exitsearch.errors import InputError, MismatchError, UnsupportedError
-from exitsearch.learn.checkpoint import (
-    CHECKPOINT_FILE,
-    Checkpoint,
-    drop_tensors,
-    restore,
-    save_checkpoint,
-    save_tensors,
-)
+from exitsearch.learn.checkpoint import CHECKPOINT_FILE, Checkpoint, drop_tensors, restore, save_checkpoint
 from exitsearch.learn.data import DataSplits, check_data, shuffled
-from exitsearch.learn.losses import fallback_score, metric_of, score, task_loss
+from exitsearch.learn.losses import task_loss
 from exitsearch.learn.recipes import Recipe, get_recipe
+from exitsearch.learn.scored import HELD_OUT, scored, write_weights
 from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import check_fits, create_head, list_heads
-from exitsearch.models.multi_exit import (
-    FINAL_FILE,
-    HEADS_FOLDER,
-    exit_seed,
-    final_parameters,
-    head_file,
-    load_final,
-)
+from exitsearch.models.multi_exit import HEADS_FOLDER, exit_seed, final_parameters, load_final
 from exitsearch.specs.head import HeadChoice
-from exitsearch.specs.outcomes import DOCUMENT_NAME, FinalOutcome, HeadOutcome, Outcomes
+from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
 
 # (share of all steps that is done, words for where it stands)
 Progress = Callable[[float, str], None]
-
-HELD_OUT = ("choice", "report")
 
 
 def candidate_exits(
@@ -96,6 +82,7 @@ def train_bank(
     seed: int = 0,
     device: torch.device | str = "cpu",
     restart: bool = False,
+    until: int | None = None,
     progress: Progress | None = None,
 ) -> Outcomes:
     """Train candidate heads over the frozen backbone and write the outcomes folder.
@@ -114,10 +101,12 @@ def train_bank(
         seed: of initial weights, order and dropout.
         device: where to train.
         restart: throw away what stands in `out`, whatever it is of.
+        until: stop after so many epochs of the recipe, to go on when asked again; None trains to the end. A training
+            that is further already stays as it is.
         progress: called after every step with the share that is done and words; what it raises ends the run.
 
     Returns:
-        The outcomes, read back from `out`.
+        The outcomes, read back from `out`; of a training that stopped early the scores where it stands.
 
     Raises:
         InputError: heads or placements that do not exist.
@@ -142,6 +131,8 @@ def train_bank(
         )
     if checkpoint is not None:
         checkpoint.check_same(identity, out)
+        if until is not None and _early_file(out, until).exists():
+            return Outcomes.read(_early_file(out, until))
         if checkpoint.finished:
             if not backbone.final_is_trained:
                 load_final(backbone, out)
@@ -150,7 +141,12 @@ def train_bank(
     flags = [(parameter, parameter.requires_grad) for parameter in backbone.parameters()]
     try:
         trainer = HeadTrainer(backbone, _create_heads(backbone, pairs, seed), recipe, seed, device)
-        _train(trainer, data, out, identity=identity, checkpoint=checkpoint, progress=progress)
+        reached = _train(trainer, data, out, identity=identity, checkpoint=checkpoint, until=until, progress=progress)
+        if until is not None and reached < recipe.epochs:
+            early = scored(trainer, data)
+            if reached == until:
+                early.write(_early_file(out, until))
+            return early
         _write(trainer, data, out, identity=identity)
     finally:
         for parameter, flag in flags:
@@ -172,6 +168,14 @@ def _identity(
         "seed": seed,
         "libraries": {"torch": torch.__version__.split(".")[0], "timm": timm.__version__.split(".")[0]},
     }
+
+
+def bank_digest(
+    backbone: Backbone, data: DataSplits, *, exits: Iterable[tuple[int, str]], recipe: Recipe, seed: int
+) -> str:
+    """12 hexadecimal digits that stand for everything that `train_bank` of these arguments depends on."""
+    identity = _identity(backbone, data, list(exits), recipe, seed)
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def weights_digest(backbone: Backbone) -> str:
@@ -221,7 +225,7 @@ def _clear(out: Path) -> None:
     for name in (DOCUMENT_NAME, CHECKPOINT_FILE, *(f"{split}.safetensors" for split in HELD_OUT)):
         (out / name).unlink(missing_ok=True)
     drop_tensors(out)
-    for path in (out / HEADS_FOLDER).glob("*.safetensors"):
+    for path in (*(out / HEADS_FOLDER).glob("*.safetensors"), *out.glob("outcomes-*.json")):
         path.unlink()
 
 
@@ -232,19 +236,24 @@ def _train(
     *,
     identity: dict[str, Any],
     checkpoint: Checkpoint | None,
+    until: int | None,
     progress: Progress | None,
-) -> None:
-    """Train from the last checkpoint, or from the start, to the end of the recipe."""
+) -> int:
+    """Train from the last checkpoint, or from the start, to an epoch or the end of the recipe; returns the epoch.
+
+    Where nothing is left to learn, that is the end.
+    """
     recipe, first = trainer.recipe, 0
     if not trainer.trainees:
-        return
+        return recipe.epochs
     if checkpoint is not None and checkpoint.tensors is not None:
         restore(out, trainer, checkpoint)
         first = checkpoint.epoch
     loss: float | None = None
-    for epoch in range(first, recipe.epochs):
+    last = recipe.epochs if until is None else min(recipe.epochs, max(until, first))
+    for epoch in range(first, last):
         if not trainer.learning:
-            break
+            return recipe.epochs
         order = shuffled(len(data.heads), recipe.batch_size, seed=trainer.seed, epoch=epoch)
         words = f"epoch {epoch + 1}/{recipe.epochs}" + ("" if loss is None else f", loss {loss:.3f}")
         behind, total = epoch * len(order), recipe.epochs * len(order)
@@ -257,6 +266,7 @@ def _train(
         if recipe.schedule == "plateau":
             _look(trainer, data)
         save_checkpoint(out, trainer, identity=identity, epoch=epoch + 1)
+    return last
 
 
 def _look(trainer: HeadTrainer, data: DataSplits) -> None:
@@ -268,47 +278,13 @@ def _look(trainer: HeadTrainer, data: DataSplits) -> None:
 
 def _write(trainer: HeadTrainer, data: DataSplits, out: Path, *, identity: dict[str, Any]) -> None:
     """Write weights, answers and scores; `outcomes.json` after all that it speaks of."""
-    backbone, recipe = trainer.backbone, trainer.recipe
-    for (placement, head), module in trainer.heads.items():
-        save_tensors(out / HEADS_FOLDER / head_file(placement, head), dict(module.state_dict()))
-    if not backbone.final_is_trained:
-        save_tensors(out / HEADS_FOLDER / FINAL_FILE, dict(final_parameters(backbone)))
-    scores: dict[str, dict[str, float]] = {}
-    for name in HELD_OUT:
-        outputs, labels = trainer.answers(data.split(name))
-        save_tensors(out / f"{name}.safetensors", {**outputs, "labels": labels})
-        for key, found in outputs.items():
-            scores.setdefault(key, {})[name] = score(found, labels, task=data.task)
-    outcomes = Outcomes(
-        schema_version=Outcomes.current_version,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        backbone=backbone.facts,
-        metric=metric_of(data.task),
-        fallback=fallback_score(data.heads.labels, data.choice.labels, task=data.task),
-        splits={name: len(data.split(name)) for name in HELD_OUT},
-        source=f"trained on {data.name} over {backbone.facts.name} ({backbone.weights}), recipe {recipe.name}",
-        training={
-            "recipe": recipe.name,
-            "epochs": recipe.epochs,
-            "seed": trainer.seed,
-            "data": f"{data.name} {data.identity}",
-            "weights": backbone.weights,
-            "device": trainer.device.type,
-            "threads": torch.get_num_threads(),
-        },
-        heads=[
-            HeadOutcome(
-                placement=placement,
-                module=backbone.placements[placement].module,
-                head=head,
-                scores=scores[f"{placement}/{head}"],
-            )
-            for placement, head in sorted(trainer.heads, key=lambda pair: pair[0])
-        ],
-        final=FinalOutcome(scores=scores[FINAL]),
-    )
-    outcomes.write(out / DOCUMENT_NAME)
+    write_weights(trainer.backbone, trainer.heads, out)
+    scored(trainer, data, samples=out).write(out / DOCUMENT_NAME)
     Checkpoint(
-        schema_version=Checkpoint.current_version, identity_of=identity, epoch=recipe.epochs, finished=True
+        schema_version=Checkpoint.current_version, identity_of=identity, epoch=trainer.recipe.epochs, finished=True
     ).write(out / CHECKPOINT_FILE)
     drop_tensors(out)
+
+
+def _early_file(out: Path, epoch: int) -> Path:
+    return out / f"outcomes-{epoch}.json"

@@ -213,7 +213,7 @@ class HeadTrainer:
 
     @torch.inference_mode()
     def answers(self, split: Split) -> tuple[dict[str, Tensor], Tensor]:
-        """What every head and the final exit answer on a split, in eval mode.
+        """What every head and the final exit answer on a split, in eval mode and in the backbone's dtype.
 
         Returns:
             Raw outputs [samples, num_outputs] in float32 on the CPU by key, `final` always among them; and the labels.
@@ -224,11 +224,14 @@ class HeadTrainer:
         readers = {trainee.key: trainee for trainee in self.trainees if trainee.key != FINAL}
         shape = (len(split), self.backbone.num_outputs)
         outputs = {key: torch.empty(shape) for key in [*readers, FINAL]}
-        start = 0
+        dtype, start = next(self.backbone.parameters()).dtype, 0
+        for trainee in self.trainees:
+            # Heads that were restored and trained no further are still as they were made, in training mode.
+            trainee.module.eval()
         for images, _ in batches(split, order=in_order(len(split), _EVALUATION_BATCHES * self.recipe.batch_size)):
             stop = start + len(images)
             state: State = ()
-            for placement, state in enumerate(self.backbone.states(images.to(self.device))):
+            for placement, state in enumerate(self.backbone.states(images.to(self.device, dtype))):
                 for key, trainee in readers.items():
                     if trainee.placement == placement:
                         outputs[key][start:stop] = trainee.run(state)

@@ -1,0 +1,152 @@
+"""Stopping early, and heads of several trainings answering together in one dtype."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
+
+from exitsearch.errors import ExitSearchError, MismatchError
+from exitsearch.learn import bank
+from exitsearch.learn.bank import bank_digest, train_bank
+from exitsearch.learn.scored import merged_scores, score_banks
+from exitsearch.models.multi_exit import HEADS_FOLDER, head_file, read_tensors
+from exitsearch.specs.outcomes import Outcomes
+
+PAIRS = [(placement, head) for placement in PLACEMENTS for head in HEADS]
+
+
+def _train(out, *, backbone=None, **options):
+    backbone = backbone or small_backbone()
+    data = small_digits(backbone)
+    return train_bank(backbone, data, out=out, **{"exits": PAIRS, "recipe": RECIPE, **options})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """One uninterrupted training."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("whole")
+    _train(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """The same heads in two trainings, one a head type."""
+    torch.set_num_threads(1)
+    folders = []
+    for head in HEADS:
+        folders.append(tmp_path_factory.mktemp(head))
+        _train(folders[-1], exits=[(placement, head) for placement in PLACEMENTS])
+    return folders
+
+
+def _samples(folder, split="choice"):
+    found = Outcomes.load(folder).samples(split)
+    assert found is not None
+    return found
+
+
+def test_a_training_that_stops_early_goes_on_to_the_same_end(whole, tmp_path):
+    early = _train(tmp_path, until=1)
+    assert early.samples("choice") is None
+    assert {(o.placement, o.head) for o in early.heads} == set(PAIRS)
+    assert not (tmp_path / "outcomes.json").exists()
+    _train(tmp_path)
+    for pair in PAIRS:
+        assert np.array_equal(_samples(tmp_path).outputs[pair], _samples(whole).outputs[pair])
+    assert Outcomes.load(tmp_path).values() == Outcomes.load(whole).values()
+    # What was seen early is kept; of a training that is further already, it is what there is.
+    assert _train(tmp_path, until=1) == early
+    assert _train(whole, until=1).values() == Outcomes.load(whole).values()
+
+
+def test_early_scores_are_those_of_half_a_training(tmp_path, monkeypatch):
+    early = _train(tmp_path / "early", until=1)
+    monkeypatch.setattr(bank.HeadTrainer, "train_epoch", lambda *arguments, **options: pytest.fail("it trains again"))
+    assert _train(tmp_path / "early", until=1) == early
+
+
+def test_a_run_killed_before_it_wrote_its_answers_ends_the_same(whole, tmp_path, monkeypatch):
+    """Every epoch is done: the heads are restored and must answer without dropout."""
+    with monkeypatch.context() as patch:
+        patch.setattr(bank, "_write", lambda *arguments, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            _train(tmp_path)
+    _train(tmp_path)
+    for pair in PAIRS:
+        assert np.array_equal(_samples(tmp_path).outputs[pair], _samples(whole).outputs[pair])
+
+
+def test_heads_of_two_trainings_answer_as_those_of_one(whole, parts, tmp_path):
+    backbone = small_backbone()
+    found = score_banks(backbone, small_digits(backbone), banks=parts, out=tmp_path)
+    assert {(o.placement, o.head): o.scores for o in found.heads} == {
+        (o.placement, o.head): o.scores for o in Outcomes.load(whole).heads
+    }
+    for split in ("choice", "report"):
+        for pair in PAIRS:
+            assert np.array_equal(_samples(tmp_path, split).outputs[pair], _samples(whole, split).outputs[pair])
+        assert np.array_equal(_samples(tmp_path, split).final, _samples(whole, split).final)
+    for pair in PAIRS:
+        for name, tensor in read_tensors(whole / HEADS_FOLDER / head_file(*pair)).items():
+            assert torch.equal(tensor, read_tensors(tmp_path / HEADS_FOLDER / head_file(*pair))[name])
+
+
+def test_another_dtype_changes_answers_and_not_weights(whole, tmp_path):
+    backbone = small_backbone()
+    before = copy.deepcopy(backbone.module.state_dict())
+    found = score_banks(backbone, small_digits(backbone), banks=[whole], out=tmp_path, dtype=torch.bfloat16)
+    assert found.training["answers"] == "bfloat16"
+    assert "answers in bfloat16" in found.source
+    for pair in PAIRS:
+        mine, theirs = _samples(tmp_path).outputs[pair], _samples(whole).outputs[pair]
+        assert mine.dtype == np.float32
+        assert not np.array_equal(mine, theirs)
+        # bfloat16 keeps 8 bits: through some blocks a few percent are left of an answer's size.
+        assert np.abs(mine - theirs).max() < 0.2 * np.abs(theirs).max()
+    after = backbone.module.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    weights = read_tensors(tmp_path / HEADS_FOLDER / head_file(*PAIRS[0]))
+    assert all(tensor.dtype == torch.float32 for tensor in weights.values() if tensor.is_floating_point())
+    # Its name stands for it: what is there is not made again.
+    assert score_banks(backbone, small_digits(backbone), banks=[], out=tmp_path) == found
+
+
+def test_other_weights_are_refused(whole, tmp_path):
+    backbone = small_backbone(seed=1)
+    with pytest.raises(MismatchError, match="were trained with weights random:0, here it is random:1"):
+        score_banks(backbone, small_digits(backbone), banks=[whole], out=tmp_path)
+
+
+def test_answers_that_are_not_finite_name_the_head(whole, tmp_path):
+    backbone = small_backbone()
+    with torch.no_grad():
+        backbone.module.blocks[3].mlp.fc2.weight.fill_(1e30)
+    with pytest.raises(ExitSearchError, match="at placement 4 answers with numbers that are not finite"):
+        score_banks(backbone, small_digits(backbone), banks=[whole], out=tmp_path, dtype=torch.float16)
+    assert not (tmp_path / "outcomes.json").exists()
+
+
+def test_merged_scores_hold_the_heads_of_all_parts(whole, parts):
+    found = merged_scores([Outcomes.load(part) for part in parts])
+    assert found.values() == Outcomes.load(whole).values()
+    assert found.final_value() == Outcomes.load(whole).final_value()
+
+
+def test_the_digest_stands_for_everything():
+    backbone = small_backbone()
+    data = small_digits(backbone)
+    digest = bank_digest(backbone, data, exits=PAIRS, recipe=RECIPE, seed=0)
+    assert digest == bank_digest(small_backbone(), data, exits=PAIRS[::-1], recipe=RECIPE, seed=0)
+    others = {
+        bank_digest(backbone, data, exits=PAIRS[1:], recipe=RECIPE, seed=0),
+        bank_digest(backbone, data, exits=PAIRS, recipe=RECIPE, seed=1),
+        bank_digest(small_backbone(seed=1), data, exits=PAIRS, recipe=RECIPE, seed=0),
+        bank_digest(backbone, small_digits(backbone, count=20), exits=PAIRS, recipe=RECIPE, seed=0),
+    }
+    assert len({digest, *others}) == 5
