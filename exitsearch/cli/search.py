@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fallback", type=float, metavar="X", help="value of having no answer in time (mae: its error)"
     )
+    parser.add_argument(
+        "--objectives", metavar="A,B", help="value and one or two of params, energy, time: also a front of them"
+    )
     parser.add_argument("--trials", type=_count, default=TRIALS, metavar="N", help=f"Optuna trials (default: {TRIALS})")
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file in DIR)")
     parser.add_argument("--out", type=Path, default=OUT_FOLDER, metavar="DIR", help=f"default: {OUT_FOLDER}")
@@ -77,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Find or make profile and outcomes, search, write, print."""
     from exitsearch.cli import console
-    from exitsearch.report import choice, html
+    from exitsearch.report import choice, front, html
     from exitsearch.search import search
     from exitsearch.search.sensitivity import sensitivity
     from exitsearch.specs.budget import parse_budget
@@ -123,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
             space=space,
             fallback=args.fallback,
             metric=args.metric,
+            objectives=[name.strip() for name in args.objectives.split(",")] if args.objectives else (),
             trials=args.trials,
             seed=args.seed,
             storage=args.storage or str(args.out / "study.journal"),
@@ -130,6 +134,8 @@ def run(args: argparse.Namespace) -> int:
         )
     worlds = sensitivity(result.problem, result.choice) if args.sensitivity else []
     chosen = result.config.write(args.out / "chosen.json")
+    if result.front is not None:
+        front.write_front(result.front, args.out)
     page = html.write_report(result, args.out / "report.html")
     if args.json:
         further = {"sensitivity": [asdict(row) for row in worlds]} if args.sensitivity else {}

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
+from exitsearch.report.front import front_summary, front_table
 from exitsearch.report.tables import rows_table
 from exitsearch.search.result import SearchResult
 from exitsearch.search.sensitivity import SensitivityRow
@@ -117,6 +118,7 @@ def renderable(result: SearchResult) -> RenderableType:
         *lines(result),
         *_points_table(result),
         rows_table("Beside the baselines", baseline_rows(result)),
+        *front_table(result.front),
     )
 
 
@@ -164,4 +166,5 @@ def summary(result: SearchResult) -> dict[str, Any]:
             for b in result.baselines
         ],
         "notes": result.notes,
+        **({} if result.front is None else {"front": front_summary(result.front)}),
     }

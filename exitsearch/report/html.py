@@ -9,6 +9,7 @@ import jinja2
 
 from exitsearch import __version__
 from exitsearch.report import choice
+from exitsearch.report.front import front_lines, front_rows
 from exitsearch.report.plots import budget_figure
 from exitsearch.search.result import SearchResult
 from exitsearch.specs.document import write_text
@@ -27,12 +28,13 @@ def write_report(result: SearchResult, path: Path | str) -> Path:
         config=result.config,
         version=__version__,
         notes=result.notes,
-        lines=choice.lines(result),
+        lines=[*choice.lines(result), *(front_lines(result.front) if result.front else [])],
         figure=budget_figure(result.problem, _curves(result), metric=result.config.expected.metric, points=points),
         tables=[
             _table("The choice", choice.choice_rows(result)),
             _table("Beside the baselines", choice.baseline_rows(result)),
             *_tables_of_policy(result),
+            *([_table("The front", front_rows(result.front))] if result.front else []),
         ],
     )
     return write_text(path, page)

@@ -141,6 +141,8 @@ class InterruptibleSolver:
                     rows &= labels.memory + memory <= problem.max_memory_bytes
                 if problem.heads_mj_left is not None:
                     rows &= labels.energy + energy <= problem.heads_mj_left
+                if problem.max_heads_ms is not None:
+                    rows &= labels.delay + head_ms <= problem.max_heads_ms
                 more = labels.take(rows)
                 met = self._met(more, position, head_ms)
                 more = more.extended(

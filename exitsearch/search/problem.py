@@ -75,6 +75,7 @@ class Problem:
         max_memory_bytes: most bytes of all chosen heads' weights; None means no limit.
         final_mj: energy of the backbone to its own outputs, without any exit; 0 where unknown.
         max_energy_mj: most energy of an answer (`energy_mj`); None means no limit.
+        max_heads_ms: most time of all chosen heads together, of the policy `interruptible`; None means no limit.
         floors: (budget in ms, value): with that budget, at median latency, the answer must be worth so much.
         required: placements that must carry an exit.
     """
@@ -91,6 +92,7 @@ class Problem:
     max_memory_bytes: int | None = None
     final_mj: float = 0.0
     max_energy_mj: float | None = None
+    max_heads_ms: float | None = None
     floors: tuple[tuple[float, float], ...] = ()
     required: tuple[int, ...] = ()
 
@@ -186,6 +188,8 @@ class Problem:
             else:  # summed and compared like the solver's labels, so that both agree to the last bit
                 over = sum(c.head_mj for c in chosen) - self.heads_mj_left
             found["max_energy_mj"] = over / max(1e-12, self.max_energy_mj)
+        if self.max_heads_ms is not None:
+            found["max_heads_ms"] = (sum(c.head_ms for c in chosen) - self.max_heads_ms) / max(1e-12, self.max_heads_ms)
         for budget_ms, least in self.floors:
             found[f"value at {budget_ms:g} ms"] = least - self.value_within(choice, budget_ms)
         if self.required:

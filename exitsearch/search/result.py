@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exitsearch.search.exact import Solution
+from exitsearch.search.objectives import Objective
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.study import StudyResult
+from exitsearch.search.study.objectives import FrontStudy
 from exitsearch.specs.config import MultiExitConfig
 
 
@@ -43,6 +45,40 @@ class BaselineRow:
 
 
 @dataclass(frozen=True)
+class FrontRow:
+    """One point of the front of several objectives.
+
+    Attributes:
+        amounts: every objective, in its unit.
+        proved: whether no choice at all that costs no more is worth more.
+        held_out: its expected value on the report split; None when there is none.
+        config: the point as a document.
+    """
+
+    amounts: dict[str, float]
+    proved: bool
+    held_out: float | None
+    config: MultiExitConfig
+
+
+@dataclass(frozen=True)
+class FrontResult:
+    """Choices that no other beats in all objectives.
+
+    Attributes:
+        names: the objectives, value first.
+        rows: from the highest value to the lowest; the first is the choice of the search.
+        complete: whether it is proved that there are no others.
+        study: Optuna's part; None when no trials were asked for.
+    """
+
+    names: tuple[Objective, ...]
+    rows: list[FrontRow]
+    complete: bool
+    study: FrontStudy | None
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """Everything that a search found.
 
@@ -66,6 +102,7 @@ class SearchResult:
         interval: bootstrap 95% interval of `held_out`; None when there are no samples.
         optimism: `value` minus `held_out`: how much better it looks on the samples that it was chosen on.
         notes: sentences that a user should read.
+        front: the front of several objectives, where they were asked for; Optuna's trials then went into it.
     """
 
     config: MultiExitConfig
@@ -87,3 +124,4 @@ class SearchResult:
     interval: tuple[float, float] | None
     optimism: float | None
     notes: list[str]
+    front: FrontResult | None = None

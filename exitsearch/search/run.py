@@ -8,10 +8,13 @@ from dataclasses import replace
 from exitsearch.errors import InputError
 from exitsearch.search.confident import choose
 from exitsearch.search.exact import TOLERANCE, Solution, solve
+from exitsearch.search.front import Front, find_front
+from exitsearch.search.held_out import split_value
 from exitsearch.search.judge import Judgement, judge_by_samples, judge_by_values
 from exitsearch.search.limits import with_limits
+from exitsearch.search.objectives import Aims, read_objectives
 from exitsearch.search.problem import Choice, Problem, allowed_placements, build_problem
-from exitsearch.search.result import ExitRow, SearchResult
+from exitsearch.search.result import ExitRow, FrontResult, FrontRow, SearchResult
 from exitsearch.search.study import OnTrial, StudyResult, run_study
 from exitsearch.search.value import contract_value, expected_value, finish_times
 from exitsearch.search.written import write_config
@@ -42,6 +45,7 @@ def search(
     space: SearchSpace | None = None,
     fallback: float | None = None,
     metric: Metric | None = None,
+    objectives: Sequence[str] = (),
     trials: int = 200,
     seed: int = 0,
     storage: str | None = None,
@@ -68,6 +72,8 @@ def search(
         space: further bounds on heads and placements, and further limits: each holds beside those given here.
         fallback: score of having no answer in time; None takes the one that the outcomes know.
         metric: what the outcomes must hold; None takes what they hold.
+        objectives: `value` and one or two of `params`, `energy` and `time` (`objectives.py`): the result then has a
+            front of them, into which Optuna's trials go; the choice itself is the point of the highest value.
         trials: Optuna trials in all, those of earlier runs in the same storage included; 0 leaves Optuna out.
         seed: seed of Optuna's sampler and of the bootstrap.
         storage: where Optuna keeps its study; None for memory.
@@ -101,6 +107,7 @@ def search(
         max_exits=limits.max_exits,
     )
     problem = with_limits(problem, profile, limits, metric=outcomes.metric)
+    aims = Aims(problem, read_objectives(objectives, problem, profile)) if objectives else None
     if policy == "confidence":
         found = choose(problem, outcomes, score=score, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
         judged = judge_by_samples(problem, found, outcomes, seed=seed)
@@ -109,13 +116,17 @@ def search(
     solution = solve(problem)
     study = None
     choice = solution.choice
-    if trials:
+    if trials and aims is None:
         study = run_study(problem, trials=trials, seed=seed, storage=storage, first=choice, on_trial=on_trial)
         if expected_value(problem, study.choice) > solution.value + TOLERANCE * max(1.0, abs(solution.value)):
             assert not solution.exact, "a trial beats the optimum that the exact solver has proved"
             choice = study.choice
     judged = judge_by_values(problem, choice, outcomes, seed=seed)
-    return _result(profile, outcomes, problem, choice, solution, study, judged, notes)
+    result = _result(profile, outcomes, problem, choice, solution, study, judged, notes)
+    if aims is None:
+        return result
+    front = find_front(aims, solution, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
+    return replace(result, front=_front(profile, outcomes, problem, solution, front))
 
 
 def _placements(asked: str | Iterable[int] | None, space: SearchSpace | None, profile: Profile) -> list[int]:
@@ -183,6 +194,28 @@ def _result(
         optimism=None if judged.held_out is None else value - judged.held_out,
         notes=[*notes, *_budget_notes(problem), *_verdict_notes(profile)],
     )
+
+
+def _front(profile: Profile, outcomes: Outcomes, problem: Problem, solution: Solution, front: Front) -> FrontResult:
+    """The front with a document for every point. A proved one is the best of all that cost no more."""
+    report = outcomes.report_split
+    rows = []
+    for point in front.points:
+        value = point.amounts["value"]
+        held_out = split_value(problem, point.choice, outcomes, report) if report else None
+        expected = Expected(
+            value=value,
+            metric=outcomes.metric,
+            policy=problem.policy,
+            split=outcomes.choice_split,
+            held_out=held_out,
+        )
+        optimum = Optimum(value=value, exact=True, regret=0.0)
+        if not point.proved:
+            optimum = Optimum(value=solution.bound, exact=False, regret=max(0.0, solution.bound - value))
+        config = write_config(profile, outcomes, problem, point.choice, expected=expected, optimum=optimum)
+        rows.append(FrontRow(point.amounts, point.proved, held_out, config))
+    return FrontResult(front.names, rows, front.complete, front.study)
 
 
 def _rows(

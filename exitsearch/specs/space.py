@@ -10,8 +10,14 @@ name = "vit_tiny_patch16_224"
 type = "vit_ee"
 placements = "0-5"          # left out: wherever the head fits
 
-[limits]
+[limits]                    # each as on the command line, and together with it; left out: no limit
 max_exits = 4
+max_extra_params = 2000000
+max_memory = "64MiB"
+max_energy = "12mJ"
+min_value_at = ["20ms=0.7"]
+force = ["11"]
+forbid = ["0", "1:vit_ee"]
 
 [knobs]                     # see specs/knobs.py
 threads = [1, 2]

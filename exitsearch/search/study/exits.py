@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import optuna
-from optuna.study import MaxTrialsCallback, Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from exitsearch.errors import InputError
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.study.sampler import NumberedSampler
+from exitsearch.search.study.shared import OnFinished, run_trials
 from exitsearch.search.study.storage import open_study, quiet
 from exitsearch.search.value import expected_value
 
@@ -99,20 +99,19 @@ def run_study(
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = open_study(name, storage)
-        finished = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-        study.sampler = NumberedSampler(seed, None if first is None else _parameters(problem, first))
+        study.sampler = NumberedSampler(seed, None if first is None else parameters_of(problem, first))
         interrupted = False
-        if trials > finished:
-            try:
-                study.optimize(
-                    _objective(problem, value or partial(expected_value, problem), marked=first is not None),
-                    n_trials=trials - finished,
-                    callbacks=[MaxTrialsCallback(trials, states=(TrialState.COMPLETE,)), _reporter(on_trial)],
-                )
-            except KeyboardInterrupt:
-                interrupted = True
+        try:
+            run_trials(
+                study,
+                _objective(problem, value or partial(expected_value, problem), marked=first is not None),
+                trials=trials,
+                on_finished=_reporter(on_trial),
+            )
+        except KeyboardInterrupt:
+            interrupted = True
         done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    choices = [(_choice(problem, trial), trial) for trial in done]
+    choices = [(read_choice(problem, trial), trial) for trial in done]
     feasible = [(choice, trial) for choice, trial in choices if problem.allows(choice)]
     best, best_value = max(
         ((choice, _value(trial)) for choice, trial in feasible), key=lambda found: found[1], default=((), -float("inf"))
@@ -133,48 +132,51 @@ def _parameter(placement: int) -> str:
     return f"placement {placement}"
 
 
-def _parameters(problem: Problem, choice: Choice) -> dict[str, str]:
+def parameters_of(problem: Problem, choice: Choice) -> dict[str, str]:
+    """A choice as a trial's parameters."""
     wanted = {candidate.placement: candidate.head for candidate in problem.chosen(choice)}
     return {_parameter(place): wanted.get(place, NO_EXIT) for place in problem.by_placement}
 
 
-def _objective(problem: Problem, value: Callable[[Choice], float], *, marked: bool) -> Callable[[Trial], float]:
-    options = {
-        place: [NO_EXIT, *(problem.candidates[p].head for p in positions)]
-        for place, positions in problem.by_placement.items()
-    }
+def suggest(problem: Problem, trial: Trial) -> Choice:
+    """A trial's choice, and by how much it breaks each limit, told to Optuna."""
+    choice = []
+    for place, positions in problem.by_placement.items():
+        heads = [NO_EXIT, *(problem.candidates[p].head for p in positions)]
+        head = trial.suggest_categorical(_parameter(place), heads)
+        if head != NO_EXIT:
+            choice.append(problem.positions[place, head])
+    for limit, excess in problem.excess(tuple(choice)).items():
+        trial.set_constraint(limit, float(excess))
+    return tuple(choice)
 
+
+def read_choice(problem: Problem, trial: FrozenTrial) -> Choice:
+    """The choice of a finished trial."""
+    heads = ((place, trial.params.get(_parameter(place), NO_EXIT)) for place in problem.by_placement)
+    return tuple(problem.positions[place, head] for place, head in heads if head != NO_EXIT)
+
+
+def _objective(problem: Problem, value: Callable[[Choice], float], *, marked: bool) -> Callable[[Trial], float]:
     def objective(trial: Trial) -> float:
-        choice = []
         if marked and trial.number == 0:
             trial.set_user_attr(_ORIGIN, _SOLVER)
-        for place, heads in options.items():
-            head = trial.suggest_categorical(_parameter(place), heads)
-            if head != NO_EXIT:
-                choice.append(problem.positions[place, head])
-        for limit, excess in problem.excess(tuple(choice)).items():
-            trial.set_constraint(limit, float(excess))
-        return value(tuple(choice))
+        return value(suggest(problem, trial))
 
     return objective
 
 
-def _reporter(on_trial: OnTrial | None) -> Callable[[Study, FrozenTrial], None]:
+def _reporter(on_trial: OnTrial | None) -> OnFinished:
     best = -float("inf")
 
-    def report(study: Study, trial: FrozenTrial) -> None:
+    def report(trial: FrozenTrial, finished: int) -> None:
         nonlocal best
-        if on_trial is not None and trial.state == TrialState.COMPLETE:
-            if all(excess <= 0 for excess in trial.constraints.values()):
-                best = max(best, _value(trial))
-            on_trial(trial.number + 1, best)
+        if all(excess <= 0 for excess in trial.constraints.values()):
+            best = max(best, _value(trial))
+        if on_trial is not None:
+            on_trial(finished, best)
 
     return report
-
-
-def _choice(problem: Problem, trial: FrozenTrial) -> Choice:
-    heads = ((place, trial.params.get(_parameter(place), NO_EXIT)) for place in problem.by_placement)
-    return tuple(problem.positions[place, head] for place, head in heads if head != NO_EXIT)
 
 
 def _value(trial: FrozenTrial) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
@@ -15,17 +15,20 @@ from optuna.study import Study
 
 from exitsearch.errors import InputError, UnavailableError
 
+Direction = Literal["maximize", "minimize"]
+
 # Bytes that are looked through for the last whole line of a journal; Optuna writes some hundred a line.
 _LONGEST_LINE = 2**20
 
 
-def open_study(name: str, storage: str | None) -> Study:
+def open_study(name: str, storage: str | None, *, directions: Sequence[Direction] = ("maximize",)) -> Study:
     """The study of that name, new or as others left it.
 
     Args:
         name: its name in the storage.
         storage: None keeps it in memory; `FILE.journal`, `journal:///FILE`, `sqlite:///FILE` or another URL that
             Optuna takes.
+        directions: of each objective, `maximize` or `minimize`.
 
     Raises:
         InputError: the storage cannot be opened.
@@ -33,7 +36,7 @@ def open_study(name: str, storage: str | None) -> Study:
     """
     try:
         return optuna.create_study(
-            study_name=name, storage=open_storage(storage), direction="maximize", load_if_exists=True
+            study_name=name, storage=open_storage(storage), directions=list(directions), load_if_exists=True
         )
     except ImportError as error:
         raise UnavailableError(
