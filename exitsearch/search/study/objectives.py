@@ -13,12 +13,13 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler
 from optuna.search_space import IntersectionSearchSpace
-from optuna.study import MaxTrialsCallback, Study
+from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from exitsearch.search.objectives import Aims
 from exitsearch.search.problem import Choice
 from exitsearch.search.study.exits import OnTrial, parameters_of, read_choice, study_name, suggest
+from exitsearch.search.study.shared import run_trials
 from exitsearch.search.study.storage import Direction, open_study, quiet
 
 # Trials of a generation: with 100 trials there are three.
@@ -78,28 +79,22 @@ def run_front_study(
         amounts = aims.amounts(choice)
         return tuple(amounts[name] for name in aims.names)
 
-    def report(study: Study, trial: FrozenTrial) -> None:
+    def report(trial: FrozenTrial, finished: int) -> None:
         nonlocal best
-        if on_trial is not None and trial.state == TrialState.COMPLETE:
+        if on_trial is not None:
             if all(excess <= 0 for excess in trial.constraints.values()):
                 best = max(best, trial.values[0])
-            on_trial(trial.number + 1, best)
+            on_trial(finished, best)
 
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = open_study(name, storage, directions=directions)
-        finished = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
         study.sampler = NumberedGenetic(seed, [parameters_of(problem, choice) for choice in first])
         interrupted = False
-        if trials > finished:
-            try:
-                study.optimize(
-                    objective,
-                    n_trials=trials - finished,
-                    callbacks=[MaxTrialsCallback(trials, states=(TrialState.COMPLETE,)), report],
-                )
-            except KeyboardInterrupt:
-                interrupted = True
+        try:
+            run_trials(study, objective, trials=trials, on_finished=report)
+        except KeyboardInterrupt:
+            interrupted = True
         done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     choices = dict.fromkeys(read_choice(problem, trial) for trial in done)
     return FrontStudy(
