@@ -61,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sensitivity", action="store_true", help="also under six other families of budgets, and 10%% longer latency"
     )
+    parser.add_argument(
+        "--trace",
+        action="append",
+        default=[],
+        metavar="FILE[:COLUMN]",
+        help="budgets recorded elsewhere, in that table",
+    )
     options.add_model(parser)
     options.add_candidates(parser)
     options.add_machine(parser)
@@ -87,8 +94,14 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.specs.limits import parse_bytes, parse_energy
 
     budget = parse_budget(args.budget_dist)  # before any long work
-    if args.sensitivity and args.policy == "confidence":
-        raise InputError("--sensitivity needs exact optima, which --policy confidence does not have; leave one out")
+    traces = [parse_budget(f"trace:{source}") for source in args.trace]
+    others = args.sensitivity or bool(traces)
+    if others and args.policy == "confidence":
+        raise InputError(
+            "--sensitivity and --trace need exact optima, which --policy confidence does not have; leave one out"
+        )
+    most_bytes = None if args.max_memory is None else parse_bytes(args.max_memory)
+    most_mj = None if args.max_energy is None else parse_energy(args.max_energy)
     options.load_plugin(args)
     space = options.load_space(args)
     profile, profile_source = _find_profile(args, space)
@@ -116,8 +129,8 @@ def run(args: argparse.Namespace) -> int:
             score=args.confidence,
             max_exits=args.max_exits,
             max_params=args.max_extra_params,
-            max_memory_bytes=None if args.max_memory is None else parse_bytes(args.max_memory),
-            max_energy_mj=None if args.max_energy is None else parse_energy(args.max_energy),
+            max_memory_bytes=most_bytes,
+            max_energy_mj=most_mj,
             min_values=args.min_value_at,
             force=args.force,
             forbid=args.forbid,
@@ -132,13 +145,13 @@ def run(args: argparse.Namespace) -> int:
             storage=args.storage or str(args.out / "study.journal"),
             on_trial=lambda done, best: report(done / max(args.trials, 1), f"{done} trials, best {best:.4f}"),
         )
-    worlds = sensitivity(result.problem, result.choice) if args.sensitivity else []
+    worlds = sensitivity(result.problem, result.choice, further=traces) if others else []
     chosen = result.config.write(args.out / "chosen.json")
     if result.front is not None:
         front.write_front(result.front, args.out)
     page = html.write_report(result, args.out / "report.html")
     if args.json:
-        further = {"sensitivity": [asdict(row) for row in worlds]} if args.sensitivity else {}
+        further = {"sensitivity": [asdict(row) for row in worlds]} if others else {}
         console.print_json({"chosen": str(chosen), "report": str(page), **choice.summary(result), **further})
     else:
         console.say(args, choice.renderable(result), *choice.sensitivity_table(worlds), f"wrote {chosen} and {page}")

@@ -134,7 +134,7 @@ def sensitivity_table(rows: Sequence[SensitivityRow]) -> list[RenderableType]:
         }
         for row in rows
     ]
-    return [rows_table("Were it otherwise (budgets with the same mean)", cells)] if cells else []
+    return [rows_table("Were it otherwise (budgets of a family have the same mean)", cells)] if cells else []
 
 
 def _points_table(result: SearchResult) -> list[RenderableType]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,12 +39,15 @@ class SensitivityRow:
     exits: int
 
 
-def sensitivity(problem: Problem, choice: Choice) -> list[SensitivityRow]:
-    """A choice under six families of budgets with the same mean, and with every latency 10% longer.
+def sensitivity(
+    problem: Problem, choice: Choice, *, further: Sequence[BudgetDistribution] = ()
+) -> list[SensitivityRow]:
+    """A choice under six families of budgets with the same mean, with every latency 10% longer, and under others.
 
     Args:
         problem: of the policy `interruptible` or `contract`; its floors are left out, since another world may not be
             able to keep to them.
+        further: other budgets, as recorded ones; shares are of the full model's latency.
 
     Raises:
         InputError: the policy is `confidence`, which has no exact optimum to compare with.
@@ -60,6 +64,7 @@ def sensitivity(problem: Problem, choice: Choice) -> list[SensitivityRow]:
         replace(c, arrival_ms=c.arrival_ms * _LONGER, head_ms=c.head_ms * _LONGER) for c in problem.candidates
     )
     worlds["latency 10% longer"] = replace(problem, candidates=longer, final_ms=problem.final_ms * _LONGER)
+    worlds |= {f"budgets {b}": replace(problem, budget=b.resolved(problem.final_ms)) for b in further}
     rows = []
     for what, world in worlds.items():
         solution = solve(replace(world, floors=()), by_count=False)

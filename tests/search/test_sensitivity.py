@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from random_problems import problem_of, random_problem
@@ -32,6 +33,21 @@ def test_by_hand() -> None:
     assert rows["budgets discrete:2.5@0.5,7.5@0.5"].value == pytest.approx(0.3)
     assert rows["latency 10% longer"].value == pytest.approx(0.405)
     assert len(rows) == 8
+
+
+def test_recorded_budgets_and_shares_get_rows(tmp_path: Path) -> None:
+    """The problem above. Recorded 3, 5, 9 and 9 ms: the exit at 3 ms is always in time and the final exit (9 ms) twice:
+
+    0.6 + 0.3 * 2/4 = 0.75. Always 50% of the full model's 8 ms: 0.6.
+    """
+    (tmp_path / "day.csv").write_text("host,budget\na,3\nb,5\nc,9\nd,9\n")
+    problem = problem_of([(0, 2.0, 1.0, 0.6)], final=(8.0, 0.9), budget="uniform:0,10")
+    further = [parse_budget(f"trace:{tmp_path / 'day.csv'}:budget"), parse_budget("point:50%")]
+    rows = sensitivity(problem, (0,), further=further)
+    assert len(rows) == 10
+    assert rows[-2].what == f"budgets trace:{tmp_path / 'day.csv'}:budget"
+    assert rows[-2].value == pytest.approx(0.75)
+    assert (rows[-1].what, rows[-1].value) == ("budgets point:50%", pytest.approx(0.6))
 
 
 def test_the_optimum_elsewhere_is_never_below_the_choice() -> None:
