@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fallback", type=float, metavar="X", help="value of having no answer in time (mae: its error)"
     )
+    worth = parser.add_mutually_exclusive_group()
+    worth.add_argument("--value", metavar="FILE.py:FUNCTION", help="what each answer is worth instead of the metric")
+    worth.add_argument("--class-weights", type=Path, metavar="FILE.csv", help="label,weight: class-weighted accuracy")
     parser.add_argument(
         "--objectives", metavar="A,B", help="value and one or two of params, energy, time: also a front of them"
     )
@@ -90,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.report import choice, front, html
     from exitsearch.search import search
     from exitsearch.search.sensitivity import sensitivity
+    from exitsearch.search.worth import load_class_weights, load_value
     from exitsearch.specs.budget import parse_budget
     from exitsearch.specs.limits import parse_bytes, parse_energy
 
@@ -102,6 +106,9 @@ def run(args: argparse.Namespace) -> int:
         )
     most_bytes = None if args.max_memory is None else parse_bytes(args.max_memory)
     most_mj = None if args.max_energy is None else parse_energy(args.max_energy)
+    worth = load_value(args.value) if args.value else None
+    if args.class_weights is not None:
+        worth = load_class_weights(args.class_weights)
     options.load_plugin(args)
     space = options.load_space(args)
     profile, profile_source = _find_profile(args, space)
@@ -139,6 +146,7 @@ def run(args: argparse.Namespace) -> int:
             space=space,
             fallback=args.fallback,
             metric=args.metric,
+            worth=worth,
             objectives=[name.strip() for name in args.objectives.split(",")] if args.objectives else (),
             trials=args.trials,
             seed=args.seed,

@@ -18,7 +18,7 @@ _POINTS_SHOWN = 8
 
 def choice_rows(result: SearchResult) -> list[dict[str, Any]]:
     """One row an exit of the choice, the final one last."""
-    metric, expected = result.config.expected.metric, result.config.expected
+    metric, expected = result.config.expected.worth or result.config.expected.metric, result.config.expected
     rows = []
     for exit_ in result.rows:
         row: dict[str, Any] = {
@@ -58,16 +58,17 @@ def baseline_rows(result: SearchResult) -> list[dict[str, Any]]:
 def point_rows(result: SearchResult) -> list[dict[str, Any]]:
     """One row an operating point of the policy `confidence`; none under the others."""
     confidence = result.config.confidence
+    what = result.config.expected.worth or "accuracy"
     rows = []
     for point in confidence.points if confidence else []:
         row: dict[str, Any] = {
             "budget from ms": f"{point.budget_ms:.4g}",
             "thresholds": "  ".join("off" if t is None else f"{t:.4g}" for t in point.thresholds),
             "exit rates": "  ".join(f"{rate:.0%}" for rate in point.exit_rates),
-            f"accuracy ({result.config.expected.split})": f"{point.value:.4f}",
+            f"{what} ({result.config.expected.split})": f"{point.value:.4f}",
         }
         if point.report_value is not None and point.report_ms is not None:
-            row["accuracy (report)"] = f"{point.report_value:.4f}"
+            row[f"{what} (report)"] = f"{point.report_value:.4f}"
             row["mean ms (report)"] = f"{point.report_ms:.4g}"
         rows.append(row)
     return rows
@@ -77,6 +78,8 @@ def lines(result: SearchResult) -> list[str]:
     """The findings in sentences."""
     expected, optimum = result.config.expected, result.config.optimum
     value = f"{expected.metric}" if expected.metric == "accuracy" else f"value (minus {expected.metric})"
+    if expected.worth:
+        value = f"worth of an answer ({expected.worth})"
     # The bound that confidence has: every sample leaves where its right answer is cheapest.
     oracle = ", which takes an oracle for every sample" if result.config.confidence is not None else ""
     noise = ""

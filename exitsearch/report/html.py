@@ -29,7 +29,7 @@ def write_report(result: SearchResult, path: Path | str) -> Path:
         version=__version__,
         notes=result.notes,
         lines=[*choice.lines(result), *(front_lines(result.front) if result.front else [])],
-        figure=budget_figure(result.problem, _curves(result), metric=result.config.expected.metric, points=points),
+        figure=budget_figure(result.problem, _curves(result), what=_vertical(result), points=points),
         tables=[
             _table("The choice", choice.choice_rows(result)),
             _table("Beside the baselines", choice.baseline_rows(result)),
@@ -38,6 +38,12 @@ def write_report(result: SearchResult, path: Path | str) -> Path:
         ],
     )
     return write_text(path, page)
+
+
+def _vertical(result: SearchResult) -> str:
+    """Name of the figure's vertical axis."""
+    expected = result.config.expected
+    return expected.worth or (expected.metric if expected.metric == "accuracy" else f"minus {expected.metric}")
 
 
 def _tables_of_policy(result: SearchResult) -> list[dict[str, Any]]:

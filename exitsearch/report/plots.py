@@ -18,14 +18,14 @@ _POINTS = 800
 
 
 def budget_figure(
-    problem: Problem, choices: Mapping[str, Choice], *, metric: str, points: Sequence[tuple[float, float]] = ()
+    problem: Problem, choices: Mapping[str, Choice], *, what: str, points: Sequence[tuple[float, float]] = ()
 ) -> str:
     """The accuracy-budget curve of several choices over the distribution of budgets.
 
     Args:
         problem: what was searched.
         choices: name to choice, drawn in this order.
-        metric: name of the vertical axis.
+        what: name of the vertical axis.
         points: budgets and values of the policy `confidence`'s operating points, drawn beside.
 
     Returns:
@@ -41,7 +41,7 @@ def budget_figure(
     if points:
         costs, values = zip(*points, strict=True)
         axes.step(costs, values, where="post", label="the choice, by confidence")
-    axes.set(xlabel="budget (ms)", ylabel=metric if metric == "accuracy" else f"minus {metric}")
+    axes.set(xlabel="budget (ms)", ylabel=what)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     shade = axes.twinx()

@@ -35,14 +35,14 @@ class Answers:
     Attributes:
         score: how confidence is measured.
         scores: confidence [candidates + 1, samples], higher is surer; all zero for `patience`.
-        right: whether the answer is right [candidates + 1, samples].
+        right: whether the answer is right, or what it is worth [candidates + 1, samples].
         predicted: the class [candidates + 1, samples].
         temperatures: by which outputs are divided [candidates + 1].
     """
 
     score: Score
     scores: Floats
-    right: NDArray[np.bool_]
+    right: NDArray[np.bool_] | Array
     predicted: NDArray[np.int32]
     temperatures: Array
 
@@ -64,7 +64,7 @@ class Answers:
         return Answers(
             score=self.score,
             scores=np.ascontiguousarray(self.scores[:, ::step]),
-            right=np.ascontiguousarray(self.right[:, ::step]),
+            right=self.right[:, ::step].copy(),
             predicted=np.ascontiguousarray(self.predicted[:, ::step]),
             temperatures=self.temperatures,
         )
@@ -107,7 +107,7 @@ def build_answers(
     """
     if score not in SCORES:
         raise one_of("confidence", score, SCORES)
-    if outcomes.metric != "accuracy":
+    if not outcomes.holds_classes:
         raise InputError(
             f"the policy confidence needs outputs that are classes, the outcomes hold {outcomes.metric}; "
             "choose --policy interruptible or contract"
@@ -121,17 +121,20 @@ def build_answers(
     rows = range(len(problem.candidates)) if only is None else only
     columns = [(row, samples.outputs[_key(problem, row)]) for row in rows] + [(len(problem.candidates), samples.final)]
     shape = (len(problem.candidates) + 1, len(samples.labels))
+    right: NDArray[np.bool_] | Array = np.zeros(shape, dtype=np.bool_)
+    if outcomes.metric == "worth":
+        right = np.zeros(shape, dtype=np.float64)
     found = Answers(
         score=score,
         scores=np.zeros(shape, dtype=np.float32),
-        right=np.zeros(shape, dtype=np.bool_),
+        right=right,
         predicted=np.zeros(shape, dtype=np.int32),
         temperatures=np.ones(shape[0]),
     )
     for row, outputs in columns:
         _check(outputs, samples, split)
         found.predicted[row] = outputs.argmax(axis=1)
-        found.right[row] = found.predicted[row] == samples.labels
+        found.right[row] = outcomes.worth(outputs, samples.labels)
         if score == "patience":
             continue
         temperature = fit_temperature(outputs, samples.labels) if like is None else float(like.temperatures[row])

@@ -1,6 +1,7 @@
 """The confidence policy: an input leaves at the first exit that is sure enough. Thresholds, replayed and optimised.
 
-With thresholds q the samples of a split are replayed: which exit each leaves at, so the accuracy and the mean latency.
+With thresholds q the samples of a split are replayed: which exit each leaves at, so the accuracy (or the mean of what
+answers are worth) and the mean latency.
 A budget limits the mean latency; the accuracy at a budget is that of the best thresholds whose mean latency is within
 it. Over all budgets that is a staircase of operating points (c_j, A_j), rising in both, and its expected value has the
 form of the other policies': V = a_0 + sum_j (A_j - A_(j-1)) G(c_j).
@@ -136,18 +137,23 @@ class Replay:
         """Share of samples leaving at each exit and last at the final one [exits + 1], and the accuracy."""
         staying = np.ones(self.samples, dtype=np.bool_)
         left = np.zeros(self.exits + 1)
-        right = 0
+        right = 0.0
         for k, threshold in enumerate(thresholds.tolist()):
             if threshold == np.inf:
                 continue
             here = self.scores[k] >= np.float32(threshold)
             here &= staying
             left[k] = np.count_nonzero(here)
-            right += int(np.count_nonzero(here & self.right[k]))
+            right += self.won(k, here)
             staying ^= here
         left[-1] = np.count_nonzero(staying)
-        right += int(np.count_nonzero(staying & self.right[-1]))
+        right += self.won(-1, staying)
         return left / self.samples, right / self.samples
+
+    def won(self, k: int, here: NDArray[np.bool_]) -> float:
+        """How many of some samples an exit answers rightly, or what its answers are worth together."""
+        right = self.right[k]
+        return float(np.count_nonzero(here & right) if right.dtype == np.bool_ else right[here].sum())
 
     def leaves(self, thresholds: Array) -> Ints:
         """The exit at which each sample leaves; the final one is the last [samples]."""
@@ -276,7 +282,7 @@ class _Optimiser:
             runs = current[k] < len(self.edges[k]) or not replay.skippable
             delays.append(delays[k] + (replay.head[k] if runs else 0.0))
             spent.append(spent[k] + np.count_nonzero(here) * (replay.arrival[k] + delays[k + 1]))
-            won.append(won[k] + np.count_nonzero(here & replay.right[k]))
+            won.append(won[k] + replay.won(k, here))
             reached.append(reached[k] & ~here)
         # Of a sample that goes on: whether its answer will be right, and when it comes, delays before here left out.
         later_right = replay.right[-1].astype(np.float64)
@@ -287,7 +293,10 @@ class _Optimiser:
             mine = levels[rows]
             head, leaves_ms = replay.head[k], replay.arrival[k] + replay.head[k]
             sizes = np.bincount(mine, minlength=count)
-            right = np.bincount(mine[replay.right[k][rows]], minlength=count)
+            if replay.right.dtype == np.bool_:  # quicker than weights
+                right = np.bincount(mine[replay.right[k][rows]], minlength=count)
+            else:
+                right = np.bincount(mine, weights=replay.right[k][rows], minlength=count)
             goes_right = np.bincount(mine, weights=later_right[rows], minlength=count)
             goes_ms = np.bincount(mine, weights=later_ms[rows], minlength=count)
             # Threshold q: levels from q on leave, those below go on; q = count is off.

@@ -27,6 +27,9 @@ from exitsearch.specs.outcomes import Outcomes
 _QUICK_SAMPLES, _QUICK_LEVELS, _QUICK_PRICES = 2000, 32, 8
 # An exit must add this much to the expected value: a hundredth of a point, far below what samples can tell.
 _WORTH_AN_EXIT = 1e-4
+# Prices of latency (cheapest, dearest, how many) and number of latencies by which the bound for answers of any worth is
+# made. More of either lower it a little.
+_PRICES_OF_BOUND, _CELLS_OF_BOUND = (1e-2, 1e3, 48), 2000
 # Operating points that are written: enough that a staircase of a thousand loses less than a thousandth.
 MOST_POINTS = 32
 
@@ -192,6 +195,8 @@ def oracle_bound(problem: Problem, answers: Answers) -> float:
     accuracy within a mean latency c is at most price * c + the mean of each sample's best (right - price * latency).
     """
     times = np.array([*(c.arrival_ms + c.head_ms for c in problem.candidates), problem.final_ms])
+    if answers.right.dtype != np.bool_:
+        return _priced_bound(problem, times, answers.right.astype(np.float64))
     first = np.where(answers.right, times[:, None], np.inf).min(axis=0)  # [samples]
     fastest, solved = float(times.min()), np.isfinite(first)
     # Serving the cheapest right answers first: accuracy as a function of mean latency, concave, linear in between.
@@ -204,3 +209,18 @@ def oracle_bound(problem: Problem, answers: Answers) -> float:
     steps = np.append(np.diff(accuracies), 0.0)
     start = max(float(accuracies[0]) - problem.fallback, 0.0) * float(reached[0])
     return float(problem.fallback + start + steps @ reached)
+
+
+def _priced_bound(problem: Problem, times: Array, worth: Array) -> float:
+    """The same for answers of any worth: the least of the lines that some prices give, at every mean latency."""
+    fastest, slowest = float(times.min()), float(times.max())
+    unit = max(float(worth.max() - worth.min()), 1e-12) / max(slowest - fastest, 1e-12)
+    prices = np.concatenate([[0.0], unit * np.geomspace(*_PRICES_OF_BOUND)])
+    heights = np.array([(worth - price * times[:, None]).max(axis=0).mean() for price in prices])
+    costs = np.linspace(fastest, slowest, _CELLS_OF_BOUND)
+    best = (heights[:, None] + prices[:, None] * costs).min(axis=0)
+    # Of what is gained between two latencies all is counted at the first. At the fastest itself nothing is saved.
+    reached = problem.survival(costs)
+    gains = np.diff(np.maximum(best, problem.fallback))
+    start = max(float(best[0]) - problem.fallback, 0.0) * float(reached[0])
+    return float(problem.fallback + start + np.maximum(gains, 0.0) @ reached[:-1])

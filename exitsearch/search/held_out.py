@@ -7,10 +7,8 @@ worth comes from the report split. So the chances of the exits stay those of the
 from __future__ import annotations
 
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from exitsearch.errors import MismatchError
 from exitsearch.search.problem import Array, Choice, Problem
@@ -94,7 +92,7 @@ def mean_interval(each: Array, *, seed: int = 0, resamples: int = _RESAMPLES) ->
 
 
 def sample_values(problem: Problem, choice: Choice, outcomes: Outcomes, split: str) -> Array | None:
-    """What each sample's answers are worth [samples, exits + 1]: 1 where right, or minus the absolute error.
+    """What each sample's answers are worth [samples, exits + 1]: `outcomes.worth`.
 
     The last column is the final exit. None where only scores are known.
     """
@@ -107,12 +105,4 @@ def sample_values(problem: Problem, choice: Choice, outcomes: Outcomes, split: s
             f"the samples of split {split} need one row of outputs for each of {len(samples.labels)} labels, at least "
             "one; make the outcomes again with exitsearch train-heads"
         )
-    return np.stack([_worth(column, samples.labels, outcomes.metric) for column in columns], axis=1)
-
-
-def _worth(outputs: NDArray[np.float32], labels: NDArray[Any], metric: str) -> Array:
-    if metric == "accuracy":
-        right: Array = (outputs.argmax(axis=1) == labels).astype(np.float64)
-        return right
-    error: Array = -np.abs(outputs[:, 0].astype(np.float64) - labels.reshape(-1))
-    return error
+    return np.stack([outcomes.worth(column, samples.labels) for column in columns], axis=1).astype(np.float64)

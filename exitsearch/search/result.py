@@ -19,7 +19,7 @@ class ExitRow:
     Attributes:
         arrives_ms: when it answers under the problem's policy, at median latency.
         head_ms: latency of its head; 0 for the final exit.
-        choice_score: its metric on the split that was chosen on.
+        choice_score: its metric (or what its answers are worth) on the split that was chosen on.
         report_score: its metric on the report split; None when there is none.
         chance: how likely its answer is the one in hand when the budget strikes, with latency noise.
     """

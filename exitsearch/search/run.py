@@ -17,7 +17,8 @@ from exitsearch.search.problem import Choice, Problem, allowed_placements, build
 from exitsearch.search.result import ExitRow, FrontResult, FrontRow, SearchResult
 from exitsearch.search.study import OnTrial, StudyResult, run_study
 from exitsearch.search.value import contract_value, expected_value, finish_times
-from exitsearch.search.written import write_config
+from exitsearch.search.worth import Worth, by_worth
+from exitsearch.search.written import exit_scores, write_config
 from exitsearch.specs.budget import BudgetDistribution
 from exitsearch.specs.config import Expected, MultiExitConfig, Optimum, Policy, Score
 from exitsearch.specs.limits import Limits
@@ -45,6 +46,7 @@ def search(
     space: SearchSpace | None = None,
     fallback: float | None = None,
     metric: Metric | None = None,
+    worth: Worth | None = None,
     objectives: Sequence[str] = (),
     trials: int = 200,
     seed: int = 0,
@@ -72,6 +74,7 @@ def search(
         space: further bounds on heads and placements, and further limits: each holds beside those given here.
         fallback: score of having no answer in time; None takes the one that the outcomes know.
         metric: what the outcomes must hold; None takes what they hold.
+        worth: what an answer is worth instead of the metric (`worth.py`); `fallback` and `min_values` are then worths.
         objectives: `value` and one or two of `params`, `energy` and `time` (`objectives.py`): the result then has a
             front of them, into which Optuna's trials go; the choice itself is the point of the highest value.
         trials: Optuna trials in all, those of earlier runs in the same storage included; 0 leaves Optuna out.
@@ -85,6 +88,8 @@ def search(
     """
     if metric is not None and metric != outcomes.metric:
         raise InputError(f"the outcomes hold {outcomes.metric}, asked was for {metric}; leave --metric out")
+    if worth is not None:
+        outcomes, fallback = by_worth(outcomes, worth, fallback=fallback), None
     # The one place where the limits of the options and of the space meet: both hold.
     limits = Limits.checked(
         max_exits=max_exits,
@@ -159,14 +164,7 @@ def _result(
         outcomes,
         problem,
         choice,
-        expected=Expected(
-            value=value,
-            metric=outcomes.metric,
-            policy=problem.policy,
-            split=outcomes.choice_split,
-            held_out=judged.held_out,
-            interval=judged.interval,
-        ),
+        expected=_expected(problem, outcomes, value, judged.held_out, judged.interval),
         optimum=Optimum(value=optimum, exact=solution.exact, regret=regret),
         confidence=judged.confidence,
     )
@@ -196,6 +194,20 @@ def _result(
     )
 
 
+def _expected(
+    problem: Problem, outcomes: Outcomes, value: float, held_out: float | None, interval: tuple[float, float] | None
+) -> Expected:
+    return Expected(
+        value=value,
+        metric=outcomes.document.metric,
+        policy=problem.policy,
+        split=outcomes.choice_split,
+        held_out=held_out,
+        interval=interval,
+        worth=outcomes.worth_name,
+    )
+
+
 def _front(profile: Profile, outcomes: Outcomes, problem: Problem, solution: Solution, front: Front) -> FrontResult:
     """The front with a document for every point. A proved one is the best of all that cost no more."""
     report = outcomes.report_split
@@ -203,13 +215,7 @@ def _front(profile: Profile, outcomes: Outcomes, problem: Problem, solution: Sol
     for point in front.points:
         value = point.amounts["value"]
         held_out = split_value(problem, point.choice, outcomes, report) if report else None
-        expected = Expected(
-            value=value,
-            metric=outcomes.metric,
-            policy=problem.policy,
-            split=outcomes.choice_split,
-            held_out=held_out,
-        )
+        expected = _expected(problem, outcomes, value, held_out, None)
         optimum = Optimum(value=value, exact=True, regret=0.0)
         if not point.proved:
             optimum = Optimum(value=solution.bound, exact=False, regret=max(0.0, solution.bound - value))
@@ -224,6 +230,7 @@ def _rows(
     times = finish_times(problem, choice)
     report = outcomes.report_split
     modules = {exit_.placement: exit_.module for exit_ in config.exits}
+    scores = exit_scores(problem, choice, outcomes)
     return [
         ExitRow(
             placement=c.placement if c else None,
@@ -231,8 +238,8 @@ def _rows(
             head=c.head if c else None,
             arrives_ms=float(times[index]),
             head_ms=c.head_ms if c else 0.0,
-            choice_score=config.exit_scores[outcomes.choice_split][index],
-            report_score=config.exit_scores[report][index] if report else None,
+            choice_score=scores[outcomes.choice_split][index],
+            report_score=scores[report][index] if report else None,
             chance=chances[index],
         )
         for index, c in enumerate([*problem.chosen(choice), None])

@@ -27,7 +27,7 @@ def write_config(
 
     Args:
         profile: that the problem was built from.
-        outcomes: the same.
+        outcomes: the same; scores are written as in the document that was read.
         expected: what is predicted of it.
         optimum: the proof.
         confidence: the operating points, under that policy.
@@ -52,19 +52,25 @@ def write_config(
         expected=expected,
         optimum=optimum,
         latency_ms=[float(time) for time in finish_times(problem, choice, policy="interruptible")],
-        exit_scores={
-            split: [
-                *(as_value(outcomes.values(split)[c.placement, c.head], outcomes.metric) for c in chosen),
-                outcomes.final.scores[split],
-            ]
-            for split in outcomes.splits
-        },
-        fallback=as_value(problem.fallback, outcomes.metric),
+        exit_scores=exit_scores(problem, choice, outcomes.document),
+        fallback=problem.fallback if expected.worth else as_value(problem.fallback, outcomes.metric),
         price_of_not_knowing=max(0.0, contract_value(problem, choice) - interruptible_value(problem, choice)),
         confidence=confidence,
         profile={"identity": profile.identity, "condition": profile.condition()},
-        outcomes={"identity": outcomes.identity, "source": outcomes.source},
+        outcomes={"identity": outcomes.document.identity, "source": outcomes.source},
     )
+
+
+def exit_scores(problem: Problem, choice: Choice, outcomes: Outcomes) -> dict[str, list[float]]:
+    """Per split, the score of each chosen exit and last of the final exit."""
+    pairs = [(c.placement, c.head) for c in problem.chosen(choice)]
+    return {
+        split: [
+            *(as_value(outcomes.values(split)[pair], outcomes.metric) for pair in pairs),
+            outcomes.final.scores[split],
+        ]
+        for split in outcomes.splits
+    }
 
 
 def _modules(profile: Profile, outcomes: Outcomes) -> dict[int, str]:

@@ -42,6 +42,7 @@ class Expected(Part):
         split: the split that was chosen on.
         held_out: expected value on the report split, which took no part in the choice; None when there is none.
         interval: bootstrap 95% interval of `held_out`.
+        worth: what an answer is worth instead of the metric, in words: class weights, or a function; None: the metric.
     """
 
     value: float
@@ -50,6 +51,7 @@ class Expected(Part):
     split: str
     held_out: float | None = None
     interval: tuple[float, float] | None = None
+    worth: str | None = None
 
 
 class Optimum(Part):

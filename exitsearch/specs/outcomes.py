@@ -26,7 +26,8 @@ from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.document import Document, Part, read_text
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
 
-Metric = Literal["accuracy", "mae"]
+# `worth` is what a user's own function says; no document holds it.
+Metric = Literal["accuracy", "mae", "worth"]
 Scalar = str | int | float | bool | None
 Score = Annotated[float, Field(ge=-1e12, le=1e12)]
 
@@ -68,7 +69,7 @@ class Outcomes(Document):
     """Value of every candidate head, from training or from a table.
 
     Attributes:
-        metric: `accuracy` (0..1, higher is better) or `mae` (lower is better); scores keep its sign.
+        metric: `accuracy` (0..1, higher is better) or `mae` (lower is better) in a document; scores keep its sign.
         fallback: score of having no answer in time; None where it is not known.
         splits: number of samples of each split; 0 where unknown.
         source: where the scores come from, for people.
@@ -89,6 +90,10 @@ class Outcomes(Document):
 
     @model_validator(mode="after")
     def _check_scores(self) -> Outcomes:
+        if self.metric == "worth":
+            raise ValueError("metric must be accuracy or mae, found worth")
+        if self.fallback is not None:
+            check_score(self.fallback, self.metric, "fallback")
         seen: set[tuple[int, str]] = set()
         parts: list[tuple[str, dict[str, float]]] = [("final", self.final.scores)]
         for outcome in self.heads:
@@ -123,6 +128,32 @@ class Outcomes(Document):
     def final_value(self, split: str | None = None) -> float:
         """Value of the final exit on one split."""
         return as_value(self.final.scores[split or self.choice_split], self.metric)
+
+    @property
+    def document(self) -> Outcomes:
+        """What was read: itself, unless its scores are by a worth of the user's own."""
+        return self
+
+    @property
+    def worth_name(self) -> str | None:
+        """What answers are worth instead of the metric, in words; None: the metric."""
+        return None
+
+    @property
+    def holds_classes(self) -> bool:
+        """Whether the outputs are those of a classification."""
+        return self.metric == "accuracy"
+
+    def worth(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[Any]:
+        """What each sample's answer is worth [samples]: whether it is right, or minus the absolute error.
+
+        Args:
+            outputs: raw outputs [samples, num_outputs].
+            labels: class indices or targets [samples].
+        """
+        if self.metric == "accuracy":
+            return np.asarray(outputs.argmax(axis=1) == labels)
+        return np.asarray(-np.abs(outputs[:, 0].astype(np.float64) - labels.reshape(-1)))
 
     def samples(self, split: str) -> Samples | None:
         """Per-sample answers on one split, or None when only scores are known.
@@ -215,7 +246,7 @@ def check_score(score: float, metric: Metric, what: str) -> None:
 
 def as_value(score: float, metric: Metric) -> float:
     """Turn a score into a value, where higher is better. Its own inverse."""
-    return score if metric == "accuracy" else -score
+    return -score if metric == "mae" else score
 
 
 def fallback_value(outcomes: Outcomes, asked: float | None) -> float:
@@ -231,7 +262,8 @@ def fallback_value(outcomes: Outcomes, asked: float | None) -> float:
             "constant answer with --fallback"
         )
     try:
-        check_score(score, outcomes.metric, "--fallback")
+        if asked is not None:
+            check_score(asked, outcomes.metric, "--fallback")
     except ValueError as error:
         raise InputError(str(error)) from None
     return as_value(score, outcomes.metric)

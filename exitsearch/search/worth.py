@@ -1,0 +1,213 @@
+"""What an answer is worth when being wrong is not always equally bad: class weights, or a function of one's own.
+
+A worth is a number for every sample's answer. Its mean over a split stands where the accuracy (or minus the error)
+stood: in the values that are searched, in the replay of thresholds, and on the report split with its interval.
+
+    # my_value.py
+    import numpy as np
+
+    def value(outputs, labels):              # [samples, num_outputs] before the softmax, [samples]
+        return np.where(outputs.argmax(axis=1) == labels, 1.0, -0.2)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PrivateAttr
+
+from exitsearch.errors import FileError, InputError
+from exitsearch.specs.document import read_text
+from exitsearch.specs.outcomes import FinalOutcome, HeadOutcome, Outcomes
+from exitsearch.specs.table import cell_number, read_table
+
+Array = NDArray[np.float64]
+Each = Callable[[NDArray[np.float32], NDArray[Any]], Any]
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What answers are worth.
+
+    Attributes:
+        name: for people and documents.
+        each: from outputs [samples, num_outputs] and labels [samples] to a worth for every sample [samples], higher is
+            better.
+        fallback: worth of having no answer in time; None takes what the outcomes know.
+        of_classes: whether only a classification has it.
+    """
+
+    name: str
+    each: Each
+    fallback: float | None = None
+    of_classes: bool = False
+
+    def __call__(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> Array:
+        """The worth of every sample's answer [samples].
+
+        Raises:
+            InputError: the function raises, or returns something else than one finite number a sample.
+        """
+        try:
+            found = np.asarray(self.each(outputs, labels), dtype=np.float64)
+        except InputError:
+            raise
+        except Exception as error:  # it is the user's own
+            raise InputError(f"{self.name} failed: {type(error).__name__}: {error}") from error
+        if found.shape != (len(labels),) or not np.isfinite(found).all():
+            raise InputError(
+                f"{self.name} must return one finite number for each of {len(labels)} samples, found an array of shape "
+                f"{list(found.shape)}" + (" with others" if found.shape == (len(labels),) else "")
+            )
+        return found
+
+
+def load_value(source: str) -> Worth:
+    """A function of the user's own.
+
+    Args:
+        source: `FILE.py:FUNCTION`. The function takes outputs [samples, num_outputs] before the softmax (for a
+            regression the answers) and labels [samples], and returns what each answer is worth [samples]. Having no
+            answer is worth 0 unless `--fallback` says otherwise.
+
+    Raises:
+        FileError: the file is missing.
+        InputError: the file cannot be run, or holds no such function.
+    """
+    path, colon, name = source.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise InputError(f"a value function is written FILE.py:FUNCTION, found {source!r}")
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise FileError(path, "no such file")
+    # Two files may have the same name in different folders.
+    module_name = f"exitsearch_value_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    if spec is None or spec.loader is None:
+        raise FileError(path, "a value function stands in a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise InputError(f"{path} holds no function {name!r}")
+    return Worth(f"{file.name}:{name}", function, fallback=0.0)
+
+
+def load_class_weights(path: Path | str) -> Worth:
+    """Class-weighted accuracy: the weights of the rightly answered samples over those of all.
+
+    Args:
+        path: a CSV table `label,weight`; weights are at least 0, every label that occurs needs one.
+
+    Raises:
+        FileError: a column is missing or a row breaks a rule.
+    """
+    weights: dict[int, float] = {}
+    for line, row in read_table(read_text(path), path, ("label", "weight")):
+        if not row["label"].isdecimal():
+            raise FileError(path, f"row {line}: label must be a whole number from 0, found {row['label']!r}")
+        label, weight = int(row["label"]), cell_number(row, "weight", path, line)
+        if weight < 0:
+            raise FileError(path, f"row {line}: weight must be at least 0, found {weight:g}")
+        if label in weights:
+            raise FileError(path, f"row {line}: label {label} stands there twice")
+        weights[label] = weight
+    if not any(weights.values()):
+        raise FileError(path, "some weight must be above 0")
+
+    def each(outputs: NDArray[np.float32], labels: NDArray[Any]) -> Array:
+        found = sorted({int(label) for label in np.unique(labels)})
+        missing = [label for label in found if label not in weights]
+        if missing:
+            raise FileError(path, f"label {missing[0]} occurs among the samples and has no weight")
+        mine = np.zeros(found[-1] + 1)
+        mine[found] = [weights[label] for label in found]
+        each_weight = mine[labels.astype(np.int64)]
+        if not each_weight.any():
+            raise FileError(path, "every label that occurs among the samples has weight 0")
+        # Over the mean weight of these samples, so that the mean of all is the weighted accuracy.
+        worth: Array = (outputs.argmax(axis=1) == labels) * each_weight / each_weight.mean()
+        return worth
+
+    return Worth(f"class weights {Path(path).name}", each, of_classes=True)
+
+
+class WorthOutcomes(Outcomes):
+    """Outcomes whose scores are the mean worth of the answers. Never written."""
+
+    _worth: Worth = PrivateAttr()
+    _of: Outcomes = PrivateAttr()
+
+    @property
+    def document(self) -> Outcomes:
+        """What was read."""
+        return self._of
+
+    @property
+    def worth_name(self) -> str | None:
+        """What answers are worth, in words."""
+        return self._worth.name
+
+    @property
+    def holds_classes(self) -> bool:
+        """Whether the outputs are those of a classification."""
+        return self._of.holds_classes
+
+    def worth(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[Any]:
+        """What each sample's answer is worth [samples]."""
+        return self._worth(outputs, labels)
+
+
+def by_worth(outcomes: Outcomes, worth: Worth, *, fallback: float | None = None) -> WorthOutcomes:
+    """Outcomes judged by worth instead of their metric.
+
+    Args:
+        outcomes: with samples.
+        worth: what an answer is worth.
+        fallback: worth of having no answer in time; None takes the worth's own, or what the outcomes know.
+
+    Raises:
+        InputError: there are no samples, or the worth cannot be had of them.
+    """
+    if worth.of_classes and not outcomes.holds_classes:
+        raise InputError(f"{worth.name} need outputs that are classes, the outcomes hold {outcomes.metric}")
+    means: dict[str, dict[tuple[int, str] | None, float]] = {}
+    for split in outcomes.splits:
+        samples = outcomes.samples(split)
+        if samples is None:
+            raise InputError(
+                f"{worth.name}: the answer to every sample is needed, and {outcomes.source or 'these outcomes'} hold "
+                "only scores; train the heads with exitsearch train-heads"
+            )
+        means[split] = {key: float(worth(outputs, samples.labels).mean()) for key, outputs in samples.outputs.items()}
+        means[split][None] = float(worth(samples.final, samples.labels).mean())
+    default = outcomes.fallback if worth.fallback is None else worth.fallback
+    found = WorthOutcomes.model_construct(
+        **{
+            **dict(outcomes),
+            "metric": "worth",
+            "fallback": default if fallback is None else fallback,
+            "heads": [
+                HeadOutcome.model_construct(
+                    placement=o.placement,
+                    module=o.module,
+                    head=o.head,
+                    scores={split: of[o.placement, o.head] for split, of in means.items()},
+                )
+                for o in outcomes.heads
+            ],
+            "final": FinalOutcome.model_construct(scores={split: of[None] for split, of in means.items()}),
+        }
+    )
+    found._folder, found._worth, found._of = outcomes._folder, worth, outcomes
+    return found
