@@ -10,13 +10,13 @@ A request is bound to the very tensors that the one before it writes, so nothing
 first pass nothing is bound anew but the input.
 
 Units are read from the ONNX files that the onnxruntime runtime times too. OpenVINO's own conversion from torch gives a
-ViT the same time; but it goes through torch.jit, which torch deprecates, and by default it reports its use over the
-network.
+ViT the same time, but goes through torch.jit, which torch deprecates.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -186,9 +186,26 @@ def _library() -> Any:
     try:
         for name in ("onnx", "onnxscript"):
             importlib.import_module(name)
-        return importlib.import_module("openvino")
+        return _import_quietly()
     except ImportError as error:
         raise UnavailableError(
             f"--runtime openvino needs packages that are not installed here ({error}); install them with pip install "
             "'exitsearch[openvino]'"
         ) from None
+
+
+def _import_quietly() -> Any:
+    """Import OpenVINO without its telemetry.
+
+    Its import alone reports itself over the network, from a thread of its own, and writes an identity into the home
+    folder, unless the package openvino_telemetry is missing; so that package is hidden meanwhile. One that another
+    program has loaded before is its own business.
+    """
+    telemetry = "openvino_telemetry"
+    if telemetry in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules[telemetry] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[telemetry]
