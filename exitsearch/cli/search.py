@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exitsearch.cli import knobs as knobs_command
 from exitsearch.cli import options
 from exitsearch.cli import profile as profile_command
 from exitsearch.cli import train_heads as train_command
@@ -58,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objectives", metavar="A,B", help="value and one or two of params, energy, time: also a front of them"
     )
-    parser.add_argument("--trials", type=_count, default=TRIALS, metavar="N", help=f"Optuna trials (default: {TRIALS})")
+    parser.add_argument(
+        "--trials", type=_count, default=TRIALS, metavar="N", help=f"Optuna trials, or settings (default: {TRIALS})"
+    )
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file in DIR)")
     parser.add_argument("--out", type=Path, default=OUT_FOLDER, metavar="DIR", help=f"default: {OUT_FOLDER}")
     parser.add_argument(
@@ -81,8 +84,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-guard", action="store_true", help="do not time the backbone again to see whether the profile still holds"
     )
     options.add_data(parser)
-    # A profile that is made on the way gets less time than one that was asked for.
-    parser.set_defaults(max_seconds=profile_command.MAX_SECONDS / 2)
+    parser.add_argument(
+        "--max-seconds",
+        type=float,
+        # A profile that is made on the way gets less time than one that was asked for.
+        default=profile_command.MAX_SECONDS / 2,
+        metavar="S",
+        help=f"for a profile that is made on the way (default: {profile_command.MAX_SECONDS / 2:g})",
+    )
     options.add_seed(parser)
     options.add_json(parser)
 
@@ -111,6 +120,8 @@ def run(args: argparse.Namespace) -> int:
         worth = load_class_weights(args.class_weights)
     options.load_plugin(args)
     space = options.load_space(args)
+    if space is not None and space.knobs.values:
+        return knobs_command.run(args, space, budget)
     profile, profile_source = _find_profile(args, space)
     profile = profile.at_batch(args.batch_size)
     _ = profile.full_ms  # a profile that only counts is refused before any heads are trained

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,18 @@ from exitsearch.search.result import SearchResult
 from exitsearch.specs.document import write_text
 
 
-def write_report(result: SearchResult, path: Path | str) -> Path:
+def write_report(
+    result: SearchResult,
+    path: Path | str,
+    *,
+    lines: Sequence[str] = (),
+    tables: Sequence[tuple[str, list[dict[str, Any]]]] = (),
+) -> Path:
     """Write the report of a search, whole or not at all.
+
+    Args:
+        lines: sentences to stand before the others.
+        tables: titles and rows of tables to stand before the others.
 
     Raises:
         FileError: when the file cannot be written.
@@ -28,9 +39,10 @@ def write_report(result: SearchResult, path: Path | str) -> Path:
         config=result.config,
         version=__version__,
         notes=result.notes,
-        lines=[*choice.lines(result), *(front_lines(result.front) if result.front else [])],
+        lines=[*lines, *choice.lines(result), *(front_lines(result.front) if result.front else [])],
         figure=budget_figure(result.problem, _curves(result), what=_vertical(result), points=points),
         tables=[
+            *(_table(title, rows) for title, rows in tables),
             _table("The choice", choice.choice_rows(result)),
             _table("Beside the baselines", choice.baseline_rows(result)),
             *_tables_of_policy(result),

@@ -79,7 +79,7 @@ class SettingsResult:
     Attributes:
         result: the search under the chosen setting's condition, over the heads of all settings tried to the end.
         setting: the condition that was chosen.
-        parameters: names of the knobs.
+        knobs: what was turned.
         rows: every setting that was tried, in their order.
         settings: how many settings there are.
         proved: whether no exits under any setting are worth more.
@@ -90,7 +90,7 @@ class SettingsResult:
 
     result: SearchResult
     setting: Setting
-    parameters: tuple[str, ...]
+    knobs: Knobs
     rows: tuple[SettingRow, ...]
     settings: int
     proved: bool
@@ -140,6 +140,8 @@ def search_settings(
     """
     if options.get("policy") == "confidence":
         raise InputError("knobs need exact optima, which --policy confidence does not have; leave one out")
+    if trials < 1:
+        raise InputError(f"a search with knobs tries settings, so --trials is at least 1, found {trials}")
     settings = knobs.settings(otherwise)
     solver = _Solver(knobs, provider, settings, budget, limits or Limits(), {**options, "seed": seed})
     prune = trials < len(settings) if knobs.prune is None else knobs.prune
@@ -193,7 +195,7 @@ def search_settings(
             notes=[*best.notes, *impossible, *_changed(best, rows, condition)],
         ),
         setting=condition,
-        parameters=tuple(knobs.values),
+        knobs=knobs,
         rows=rows,
         settings=len(settings),
         proved=proved,

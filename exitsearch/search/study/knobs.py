@@ -23,7 +23,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from exitsearch.errors import ExitSearchError, InputError
+from exitsearch.errors import ExitSearchError
 from exitsearch.search.study.sampler import NumberedSampler
 from exitsearch.search.study.storage import open_study, quiet
 from exitsearch.specs.head import Option
@@ -116,11 +116,10 @@ def run_settings_study(
         on_tried: called after every setting that this process tried.
 
     Raises:
-        InputError: no trials, or a storage that cannot be opened.
+        InputError: a storage that cannot be opened.
         UnavailableError: the storage needs a package that is not installed.
     """
-    if trials < 1:
-        raise InputError(f"a search with knobs tries settings, so --trials is at least 1, found {trials}")
+    assert trials > 0
     started, name = time.perf_counter(), settings_study_name(settings, key)
     sampler = SettingsSampler(
         settings,
