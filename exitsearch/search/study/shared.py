@@ -22,6 +22,9 @@ from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from exitsearch.errors import ExitSearchError
+from exitsearch.search.study.storage import failures, reason
+
 # A pruned trial has had its turn.
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 # Why a failed trial has no value, in its user attributes.
@@ -45,7 +48,21 @@ def run_trials(study: Study, objective: Objective, *, trials: int, on_finished: 
         objective: a trial's value or values. Whatever it raises fails the trial and is raised; `TrialPruned` prunes it.
         trials: finished trials in all, those of earlier runs and of others included.
         on_finished: called after each trial of this process.
+
+    Raises:
+        ExitSearchError: the storage stopped answering.
     """
+    name = study.study_name
+    try:
+        _run(study, objective, trials, on_finished)
+    except failures() as error:
+        raise ExitSearchError(
+            f"the storage of the study {name} failed ({reason(error)}); finished trials are kept, run the same command "
+            "again to go on"
+        ) from error
+
+
+def _run(study: Study, objective: Objective, trials: int, on_finished: OnFinished | None) -> None:
     places = _Places(study, trials)
     while (trial := places.take()) is not None:
         try:

@@ -1,15 +1,20 @@
-"""Opening studies in Optuna's storages."""
+"""Opening studies in Optuna's storages: a journal file, a database by its URL, or a gRPC proxy before one."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Literal
+from urllib.parse import urlsplit
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study import Study
 
@@ -17,6 +22,8 @@ from exitsearch.errors import InputError, UnavailableError
 
 Direction = Literal["maximize", "minimize"]
 
+# A server on the way up answers within a second or two; a wrong address never does.
+_PROXY_ANSWERS_S = 5.0
 # Bytes that are looked through for the last whole line of a journal; Optuna writes some hundred a line.
 _LONGEST_LINE = 2**20
 
@@ -27,12 +34,12 @@ def open_study(name: str, storage: str | None, *, directions: Sequence[Direction
     Args:
         name: its name in the storage.
         storage: None keeps it in memory; `FILE.journal`, `journal:///FILE`, `sqlite:///FILE` or another URL that
-            Optuna takes.
+            Optuna takes; `grpc://HOST:PORT` for Optuna's proxy.
         directions: of each objective, `maximize` or `minimize`.
 
     Raises:
         InputError: the storage cannot be opened.
-        UnavailableError: it needs a package that is not installed.
+        UnavailableError: it needs a package that is not installed, or no proxy answers there.
     """
     try:
         return optuna.create_study(
@@ -40,14 +47,15 @@ def open_study(name: str, storage: str | None, *, directions: Sequence[Direction
         )
     except ImportError as error:
         raise UnavailableError(
-            f"the storage {storage} needs a package that is not installed ({error}); install it, or use a .journal file"
+            f"the storage {shown(storage)} needs a package that is not installed ({error}); install it, or use a "
+            ".journal file"
         ) from None
     except InputError:
-        raise
+        raise  # ours, a sentence already
     except Exception as error:
         # Storages are third-party drivers behind one URL, each with its own errors.
         raise InputError(
-            f"the storage {storage} cannot be opened ({str(error).splitlines()[0] if str(error) else error!r}); "
+            f"the storage {shown(storage)} cannot be opened ({reason(error)}); "
             "write FILE.journal, sqlite:///FILE or another URL that Optuna takes"
         ) from None
 
@@ -56,6 +64,8 @@ def open_storage(storage: str | None) -> str | BaseStorage | None:
     """What Optuna takes as the storage of that name."""
     if storage is None:
         return None
+    if storage.startswith("grpc://"):
+        return _proxy(storage)
     if storage.startswith("journal:///"):
         path = Path(storage.removeprefix("journal:///"))
     elif storage.endswith(".journal") and "://" not in storage:
@@ -66,6 +76,58 @@ def open_storage(storage: str | None) -> str | BaseStorage | None:
         raise InputError(f"a storage is FILE.journal or a URL such as sqlite:///study.db, found {storage!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(str(path), lock_obj=KernelLock(path) if os.name == "posix" else None))
+
+
+def _proxy(storage: str) -> BaseStorage:
+    """Optuna's gRPC proxy at an address, once it has answered."""
+    address = urlsplit(storage)
+    try:
+        host, port = address.hostname, address.port
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None or address.path not in ("", "/"):
+        raise InputError(f"the address of a gRPC proxy is grpc://HOST:PORT, found {storage!r}")
+    try:
+        for package in ("grpc", "google.protobuf"):
+            import_module(package)
+    except ImportError:
+        raise UnavailableError(
+            f"the storage {storage} needs the packages grpcio and protobuf; pip install grpcio protobuf, or use a "
+            ".journal file"
+        ) from None
+    proxy = GrpcStorageProxy(host=host, port=port)
+    try:
+        proxy.wait_server_ready(timeout=_PROXY_ANSWERS_S)
+    except ConnectionError:
+        proxy.close()
+        raise UnavailableError(
+            f"no gRPC proxy answers at {host}:{port} within {_PROXY_ANSWERS_S:g} s; start one there with "
+            "optuna.storages.run_grpc_proxy_server (docs/search.md shows how), or mend the address"
+        ) from None
+    return proxy
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What a storage raises when it stops answering in the middle of the work."""
+    found: tuple[type[Exception], ...] = (StorageInternalError,)
+    for module, name in (("sqlalchemy.exc", "SQLAlchemyError"), ("grpc", "RpcError")):
+        if module in sys.modules:  # else no storage of that kind is open
+            found = (*found, getattr(sys.modules[module], name))
+    return found
+
+
+def shown(storage: str | None) -> str:
+    """A storage's URL for people, its password left out."""
+    return re.sub(r"(//[^/@:]*):.*@", r"\1:***@", str(storage))
+
+
+def reason(error: BaseException) -> str:
+    """What a storage's driver says, in one line: the first cause's own words."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if callable(details := getattr(error, "details", None)):  # gRPC's text is a block of many lines
+        return str(details())
+    return str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
 
 
 class KernelLock(JournalFileSymlinkLock):
