@@ -34,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--confidence", default="softmax", metavar="C", help="softmax (default), entropy, margin or patience"
     )
     parser.add_argument(
+        "--quantile",
+        type=options.share,
+        metavar="Q",
+        help="under confidence a budget limits this quantile of the latency over inputs, as 95%% (default: the mean)",
+    )
+    parser.add_argument(
         "--profile", metavar="P", help="profile JSON, costs CSV or published:NAME (default: the newest)"
     )
     parser.add_argument("--outcomes", metavar="O", help="outcomes folder, values CSV or published:NAME")
@@ -145,6 +151,7 @@ def run(args: argparse.Namespace) -> int:
             budget=budget,
             policy=args.policy,
             score=args.confidence,
+            quantile=args.quantile,
             max_exits=args.max_exits,
             max_params=args.max_extra_params,
             max_memory_bytes=most_bytes,

@@ -59,6 +59,7 @@ def point_rows(result: SearchResult) -> list[dict[str, Any]]:
     """One row an operating point of the policy `confidence`; none under the others."""
     confidence = result.config.confidence
     what = result.config.expected.worth or "accuracy"
+    time = "mean" if result.problem.quantile is None else f"{result.problem.quantile:.4g} quantile"
     rows = []
     for point in confidence.points if confidence else []:
         row: dict[str, Any] = {
@@ -69,7 +70,7 @@ def point_rows(result: SearchResult) -> list[dict[str, Any]]:
         }
         if point.report_value is not None and point.report_ms is not None:
             row[f"{what} (report)"] = f"{point.report_value:.4f}"
-            row["mean ms (report)"] = f"{point.report_ms:.4g}"
+            row[f"{time} ms (report)"] = f"{point.report_ms:.4g}"
         rows.append(row)
     return rows
 
@@ -96,7 +97,7 @@ def lines(result: SearchResult) -> list[str]:
     if result.config.confidence is not None:
         found.append(
             f"Confidence is {result.config.confidence.score}; {len(result.config.confidence.points)} operating points, "
-            "each with thresholds for the budgets from its own on; a budget limits the mean latency."
+            f"each with thresholds for the budgets from its own on; a budget limits {_limited(result)}."
         )
     if result.held_out is not None:
         interval = f" (95% interval {result.interval[0]:.4f} to {result.interval[1]:.4f})" if result.interval else ""
@@ -112,6 +113,12 @@ def lines(result: SearchResult) -> list[str]:
         alone = "" if result.optuna_regret is None else f"; its own trials came within {result.optuna_regret:.4f}"
         found.append(f"Optuna: {result.study.trials} trials in study {result.study.name}{alone}.")
     return found
+
+
+def _limited(result: SearchResult) -> str:
+    """What a budget limits, under `confidence`."""
+    quantile = result.problem.quantile
+    return "the mean latency" if quantile is None else f"the {quantile:.4g} quantile of the latency over inputs"
 
 
 def renderable(result: SearchResult) -> RenderableType:

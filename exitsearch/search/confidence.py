@@ -1,10 +1,10 @@
 """The confidence policy: an input leaves at the first exit that is sure enough. Thresholds, replayed and optimised.
 
 With thresholds q the samples of a split are replayed: which exit each leaves at, so the accuracy (or the mean of what
-answers are worth) and the mean latency.
-A budget limits the mean latency; the accuracy at a budget is that of the best thresholds whose mean latency is within
-it. Over all budgets that is a staircase of operating points (c_j, A_j), rising in both, and its expected value has the
-form of the other policies': V = a_0 + sum_j (A_j - A_(j-1)) G(c_j).
+answers are worth) and the mean latency. A budget limits the mean latency, or a quantile of it over the samples
+(`quantile.py`); the accuracy at a budget is that of the best thresholds whose latency is within it. Over all budgets
+that is a staircase of operating points (c_j, A_j), rising in both, and its expected value has the form of the other
+policies': V = a_0 + sum_j (A_j - A_(j-1)) G(c_j).
 
 A head at which nothing shall leave need not be run, since the budget is known beforehand; this is the threshold `off`.
 Under patience every head is run, because each answer counts for those after it.
@@ -18,7 +18,8 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ class Staircase:
     """Operating points by rising cost and accuracy; none is both dearer and no better than another.
 
     Attributes:
-        costs_ms: mean latency [points].
+        costs_ms: mean latency, or the problem's quantile of it [points].
         values: accuracy [points].
         thresholds: on the scores; infinity stands for `off` [points, exits].
     """
@@ -117,6 +118,7 @@ class Replay:
     def __init__(self, problem: Problem, answers: Answers, choice: Choice) -> None:
         chosen = problem.chosen(choice)
         self.exits = len(choice)
+        self.quantile = problem.quantile
         self.skippable = answers.score != "patience"
         self.scores: Floats = np.ascontiguousarray(answers.chosen_scores(choice))
         self.right = np.concatenate([answers.right[list(choice)], answers.right[-1:]])
@@ -163,9 +165,29 @@ class Replay:
         return left
 
     def point(self, thresholds: Array) -> tuple[float, float]:
-        """Mean latency in ms, and accuracy, under thresholds [exits]."""
+        """Mean latency in ms (or the problem's quantile of it), and accuracy, under thresholds [exits]."""
         rates, value = self.rates(thresholds)
-        return float(rates @ self.times(thresholds)), value
+        times = self.times(thresholds)
+        if self.quantile is None:
+            return float(rates @ times), value
+        # Exits answer one after the other: the first by which so many samples have left. Rates are counts over samples.
+        first = int(np.argmax(np.cumsum(rates) >= self.quantile - 1e-9))
+        return float(times[first]), value
+
+    def part(self, exits: Sequence[int], costs: Array) -> Replay:
+        """Some of the exits and the final one, with costs in place of times and heads that cost nothing.
+
+        Args:
+            exits: numbers of the exits, ascending.
+            costs: of every exit and last of the final one [exits + 1].
+        """
+        part = copy(self)
+        part.exits, part.quantile = len(exits), None
+        part.scores = self.scores[list(exits)]
+        part.right = np.concatenate([self.right[list(exits)], self.right[-1:]])
+        part.arrival = costs[[*exits, self.exits]]
+        part.head = np.zeros(len(exits) + 1)
+        return part
 
     def tidied(self, staircase: Staircase) -> Staircase:
         """The same with every exit off at which nothing leaves, which is never dearer."""
@@ -187,7 +209,7 @@ def efficient(costs_ms: Array, values: Array) -> Ints:
 
 
 def optimise(replay: Replay, *, prices: int = 16, levels: int = MOST_LEVELS, polish: int = 2) -> Staircase:
-    """Operating points over all budgets.
+    """Operating points over all budgets, when they limit the mean latency.
 
     Args:
         prices: how many prices of latency are tried, at least 1.

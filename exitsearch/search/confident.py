@@ -14,9 +14,10 @@ import numpy as np
 
 from exitsearch.search.answers import Answers, build_answers
 from exitsearch.search.baselines import greedy
-from exitsearch.search.confidence import Replay, Staircase, optimise
+from exitsearch.search.confidence import Replay, Staircase
 from exitsearch.search.exact import solve
 from exitsearch.search.problem import Array, Choice, Problem
+from exitsearch.search.quantile import operating_points, quantile_bound
 from exitsearch.search.rules import greedy_thresholds, quota
 from exitsearch.search.study import OnTrial, StudyResult, run_study
 from exitsearch.specs.config import Confidence, OperatingPoint, Score
@@ -80,7 +81,7 @@ class ConfidentResult:
                 )
             )
         temperatures = [float(self.answers.temperatures[row]) for row in self.choice]
-        return Confidence(score=self.answers.score, temperatures=temperatures, points=points)
+        return Confidence(score=self.answers.score, temperatures=temperatures, points=points, quantile=problem.quantile)
 
     def sample_values(self, problem: Problem, outcomes: Outcomes, split: str) -> Array:
         """Expected value of every sample of a split, over the budgets [samples]."""
@@ -155,7 +156,7 @@ def choose(
 def written_staircase(problem: Problem, answers: Answers, choice: Choice) -> Staircase:
     """The operating points of a choice as they are written: optimised on all samples, the most valuable ones kept."""
     replay = Replay(problem, answers, choice)
-    return replay.tidied(optimise(replay)).thinned(problem, MOST_POINTS)
+    return replay.tidied(operating_points(replay)).thinned(problem, MOST_POINTS)
 
 
 def _without_idle_exits(problem: Problem, answers: Answers, choice: Choice) -> tuple[Choice, Staircase]:
@@ -181,7 +182,7 @@ def quick_value(problem: Problem, answers: Answers) -> Callable[[Choice], float]
     def value(choice: Choice) -> float:
         if choice not in known:
             replay = Replay(problem, part, choice)
-            staircase = optimise(replay, prices=_QUICK_PRICES, levels=_QUICK_LEVELS, polish=0)
+            staircase = operating_points(replay, prices=_QUICK_PRICES, levels=_QUICK_LEVELS, polish=0, before=0)
             known[choice] = staircase.value(problem)
         return known[choice]
 
@@ -194,6 +195,8 @@ def oracle_bound(problem: Problem, answers: Answers) -> float:
     Every way to leave costs at least the backbone up to a placement and the head there, so at any price of latency the
     accuracy within a mean latency c is at most price * c + the mean of each sample's best (right - price * latency).
     """
+    if problem.quantile is not None:
+        return quantile_bound(problem, answers, problem.quantile)
     times = np.array([*(c.arrival_ms + c.head_ms for c in problem.candidates), problem.final_ms])
     if answers.right.dtype != np.bool_:
         return _priced_bound(problem, times, answers.right.astype(np.float64))

@@ -75,6 +75,7 @@ class Problem:
         max_memory_bytes: most bytes of all chosen heads' weights; None means no limit.
         final_mj: energy of the backbone to its own outputs, without any exit; 0 where unknown.
         max_energy_mj: most energy of an answer (`energy_mj`); None means no limit.
+        quantile: under `confidence`, the quantile of the latency over samples that a budget limits; None: the mean.
         max_heads_ms: most time of all chosen heads together, of the policy `interruptible`; None means no limit.
         floors: (budget in ms, value): with that budget, at median latency, the answer must be worth so much.
         required: placements that must carry an exit.
@@ -92,6 +93,7 @@ class Problem:
     max_memory_bytes: int | None = None
     final_mj: float = 0.0
     max_energy_mj: float | None = None
+    quantile: float | None = None
     max_heads_ms: float | None = None
     floors: tuple[tuple[float, float], ...] = ()
     required: tuple[int, ...] = ()

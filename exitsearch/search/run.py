@@ -34,6 +34,7 @@ def search(
     budget: BudgetDistribution | str,
     policy: Policy = "interruptible",
     score: Score = "softmax",
+    quantile: float | None = None,
     max_exits: int | None = None,
     max_params: int | None = None,
     max_memory_bytes: int | None = None,
@@ -62,6 +63,8 @@ def search(
         policy: `interruptible` (the budget strikes unannounced), `contract` (it is known beforehand) or `confidence`
             (an input leaves at the first exit that is sure enough; the budget limits the mean latency).
         score: how sure an answer is, under `confidence`: `softmax`, `entropy`, `margin` or `patience`.
+        quantile: above 0 and below 1: under `confidence` a budget limits this quantile of the latency over samples, as
+            0.95, instead of the mean.
         max_exits: most exits beside the final one.
         max_params: most parameters of all exit heads.
         max_memory_bytes: most bytes of the whole model, weights and activations.
@@ -112,6 +115,13 @@ def search(
         max_exits=limits.max_exits,
     )
     problem = with_limits(problem, profile, limits, metric=outcomes.metric)
+    if quantile is not None:
+        if policy != "confidence" or not 0 < quantile < 1:
+            raise InputError(
+                f"a quantile of the latency, above 0 and below 1, goes with the policy confidence, whose inputs take "
+                f"different times; found {quantile:g} with {policy}"
+            )
+        problem = replace(problem, quantile=quantile)
     aims = Aims(problem, read_objectives(objectives, problem, profile)) if objectives else None
     if policy == "confidence":
         found = choose(problem, outcomes, score=score, trials=trials, seed=seed, storage=storage, on_trial=on_trial)

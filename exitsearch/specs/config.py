@@ -63,15 +63,15 @@ class Optimum(Part):
 
 
 class OperatingPoint(Part):
-    """What to do under one limit on the mean latency.
+    """What to do under one limit on the mean latency, or on the table's quantile of it over samples.
 
     Attributes:
-        budget_ms: from this budget on; the mean latency on the split that was chosen on, at median times.
+        budget_ms: from this budget on; the mean (or quantile) on the split that was chosen on, at median times.
         thresholds: an input leaves at the first exit whose score is at least its threshold; None: that exit's head is
             not run (under `patience`: it is run, and nothing leaves).
         exit_rates: share of inputs leaving at each exit and last at the final exit.
         value: accuracy on the split that was chosen on.
-        report_ms: mean latency on the report split.
+        report_ms: mean (or quantile) on the report split.
         report_value: accuracy on the report split.
     """
 
@@ -91,11 +91,13 @@ class Confidence(Part):
             (largest minus second largest probability) or `patience` (answers in a row that agree with the one before).
         temperatures: by which each exit's outputs are divided before the softmax.
         points: operating points by rising budget; below the first no answer is in time.
+        quantile: of the latency over samples that budgets limit; None: the mean.
     """
 
     score: Score
     temperatures: list[Annotated[float, Field(gt=0)]]
     points: list[OperatingPoint]
+    quantile: float | None = Field(default=None, gt=0, lt=1)
 
 
 class MultiExitConfig(Document):

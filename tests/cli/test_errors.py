@@ -64,6 +64,8 @@ def fails(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([*GOOD, "--class-weights", "values.csv"], "the column label is missing"),
         ([*GOOD, "--value", "costs.csv"], "FILE.py:FUNCTION"),
         ([*GOOD, "--value", "a.py:f", "--class-weights", "values.csv"], "not allowed with argument"),
+        ([*GOOD, "--quantile", "95%"], "goes with the policy confidence"),
+        ([*GOOD, "--policy", "confidence", "--quantile", "95"], "a share such as 2%"),
         ([*GOOD, "--trace", "none.csv"], "none.csv"),
         ([*GOOD, "--trace", "values.csv:colour"], "colour"),
         ([*GOOD, "--trace", "values.csv:value", "--policy", "confidence"], "exact optima"),
