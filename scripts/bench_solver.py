@@ -1,9 +1,12 @@
 """Time the exact solver on random and on realistic problems.
 
-    python scripts/bench_solver.py [--json FILE]
+    python scripts/bench_solver.py [--limits] [--json FILE]
 
 Random: latency and value of every head drawn alike. Realistic: values rise with depth, with noise, and better heads
 are slower, so that thousands of choices lie within a thousandth of the best.
+
+With `--limits` the realistic problems with noise alone, under each limit of the search and several at once: half the
+parameters, bytes, energy that the best choice takes without a limit, and a least value within half the full latency.
 """
 
 from __future__ import annotations
@@ -48,6 +51,9 @@ def make_problem(placements: int, heads: int, *, realistic: bool, noise: bool, s
                     head_ms=float(head_ms),
                     value=float(np.clip(value, 0, 1)),
                     params=int(1e5 * cost[head]),
+                    # Neither in step with the parameters nor with the time, as with convolutions and attention.
+                    memory_bytes=int(4e5 * cost[head] * rng.uniform(0.3, 3)),
+                    head_mj=float(head_ms * rng.uniform(0.5, 1.5)),
                 )
             )
     return Problem(
@@ -60,11 +66,68 @@ def make_problem(placements: int, heads: int, *, realistic: bool, noise: bool, s
     )
 
 
+def limited(problem: Problem) -> dict[str, Problem]:
+    """A problem under each kind of limit, by name."""
+    free = solve(problem, by_count=False).choice
+    chosen = problem.chosen(free)
+    limits = {
+        "params": {"max_params": problem.params(free) // 2},
+        "memory": {"max_memory_bytes": sum(c.memory_bytes for c in chosen) // 2},
+        "energy": {"max_energy_mj": sum(c.head_mj for c in chosen) / 2},
+        "floor": {"floors": ((FULL_MS / 2, problem.value_within(free, FULL_MS / 2)),)},
+    }
+    limits["all but floor"] = limits["params"] | limits["memory"] | limits["energy"]
+    return {name: replace(problem, **limit) for name, limit in limits.items()}
+
+
+def time_limits(seeds: int) -> list[dict[str, object]]:
+    """Print and return how long each limit takes."""
+    print(f"{'placements x heads':20}{'policy':16}{'limit':16}{'exits':>6}{'worst s':>9}  {'ok':8}{'bound off by':>12}")
+    rows: list[dict[str, object]] = []
+    for placements, heads in SIZES:
+        for policy in ("interruptible", "contract"):
+            kinds: dict[str, list[tuple[float, int, bool, float]]] = {}
+            for seed in range(seeds):
+                problem = make_problem(placements, heads, realistic=True, noise=True, seed=seed)
+                for name, hard in limited(replace(problem, policy=policy)).items():
+                    started = time.perf_counter()
+                    solution = solve(hard, by_count=False)
+                    seconds = time.perf_counter() - started
+                    found = (seconds, len(solution.choice), solution.exact, solution.bound - solution.value)
+                    kinds.setdefault(name, []).append(found)
+                    if seed + 1 < seeds:
+                        continue
+                    worst, exits, exact, gap = (list(column) for column in zip(*kinds[name], strict=True))
+                    row = {
+                        "placements": placements,
+                        "heads": heads,
+                        "policy": policy,
+                        "limit": name,
+                        "exits": max(exits),
+                        "worst_s": max(worst),
+                        "exact": all(exact),
+                        "worst_gap": max(gap),
+                    }
+                    rows.append(row)
+                    print(
+                        f"{f'{placements} x {heads}':20}{policy:16}{name:16}{row['exits']:6}{row['worst_s']:9.2f}  "
+                        f"{row['exact']!s:8}{row['worst_gap']:12.2g}",
+                        flush=True,
+                    )
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="FILE", help="write the figures here too")
     parser.add_argument("--seeds", type=int, default=3, help="problems of each kind (default 3)")
+    parser.add_argument("--limits", action="store_true", help="time the limits of the search instead")
     options = parser.parse_args()
+    if options.limits:
+        rows = time_limits(options.seeds)
+        if options.json:
+            write_json(options.json, {"schema_version": 1, "seeds": options.seeds, "limits": rows})
+        return
     print(
         f"{'placements x heads':20}{'values':12}{'noise':8}{'policy':16}{'most exits':12}{'exits':>6}{'worst s':>9}  ok"
     )
