@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from optuna.exceptions import StorageInternalError
 from settings_provider import OTHERWISE, FakeProvider
 
-from exitsearch.errors import InputError
+from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.search.knobs import search_settings
 from exitsearch.search.run import search
 from exitsearch.search.study.knobs import SettingsSampler
@@ -178,6 +179,14 @@ def test_a_fault_of_ours_is_no_finding(tmp_path):
     assert run(EIGHT, storage=storage).count("tried") == 8
 
 
+def test_a_storage_that_stops_answering_is_said(tmp_path):
+    def fail(settings):
+        raise StorageInternalError("commit failed")
+
+    with pytest.raises(ExitSearchError, match=r"failed \(commit failed\); what was tried is kept"):
+        run(EIGHT, FakeProvider(EIGHT, on_outcomes=fail))
+
+
 def test_bad_heads_are_given_up_early_and_never_trained_to_the_end(tmp_path):
     """The exact values after an epoch rank the options: 2, 1, 3, 4. Hyperband keeps about a third at each rung."""
     knobs = Knobs.model_validate({"threads": [1, 2, 3], **FOUR_HEADS, "prune": True})
@@ -246,9 +255,8 @@ def test_a_profile_made_anew_is_said(tmp_path):
     assert any("made anew since" in note for note in found.result.notes)
 
 
-@pytest.mark.parametrize("form", ["{}/one.journal", "sqlite:///{}/one.db"])
-def test_processes_share_the_settings(form: str, tmp_path: Path):
-    storage, log = form.format(tmp_path), tmp_path / "log"
+def test_processes_share_the_settings(tmp_path: Path):
+    storage, log = str(tmp_path / "one.journal"), tmp_path / "log"
     open_study("made before", storage)
     workers = [
         subprocess.Popen(

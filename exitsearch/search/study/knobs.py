@@ -13,6 +13,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from exitsearch.errors import ExitSearchError
 from exitsearch.search.study.sampler import NumberedSampler
-from exitsearch.search.study.storage import open_study, quiet
+from exitsearch.search.study.storage import failures, open_study, quiet, reason
 from exitsearch.specs.head import Option
 
 Parameters = Mapping[str, Option]
@@ -118,6 +119,7 @@ def run_settings_study(
     Raises:
         InputError: a storage that cannot be opened.
         UnavailableError: the storage needs a package that is not installed.
+        ExitSearchError: the storage stopped answering.
     """
     assert trials > 0
     started, name = time.perf_counter(), settings_study_name(settings, key)
@@ -134,21 +136,37 @@ def run_settings_study(
         study = open_study(name, storage)
         study.sampler, study.pruner = sampler, _pruner(epochs)
         try:
-            while len(sampler.finished(study.get_trials(deepcopy=False))) < sampler.target:
-                trial = study.ask(sampler.space)
-                try:
-                    _try(study, trial, sampler, evaluate)
-                except BaseException:
-                    # Without a reason it counts as never tried.
-                    study.tell(trial, state=TrialState.FAIL)
-                    raise
-                if on_tried is not None:
-                    on_tried(_tried(sampler, study.trials[trial.number]))
+            _run(study, sampler, evaluate, on_tried)
         except KeyboardInterrupt:
             interrupted = True
+        except failures() as error:
+            raise ExitSearchError(
+                f"the storage of the study {name} failed ({reason(error)}); what was tried is kept, run the same "
+                "command again to go on"
+            ) from error
         found = sampler.finished(study.get_trials(deepcopy=False))
     tried = tuple(_tried(sampler, trial) for _, trial in sorted(found.items()))
     return SettingsStudy(name=name, tried=tried, seconds=time.perf_counter() - started, interrupted=interrupted)
+
+
+def _run(
+    study: Study,
+    sampler: SettingsSampler,
+    evaluate: Callable[[int, Report], Evaluated],
+    on_tried: Callable[[Tried], None] | None,
+) -> None:
+    """Try settings until enough have been tried."""
+    while len(sampler.finished(study.get_trials(deepcopy=False))) < sampler.target:
+        trial = study.ask(sampler.space)
+        try:
+            _try(study, trial, sampler, evaluate)
+        except BaseException:
+            # Without a reason it counts as never tried. A storage that failed cannot be told even that.
+            with suppress(Exception):
+                study.tell(trial, state=TrialState.FAIL)
+            raise
+        if on_tried is not None:
+            on_tried(_tried(sampler, study.trials[trial.number]))
 
 
 def _try(study: Study, trial: Trial, sampler: SettingsSampler, evaluate: Callable[[int, Report], Evaluated]) -> None:
@@ -176,14 +194,14 @@ def _pruner(epochs: int | None) -> BasePruner:
 
 def _tried(sampler: SettingsSampler, trial: FrozenTrial) -> Tried:
     facts = dict(trial.user_attrs)
-    reason = facts.pop(_REASON, None)
+    why = facts.pop(_REASON, None)
     last = max(trial.intermediate_values, default=None)
     return Tried(
         index=sampler.number(trial.params),
         # Optuna takes a pruned trial's last report for its value.
         value=trial.value if trial.state == TrialState.COMPLETE or last is None else trial.intermediate_values[last],
         pruned=trial.state == TrialState.PRUNED,
-        reason=reason,
+        reason=why,
         facts=facts,
     )
 
