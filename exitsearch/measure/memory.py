@@ -1,74 +1,18 @@
-"""Memory of a path through a profile, and the peaks that a process or a GPU reached.
+"""Memory while measuring: what torch's allocator took for each unit, and the peaks of process and device.
 
-Activation bytes come from shapes: what is alive at once is at least a unit's input and its output. What a kernel uses
-inside a block is not in them. On CUDA the allocator's peak of each unit is measured, and a path's peak follows from
-these; on the CPU only the peak resident set is known, which includes everything else that the process holds.
+What a path holds follows from these and from shapes (`specs/memory.py`). On the CPU only the peak resident set is
+known, which includes everything else that the process holds.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from exitsearch.measure.runtimes.base import Runtime, heads_by_placement
-from exitsearch.specs.profile import Profile
-
-
-@dataclass(frozen=True)
-class PathMemory:
-    """Memory of one multi-exit path, from shapes.
-
-    Attributes:
-        weight_bytes: the backbone's weights and those of the chosen heads.
-        activation_bytes: the largest input and output that any one unit holds together.
-        device_peak_bytes: weights, and the most that any one unit had allocated with its input beside it; None where
-            the profile holds no measured scratch memory.
-    """
-
-    weight_bytes: int
-    activation_bytes: int
-    device_peak_bytes: int | None = None
-
-
-def path_memory(profile: Profile, exits: Sequence[tuple[int, str]]) -> PathMemory | None:
-    """Memory of a path; None where the profile does not hold the bytes of some unit.
-
-    Args:
-        profile: with counts.
-        exits: (placement, head) pairs in placement order; none for the plain backbone.
-
-    Raises:
-        InputError: the profile holds no such head.
-    """
-    heads = [profile.head(placement, head) for placement, head in exits]
-    units = [*profile.segments, *heads, profile.final]
-    if any(unit.weight_bytes is None or unit.activation_bytes is None for unit in units):
-        return None
-    handed = [segment.activation_bytes or 0 for segment in profile.segments]
-    held = [before + after for before, after in pairwise(handed)]
-    held += [handed[head.placement] + (head.activation_bytes or 0) for head in heads]
-    held += [handed[0], handed[-1] + (profile.final.activation_bytes or 0)]
-    weights = sum(unit.weight_bytes or 0 for unit in units)
-    return PathMemory(weights, max(held), _device_peak(profile, exits, weights))
-
-
-def _device_peak(profile: Profile, exits: Sequence[tuple[int, str]], weights: int) -> int | None:
-    """What the device holds at most. A segment runs beside its input; a head beside the features that it reads."""
-    heads = [profile.head(placement, head) for placement, head in exits]
-    if any(unit.scratch_bytes is None for unit in (*profile.segments, *heads, profile.final)):
-        return None
-    handed = [segment.activation_bytes or 0 for segment in profile.segments]
-    peaks = [
-        before + (unit.scratch_bytes or 0)
-        for before, unit in zip((0, *handed), (*profile.segments, profile.final), strict=True)
-    ]
-    peaks += [handed[head.placement] + (head.scratch_bytes or 0) for head in heads]
-    return weights + max(peaks)
 
 
 def unit_scratch_bytes(runtime: Runtime, x: Any, device: torch.device, *, cuda: Any = torch.cuda) -> dict[Any, int]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import pairwise
 
 from exitsearch.errors import InputError
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.limits import Limits, parse_exit, parse_floor
+from exitsearch.specs.memory import held_bytes
 from exitsearch.specs.outcomes import Metric, as_value
 from exitsearch.specs.profile import HeadCost, Profile
 
@@ -124,11 +124,7 @@ def _backbone_bytes(profile: Profile, heads: list[HeadCost]) -> int:
             "the profile does not know the bytes of weights and activations of every part, so --max-memory cannot "
             "hold; make it again with exitsearch profile"
         )
-    handed = [segment.activation_bytes or 0 for segment in profile.segments]
-    held = [before + after for before, after in pairwise(handed)]
-    held += [handed[head.placement] + (head.activation_bytes or 0) for head in heads]
-    held += [handed[0], handed[-1] + (profile.final.activation_bytes or 0)]
-    return sum(part.weight_bytes or 0 for part in parts) + max(held)
+    return sum(part.weight_bytes or 0 for part in parts) + held_bytes(profile, heads)
 
 
 def forced(problem: Problem, force: Iterable[str], forbid: Iterable[str]) -> Problem:

@@ -9,9 +9,10 @@ import torch
 from fake_units import FakeRuntime
 
 from exitsearch.errors import InputError, UnsupportedError
-from exitsearch.measure.memory import path_memory, peak_rss_bytes, unit_scratch_bytes
+from exitsearch.measure.memory import peak_rss_bytes, unit_scratch_bytes
 from exitsearch.measure.profiler import measure_paths, profile_backbone
 from exitsearch.models.backbone import create_backbone
+from exitsearch.specs.memory import path_memory
 from exitsearch.specs.profile import Profile
 
 
@@ -63,6 +64,16 @@ def test_published_totals_of_vit_base_at_384():
     for cost in profile.heads:
         total = (arrival[cost.placement] + cost.macs) / 1e9
         assert 0.995 < total / published[cost.placement, cost.head] < 1.0
+
+
+def test_the_backbone_is_left_as_it_is():
+    """A block that somebody froze in evaluation mode inside a model in training stays so."""
+    backbone = create_backbone("vit_digits_patch1_8", pretrained=False)
+    backbone.module.train()
+    backbone.module.blocks[0].eval()
+    before = {name: module.training for name, module in backbone.module.named_modules()}
+    profile_backbone(backbone, heads=["linear"], placements=[0], threads=1, max_seconds=0.01)
+    assert {name: module.training for name, module in backbone.module.named_modules()} == before
 
 
 def test_bytes_follow_dtype_and_batch(backbone, counted):
