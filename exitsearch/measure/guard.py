@@ -75,7 +75,7 @@ def stale(profile: Profile, *, seconds: float = SECONDS) -> str | None:
 def _is_fresh(profile: Profile) -> bool:
     try:
         made = datetime.datetime.fromisoformat(profile.created)
-        return (datetime.datetime.now(datetime.UTC) - made).total_seconds() < FRESH_S
+        return 0 <= (datetime.datetime.now(datetime.UTC) - made).total_seconds() < FRESH_S
     except (ValueError, TypeError):  # no date, or one without its time zone
         return False
 

@@ -8,7 +8,8 @@ One round, its two passes in random order:
 
 - In a chain pass one exit head runs at every placement, right after the segment that it attaches to. Each placement
   deals its heads from a shuffled deck, so that over as many passes as it has heads each is measured once, in random
-  order. A head's time includes its decision: softmax, maximum, and the copy of the answer to the host.
+  order. A head's time includes its decision: softmax, maximum, and the copy of the answer to the host. The final exit
+  and the plain backbone end with their outputs: nothing is left to decide.
 - Times of isolated blocks and sums of leaf modules are not additive (caches, functional operators); these are, to
   about 1%, and `measure_paths` checks it on paths that were never measured.
 - The whole pass shows drift, and its ratio to the median whole pass is a sample of the slow-down factor.
@@ -47,7 +48,7 @@ FLAT = 0.02
 # Rounds that are run however little time is given: every head is measured at least this often.
 FEWEST_CYCLES = 3
 # Whether all is settled is asked again after this share more rounds: asking takes time too.
-_ASK_AGAIN = 0.05
+ASK_AGAIN = 0.05
 
 Progress = Callable[[float, str], None]
 
@@ -162,7 +163,7 @@ def measure_rounds(
         samples.warm_up_s = _warm_up(runtime, inputs, clock, rehearsal, cycle)
         begin, done = clock.now_s(), 0.0
         while True:
-            for _ in range(max(1, int(_ASK_AGAIN * samples.rounds / cycle)) * cycle):
+            for _ in range(max(1, int(ASK_AGAIN * samples.rounds / cycle)) * cycle):
                 _one_round(runtime, draw.choice(inputs), clock, decks, draw, samples)
             samples.seconds = clock.now_s() - begin
             samples.unsettled = unsettled_units(samples, precision)

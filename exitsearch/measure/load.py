@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,15 +23,15 @@ class Snapshot:
     Attributes:
         wall_s: any clock that only runs forwards.
         cpu_s: processor time of this process, all threads.
-        queued_s: run-queue wait of this process's threads, summed.
+        queued_s: run-queue wait of each of this process's threads, by its number.
         involuntary: involuntary context switches of this process.
-        busy_s: processor time of all processes of the machine.
-        stolen_s: processor time that a hypervisor gave to others.
+        busy_s: processor time of all processes on the cores that this process may use.
+        stolen_s: processor time of these cores that a hypervisor gave to others.
     """
 
     wall_s: float
     cpu_s: float
-    queued_s: float | None = None
+    queued_s: Mapping[str, float] | None = None
     involuntary: int | None = None
     busy_s: float | None = None
     stolen_s: float | None = None
@@ -53,7 +54,7 @@ class Load:
     Attributes:
         wall_s: length of the measurement.
         cpu_share: our processor time over wall time (2 threads at work: 2).
-        queued_share: run-queue wait over wall time; None unknown.
+        queued_share: run-queue wait over wall time, of all threads together; None unknown.
         switches_per_s: involuntary context switches per second; None unknown.
         others_cores: cores that other processes kept busy, on average; None unknown.
         stolen_share: stolen time over wall time; None unknown.
@@ -77,13 +78,12 @@ class Load:
         cpu = after.cpu_s - before.cpu_s
 
         def rate(first: float | None, last: float | None, own: float = 0.0) -> float | None:
-            # A thread that ended takes its counters along; a negative rate means that and nothing else.
             return None if first is None or last is None else max(0.0, (last - first - own) / wall)
 
         return cls(
             wall_s=wall,
             cpu_share=cpu / wall,
-            queued_share=rate(before.queued_s, after.queued_s),
+            queued_share=_queued_since(before, after, wall),
             switches_per_s=rate(before.involuntary, after.involuntary),
             others_cores=rate(before.busy_s, after.busy_s, cpu),
             stolen_share=rate(before.stolen_s, after.stolen_s),
@@ -112,24 +112,39 @@ def load_average() -> float | None:
         return None
 
 
-def _queued(proc: Path) -> float | None:
-    """Run-queue wait of all threads in seconds: the second number of each schedstat, in nanoseconds."""
-    try:
-        waits = [int(path.read_text().split()[1]) for path in proc.glob("self/task/*/schedstat")]
-    except (OSError, ValueError, IndexError):
+def _queued(proc: Path) -> dict[str, float] | None:
+    """Run-queue wait of each thread in seconds: the second number of its schedstat, in nanoseconds."""
+    waits = {}
+    for path in proc.glob("self/task/*/schedstat"):
+        try:
+            waits[path.parent.name] = int(path.read_text().split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):  # a thread that has just ended
+            continue
+    return waits or None
+
+
+def _queued_since(before: Snapshot, after: Snapshot, wall_s: float) -> float | None:
+    """Wait over wall time of the threads that are there now; one that ended meanwhile took its counter along."""
+    if before.queued_s is None or after.queued_s is None:
         return None
-    return sum(waits) / 1e9 if waits else None
+    return sum(wait - before.queued_s.get(thread, 0.0) for thread, wait in after.queued_s.items()) / wall_s
 
 
 def _machine_times(proc: Path) -> tuple[float | None, float | None]:
-    """Busy and stolen seconds of the machine, from the first line of /proc/stat."""
+    """Busy and stolen seconds of the cores that this process may use, from /proc/stat."""
+    names = {f"cpu{core}" for core in os.sched_getaffinity(0)} if hasattr(os, "sched_getaffinity") else {"cpu"}
+    busy = stolen = 0
     try:
-        words = (proc / "stat").read_text().splitlines()[0].split()
-        user, nice, system, _idle, _wait, irq, softirq, steal = (int(word) for word in words[1:9])
-    except (OSError, ValueError, IndexError):
+        lines = [line.split() for line in (proc / "stat").read_text().splitlines()]
+        mine = [words for words in lines if words and words[0] in names]
+        for words in mine:
+            user, nice, system, _idle, _wait, irq, softirq, steal = (int(word) for word in words[1:9])
+            busy += user + nice + system + irq + softirq
+            stolen += steal
+    except (OSError, ValueError):
         return None, None
     tick = os.sysconf("SC_CLK_TCK")
-    return (user + nice + system + irq + softirq) / tick, steal / tick
+    return (busy / tick, stolen / tick) if mine else (None, None)
 
 
 def _involuntary() -> int | None:

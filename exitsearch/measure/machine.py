@@ -22,6 +22,9 @@ from exitsearch.measure.nvml import GpuReading, read_gpu
 from exitsearch.measure.processor import cpu_name
 from exitsearch.specs.profile import Environment, Scalar
 
+# What times and searches depend on, for `exitsearch env`.
+_PACKAGES = ("torch", "timm", "fvcore", "optuna", "numpy", "nvidia-ml-py", "onnxruntime", "openvino")
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -157,7 +160,7 @@ def describe_machine() -> dict[str, object]:
         "cpu_governor": _cpu_governor(),
         "load_average": load_average(),
         "cuda": gpus or f"none: {_why_no_cuda()}",
-        "versions": {name: _version(name) for name in ("torch", "timm", "fvcore", "optuna", "numpy", "nvidia-ml-py")},
+        "versions": {name: _version(name) for name in _PACKAGES},
         "executable": sys.executable,
     }
 

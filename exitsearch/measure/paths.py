@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from exitsearch.measure import statistics
 from exitsearch.measure.clock import Clock
-from exitsearch.measure.latency import Progress, no_collection, no_progress, run_whole
+from exitsearch.measure.latency import ASK_AGAIN, Progress, no_collection, no_progress, run_whole
 from exitsearch.measure.runtimes.base import Runtime, UnitKey
 from exitsearch.measure.statistics import Times
 
@@ -106,14 +106,17 @@ def time_paths(
             passes.clear()
             for samples in times:
                 samples.clear()
-        begin, rounds = clock.now_s(), 0
+        begin, rounds, ask = clock.now_s(), 0, _FEWEST_ROUNDS
         while True:
             one_round()
             rounds += 1
             spent = (clock.now_s() - begin) / max_seconds if max_seconds > 0 else 1.0
             progress(min(spent, 1.0), f"round {rounds}")
-            if rounds >= _FEWEST_ROUNDS and (spent >= 1 or _settled(levelled(), whole, precision)):
+            if rounds < ask and (spent < 1 or rounds < _FEWEST_ROUNDS):
+                continue
+            if spent >= 1 or _settled(levelled(), whole, precision):
                 break
+            ask = rounds + 1 + int(ASK_AGAIN * rounds)
     timed = [
         PathTimes(
             exits=tuple(path),

@@ -105,13 +105,14 @@ def made_ready(
         )
         heads[placement, text] = head.eval().to(wanted)
     inputs = _random_batches(backbone, condition, batch_size)
-    training = backbone.module.training
+    training = [module for module in backbone.module.modules() if module.training]
     backbone.module.eval()
     try:
         with _pinned_threads(condition.threads) as threads:
             yield Ready(condition.runtime(backbone, heads, example=inputs[0]), inputs, threads)
     finally:
-        backbone.module.train(training)
+        for module in training:
+            module.training = True
 
 
 @contextmanager

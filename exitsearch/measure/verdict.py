@@ -29,7 +29,7 @@ class Rule:
 
 
 CONTENTION = Rule(
-    "contention: share of the time that our threads waited for a core",
+    "contention: time that our threads, all together, waited for a core, over the time measured",
     0.03,
     0.25,
     "end other programs, or measure with fewer --threads",

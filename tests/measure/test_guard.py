@@ -61,6 +61,12 @@ def test_what_was_just_measured_is_not_timed_again(here, monkeypatch):
     assert guard.stale(here.model_copy(update={"created": now.isoformat()})) is None
 
 
+def test_a_date_still_to_come_is_no_excuse(here, monkeypatch):
+    monkeypatch.setattr(guard, "_timed", lambda profile, seconds: [8.0] * 10)
+    tomorrow = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+    assert "takes 8.000 ms now" in guard.stale(here.model_copy(update={"created": tomorrow.isoformat()}))
+
+
 def test_it_times_the_backbone_of_the_profile(here):
     whole = guard._timed(here, 0.01)
     assert len(whole) >= 10

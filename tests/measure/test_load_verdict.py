@@ -19,8 +19,8 @@ def load(**changes):
 
 def test_load_by_hand():
     """In 10 s we ran 8 s, waited 1 s, were stopped 50 times; the machine ran 13 s, so others 5; 0.2 s were stolen."""
-    before = Snapshot(100.0, 1.0, queued_s=0.5, involuntary=10, busy_s=1000.0, stolen_s=3.0)
-    after = Snapshot(110.0, 9.0, queued_s=1.5, involuntary=60, busy_s=1013.0, stolen_s=3.2)
+    before = Snapshot(100.0, 1.0, queued_s={"7": 0.25, "8": 0.25}, involuntary=10, busy_s=1000.0, stolen_s=3.0)
+    after = Snapshot(110.0, 9.0, queued_s={"7": 0.5, "8": 1.0}, involuntary=60, busy_s=1013.0, stolen_s=3.2)
     found = Load.between(before, after, cores=2, load_average=1.5)
     assert found.cpu_share == pytest.approx(0.8)
     assert found.queued_share == pytest.approx(0.1)
@@ -37,16 +37,31 @@ def test_unknown_counters_stay_unknown():
     assert found.facts()["stolen_share"] is None
 
 
+def test_threads_that_end_take_nothing_along():
+    """Thread 8 waited 5 s and is gone, thread 9 is new: what 7 and 9 waited since is 0.5 + 0.25 s in 10."""
+    before = Snapshot(0.0, 0.0, queued_s={"7": 1.0, "8": 5.0})
+    after = Snapshot(10.0, 1.0, queued_s={"7": 1.5, "9": 0.25})
+    assert Load.between(before, after, cores=2).queued_share == pytest.approx(0.075)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not tell which cores are ours")
 def test_snapshot_reads_proc(tmp_path):
-    """One line of /proc/stat in ticks: busy is user + nice + system + irq + softirq; waits are in nanoseconds."""
-    (tmp_path / "stat").write_text("cpu  100 20 30 9999 88 5 5 40 0 0\ncpu0 1 2 3\n")
+    """A line a core in ticks: busy is user + nice + system + irq + softirq; waits are in nanoseconds.
+
+    What other cores do, those that this process may not use, is left out.
+    """
+    mine = min(os.sched_getaffinity(0))
+    others = max(os.sched_getaffinity(0)) + 1
+    (tmp_path / "stat").write_text(
+        f"cpu  900 20 30 9999 88 5 5 90 0 0\ncpu{mine} 100 20 30 9999 88 5 5 40 0 0\ncpu{others} 800 0 0 0 0 0 0 50\n"
+    )
     for thread, wait in (("7", 2_000_000_000), ("8", 500_000_000)):
         folder = tmp_path / "self" / "task" / thread
         folder.mkdir(parents=True)
         (folder / "schedstat").write_text(f"123 {wait} 9\n")
     found = Snapshot.take(tmp_path)
     tick = os.sysconf("SC_CLK_TCK")
-    assert found.queued_s == 2.5
+    assert found.queued_s == {"7": 2.0, "8": 0.5}
     assert found.busy_s == 160 / tick
     assert found.stolen_s == 40 / tick
     assert found.cpu_s > 0
