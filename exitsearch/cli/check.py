@@ -94,10 +94,12 @@ def _facts(document: Document) -> dict[str, object]:
                 "budget": document.budget,
                 "expected": document.expected.value,
                 "regret": document.optimum.regret,
+                **({} if document.setting is None else {"setting": str(document.setting)}),
             }
         case SearchSpace():
             return {
                 "backbone": document.backbone.name or "any",
                 "heads": ", ".join(str(head.choice) for head in document.heads) or "all",
+                "knobs": ", ".join(f"{name} {values}" for name, values in document.knobs.values.items()) or "none",
             }
     return {}

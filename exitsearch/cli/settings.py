@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ from exitsearch.cli.turned_heads import Exits, TurnedHeads
 from exitsearch.errors import InputError, UnavailableError
 from exitsearch.specs.knobs import Setting
 from exitsearch.specs.outcomes import Metric, Outcomes
-from exitsearch.specs.profile import Profile
+from exitsearch.specs.profile import Profile, Scalar
 from exitsearch.specs.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -83,17 +84,15 @@ class MeasuredSettings:
         self._profiles: dict[Path, Profile] = {}
         self._folders: dict[str, Path] = {}
         self._arguments["num_outputs"] = self._arguments["num_outputs"] or self._outputs()
-        self._heads = TurnedHeads(args, space, name=self._name, made_with=self._arguments)
+        known = None if self._given is None else list(dict.fromkeys(head.head for head in self._given.heads))
+        self._heads = TurnedHeads(args, space, name=self._name, made_with=self._arguments, known=known)
         self.space = self._heads.space
 
     @property
     def key(self) -> str:
         """All that values depend on besides the setting: model, data, training and machine."""
-        from exitsearch.measure.load import usable_cores
-        from exitsearch.measure.processor import cpu_name
-
         facts = [self._name, self._arguments, repr(self._heads), self._recipe, self._args.seed]
-        facts += [self._args.max_seconds, self._device, cpu_name(), usable_cores()]
+        facts += [self._args.max_seconds, self._machine(self.otherwise)]
         if self._given is not None:
             return repr([*facts, self._given.identity, self._data])
         _, data = self._trained(self._space.knobs.settings(self.otherwise)[0].input_size)
@@ -115,8 +114,7 @@ class MeasuredSettings:
     def outcomes(self, settings: Sequence[Setting]) -> Outcomes:
         """Values of these settings' heads, fully trained, in their condition."""
         if self._given is not None:
-            given = Path(self._args.outcomes)
-            parts = [(given if given.is_dir() else given.parent, self._given)]
+            parts = [(Path(self._args.outcomes), self._given)]
         else:
             groups = self._heads.groups(settings)
             parts = [self._train(label, exits, settings[0].input_size) for label, exits in groups.items()]
@@ -224,17 +222,18 @@ class MeasuredSettings:
             outcomes = score_banks(
                 backbone,
                 data,
-                banks=[bank for bank, _ in parts],
+                banks=[bank if bank.is_dir() else bank.parent for bank, _ in parts],
                 out=folder,
                 dtype=resolve_dtype(setting.dtype),
                 device=self._device,
             )
         return folder, outcomes
 
-    def _profile_path(self, setting: Setting, exits: Exits) -> Path:
+    def _machine(self, setting: Setting) -> dict[str, Scalar]:
+        """Without which times cannot be compared."""
         from exitsearch.measure.machine import fingerprint
 
-        facts = fingerprint(
+        return fingerprint(
             self._device,
             dtype=setting.dtype,
             batch_size=setting.batch_size,
@@ -242,7 +241,10 @@ class MeasuredSettings:
             threads=setting.threads,
             runtime=setting.runtime,
         ).identity
-        digest = _digest(exits, facts, self._arguments, self._energy, self._args.max_seconds, self._args.seed)
+
+    def _profile_path(self, setting: Setting, exits: Exits) -> Path:
+        facts = [self._machine(setting), self._arguments, self._energy, self._args.max_seconds, self._args.seed]
+        digest = _digest(exits, facts)
         size = f"__{setting.input_size}px" if setting.input_size else ""
         name = f"{self._name.split('.')[0].replace('/', '_')}__{self._device.type}__{setting.dtype}"
         batch = f"bs{setting.batch_size}__{setting.runtime}__t{setting.threads}"
@@ -282,7 +284,7 @@ class MeasuredSettings:
                 stderr=subprocess.PIPE,
                 text=True,
             )
-        if done.returncode == 130:
+        if done.returncode in (130, -signal.SIGINT):
             raise KeyboardInterrupt
         if done.returncode < 0:
             raise UnavailableError(f"the process that measured it was ended by signal {-done.returncode}")

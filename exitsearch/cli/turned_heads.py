@@ -26,16 +26,25 @@ class TurnedHeads:
         space: with knobs.
         name: of the backbone.
         made_with: what `create_backbone` is called with.
+        known: heads that have values; None means that any can be trained.
 
     Raises:
         InputError: a head, an option or a value that is wrong whatever the setting.
     """
 
-    def __init__(self, args: argparse.Namespace, space: SearchSpace, *, name: str, made_with: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        space: SearchSpace,
+        *,
+        name: str,
+        made_with: dict[str, Any],
+        known: list[str] | None = None,
+    ) -> None:
         self._args, self._space, self._name = args, space, name
         self._made_with = {**made_with, "pretrained": False, "checkpoint": None, "device": "meta"}
         self._placed: dict[int | None, tuple[Placement, ...]] = {}
-        self._base = self._base_heads()
+        self._base = self._base_heads(known)
         self._check_knobs()
 
     def __repr__(self) -> str:
@@ -72,7 +81,7 @@ class TurnedHeads:
                 groups.setdefault(label, set()).update(exits)
         return {label: sorted(exits) for label, exits in groups.items() if exits}
 
-    def _base_heads(self) -> list[SpaceHead]:
+    def _base_heads(self, known: list[str] | None) -> list[SpaceHead]:
         """The candidate heads, before any knob is turned."""
         from exitsearch.models.heads import list_heads
 
@@ -82,7 +91,7 @@ class TurnedHeads:
             if not found:
                 raise InputError(f"--heads names none of the space's heads, found {self._args.heads}")
             return found
-        choices = [HeadChoice.parse(text) for text in named or [head.name for head in list_heads()]]
+        choices = [HeadChoice.parse(text) for text in named or known or [head.name for head in list_heads()]]
         return [SpaceHead(type=choice.type, options=choice.options) for choice in choices]
 
     def _check_knobs(self) -> None:

@@ -65,6 +65,8 @@ def test_the_whole_way(folder: Path, capsys: pytest.CaptureFixture[str], monkeyp
         True,
     )
     # The folder that it names holds the chosen heads, trained.
+    assert main(["check", "exitsearch-out"]) == 0
+    assert f"setting: {config.setting}" in capsys.readouterr().out
     model = exitsearch.build_model(config, weights=found["outcomes"])
     assert len(model(torch.zeros(1, 1, 8, 8))) == len(config.exits) + 1
     assert "All 4 settings were tried, 2 of them not possible here" in (

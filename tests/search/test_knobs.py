@@ -161,7 +161,7 @@ def test_what_a_killed_process_had_under_way_is_done_by_others(tmp_path):
     name = run(EIGHT, trials=8, storage=str(tmp_path / "other.journal")).study
     parameters = [EIGHT.parameters(setting) for setting in EIGHT.settings(OTHERWISE)]
     study = open_study(name, storage)
-    study.sampler = SettingsSampler(parameters, seed=0, target=8, in_order=True, pruning=False)
+    study.sampler = SettingsSampler(study, parameters, seed=0, target=8, in_order=True, pruning=False)
     left = study.ask(study.sampler.space)  # and dies
     provider = FakeProvider(EIGHT)
     found = run(EIGHT, provider, trials=8, storage=storage)
@@ -191,9 +191,10 @@ def test_bad_heads_are_given_up_early_and_never_trained_to_the_end(tmp_path):
     """The exact values after an epoch rank the options: 2, 1, 3, 4. Hyperband keeps about a third at each rung."""
     knobs = Knobs.model_validate({"threads": [1, 2, 3], **FOUR_HEADS, "prune": True})
     storage = str(tmp_path / "one.journal")
-    provider = FakeProvider(knobs)
-    found = run(knobs, provider, storage=storage)
+    provider, rows = FakeProvider(knobs), []
+    found = run(knobs, provider, storage=storage, on_tried=rows.append)
     assert found.count("pruned") > 0
+    assert len(rows) == 12  # none twice, though Hyperband works in brackets
     assert found.count("pruned") + found.count("tried") == 12
     pruned = [row.setting for row in found.rows if row.state == "pruned"]
     tried = [row.setting for row in found.rows if row.state == "tried"]
@@ -203,6 +204,10 @@ def test_bad_heads_are_given_up_early_and_never_trained_to_the_end(tmp_path):
     assert {epoch for _, epoch in provider.looked} <= {1, 3}
     assert not found.proved
     assert all(row.value < found.result.value for row in found.rows if row.state == "pruned")
+    # With fewer trials than settings, TPE draws within a bracket, and still none is drawn twice.
+    rows.clear()
+    run(knobs.model_copy(update={"prune": None}), trials=9, on_tried=rows.append)
+    assert len({str(row.setting) for row in rows}) == len(rows) == 9
     # Asked to try everything to the end, the same study tries again what it had given up, and proves the whole.
     whole = run(knobs.model_copy(update={"prune": False}), storage=storage)
     assert (whole.count("tried"), whole.proved, whole.study) == (12, True, found.study)

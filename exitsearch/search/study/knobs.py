@@ -123,17 +123,18 @@ def run_settings_study(
     """
     assert trials > 0
     started, name = time.perf_counter(), settings_study_name(settings, key)
-    sampler = SettingsSampler(
-        settings,
-        seed=seed,
-        target=min(trials, len(settings)),
-        in_order=trials >= len(settings),
-        pruning=epochs is not None,
-    )
     interrupted = False
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = open_study(name, storage)
+        sampler = SettingsSampler(
+            study,
+            settings,
+            seed=seed,
+            target=min(trials, len(settings)),
+            in_order=trials >= len(settings),
+            pruning=epochs is not None,
+        )
         study.sampler, study.pruner = sampler, _pruner(epochs)
         try:
             _run(study, sampler, evaluate, on_tried)
@@ -144,7 +145,7 @@ def run_settings_study(
                 f"the storage of the study {name} failed ({reason(error)}); what was tried is kept, run the same "
                 "command again to go on"
             ) from error
-        found = sampler.finished(study.get_trials(deepcopy=False))
+        found = sampler.finished()
     tried = tuple(_tried(sampler, trial) for _, trial in sorted(found.items()))
     return SettingsStudy(name=name, tried=tried, seconds=time.perf_counter() - started, interrupted=interrupted)
 
@@ -156,7 +157,7 @@ def _run(
     on_tried: Callable[[Tried], None] | None,
 ) -> None:
     """Try settings until enough have been tried."""
-    while len(sampler.finished(study.get_trials(deepcopy=False))) < sampler.target:
+    while len(sampler.finished()) < sampler.target:
         trial = study.ask(sampler.space)
         try:
             _try(study, trial, sampler, evaluate)
@@ -210,6 +211,8 @@ class SettingsSampler(BaseSampler):
     """Draws settings without doing one twice.
 
     Args:
+        study: all of it. Hyperband shows a sampler only the trials of one bracket, and what was tried in another was
+            tried all the same.
         settings: the value of every knob in each setting.
         seed: of all trials together.
         target: how many settings shall be tried.
@@ -218,13 +221,14 @@ class SettingsSampler(BaseSampler):
     """
 
     def __init__(
-        self, settings: Sequence[Parameters], *, seed: int, target: int, in_order: bool, pruning: bool
+        self, study: Study, settings: Sequence[Parameters], *, seed: int, target: int, in_order: bool, pruning: bool
     ) -> None:
         self.target = target
         self.space: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(list(dict.fromkeys(parameters[name] for parameters in settings)))
             for name in settings[0]
         }
+        self._study = study
         self._settings, self._seed, self._in_order, self._pruning = settings, seed, in_order, pruning
         self._numbers = {tuple(parameters.values()): index for index, parameters in enumerate(settings)}
         self._tpe = NumberedSampler(seed, None)
@@ -233,11 +237,15 @@ class SettingsSampler(BaseSampler):
         """The number of a setting."""
         return self._numbers[tuple(parameters[name] for name in self.space)]
 
-    def finished(self, trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
-        """The trial of every setting that was tried, by the setting's number; to the end rather than pruned."""
+    def finished(self, trials: Iterable[FrozenTrial] | None = None) -> dict[int, FrozenTrial]:
+        """The trial of every setting that was tried, by the setting's number; to the end rather than pruned.
+
+        Args:
+            trials: of the study, where they were just read.
+        """
         found: dict[int, FrozenTrial] = {}
         pruned: dict[int, FrozenTrial] = {}
-        for trial in trials:
+        for trial in self._study.get_trials(deepcopy=False) if trials is None else trials:
             if trial.state == TrialState.COMPLETE or _REASON in trial.user_attrs:
                 found.setdefault(self.number(trial.params), trial)
             elif trial.state == TrialState.PRUNED:
@@ -252,7 +260,7 @@ class SettingsSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The values of all knobs in the next setting to try."""
-        trials = study.get_trials(deepcopy=False)
+        trials = self._study.get_trials(deepcopy=False)
         others = [t for t in trials if t.state == TrialState.RUNNING and t.number != trial.number]
         tried = set(self.finished(trials))
         running = {self.number(t.params) for t in others if len(t.params) == len(self.space)} - tried
