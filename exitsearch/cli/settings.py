@@ -82,6 +82,7 @@ class MeasuredSettings:
         self._data = None if self._given and not args.data else train_command.data_name(args, self._name)
         self._made: dict[int | None, tuple[Backbone, DataSplits]] = {}
         self._profiles: dict[Path, Profile] = {}
+        self._failed: dict[Path, UnavailableError] = {}
         self._folders: dict[str, Path] = {}
         self._arguments["num_outputs"] = self._arguments["num_outputs"] or self._outputs()
         known = None if self._given is None else list(dict.fromkeys(head.head for head in self._given.heads))
@@ -103,11 +104,17 @@ class MeasuredSettings:
         self._heads.groups([setting])  # heads that fit nowhere are said before anything is measured
         exits = self._heads.everywhere(setting)
         path = self._profile_path(setting, exits)
+        if path in self._failed:
+            raise self._failed[path]
         if path not in self._profiles:
             # One at a time: two measurements at once would disturb each other.
             with alone(PROFILES_FOLDER / "measuring"):
                 if not path.exists():
-                    self._measure(setting, exits, path)
+                    try:
+                        self._measure(setting, exits, path)
+                    except UnavailableError as error:
+                        self._failed[path] = error
+                        raise
             self._profiles[path] = Profile.read(path)
         return self._profiles[path]
 

@@ -17,13 +17,13 @@ def setting_rows(found: SettingsResult) -> list[dict[str, Any]]:
     for row in order:
         values = found.knobs.parameters(row.setting)
         cells: dict[str, Any] = {name: str(value).lower() for name, value in values.items()}
-        cells["full model ms"] = "" if row.full_ms is None else f"{row.full_ms:.4g}"
+        cells["full ms"] = "" if row.full_ms is None else f"{row.full_ms:.4g}"
         if "batch_size" in values:
             cells["ms per input"] = "" if row.full_ms is None else f"{row.full_ms / row.setting.batch_size:.4g}"
         cells["exits"] = "" if row.exits is None else str(row.exits)
-        cells["expected value"] = "" if row.value is None else f"{row.value:.4f}"
+        cells["value"] = "" if row.value is None else f"{row.value:.4f}"
         cells["times"] = row.verdict or ""
-        cells["state"] = {"tried": "tried", "pruned": "given up early", "impossible": "not possible"}[row.state]
+        cells["state"] = {"tried": "tried", "pruned": "given up", "impossible": "impossible"}[row.state]
         rows.append(cells)
     return rows
 
