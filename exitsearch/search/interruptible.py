@@ -2,54 +2,25 @@
 
 A sweep over the placements carries labels (delay so far, best value so far, expected value so far). Only exits worth
 more than the best so far are ever added: another would only delay the rest. A label is dropped when another makes it
-superfluous (`labels.py`), or when even an optimistic estimate of what it can still gain leaves it below a choice
-already known. The estimate comes from a table computed backwards over a grid of delays, in which every delay is
-rounded down; since survival falls with time, that never underestimates.
+superfluous (`labels.py`), or when even an optimistic estimate of what it can still gain (`estimates.py`) leaves it
+below a choice already known. Where limits make labels many, prices of what is limited sharpen the estimates.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from exitsearch.search.estimates import CELLS, SLACK, Estimates, Step
 from exitsearch.search.labels import Array, Bools, History, Ints, Labels, undominated
 from exitsearch.search.limits import floor_bits, scarce, within_limits
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.value import interruptible_value
 
-# Cells of the table of estimates, 4 bytes each. More cells make a finer grid of delays and so fewer labels; at this
-# size the table and the sweep take about the same time with 24 or 48 placements and 12 heads.
-_CELLS = 20_000_000
-_FINEST_GRID = 1024
-_COARSEST_GRID = 32
-# Added to every estimate for the rounding of float32, in units of the largest absolute value.
-_FLOAT32 = 1e-5
-# Subtracted from times at which an estimate is made, in units of the final exit's time, so that rounding in a sum of
-# latencies never moves an estimate to the wrong side of a step of the survival.
-_SLACK = 1e-9
-
-
-@dataclass(frozen=True)
-class Step:
-    """The candidates of one placement that are worth more than no answer, or all where one must stand.
-
-    Attributes:
-        required: whether one of them must stand.
-        positions: of the candidates in the problem.
-        levels: position of each one's value in the table of values.
-    """
-
-    arrival_ms: float
-    positions: tuple[int, ...]
-    levels: tuple[int, ...]
-    head_ms: tuple[float, ...]
-    params: tuple[int, ...]
-    memory: tuple[int, ...]
-    energy: tuple[float, ...]
-    required: bool
+# Under limits, so many labels at once make it worth while to find prices first: cells of the grids, and steps.
+_MANY, _PRICING_CELLS, _PRICING_STEPS = 1000, CELLS // 4, 20
 
 
 class InterruptibleSolver:
@@ -70,7 +41,14 @@ class InterruptibleSolver:
             [problem.fallback, *(c.value for c in problem.candidates if c.value > problem.fallback)]
         )
         self.steps = self._steps()
-        self.slack_ms = _SLACK * problem.final_ms
+        self.slack_ms = SLACK * problem.final_ms
+        limits = {
+            "params": problem.max_params,
+            "memory": problem.max_memory_bytes,
+            "energy": problem.heads_mj_left,
+            "delay": problem.max_heads_ms,
+        }
+        self.limits = {name: float(limit) for name, limit in limits.items() if limit is not None}
         # Earliest answer after each step for a label without delay: of a later candidate or of the final exit.
         earliest = [problem.final_ms]
         for step in reversed(self.steps):
@@ -98,17 +76,18 @@ class InterruptibleSolver:
                 )
         return steps
 
-    def solve(self, limits: int | None) -> tuple[list[Choice | None], float]:
+    def solve(self, limits: int | None, *, priced: bool = False) -> tuple[list[Choice | None], float]:
         """The best choice with at most 0, 1, ..., `limits` exits, or with any number of them.
 
         Args:
             limits: largest limit on the number of exits; None lifts the limit, and only one choice is returned.
+            priced: whether to find prices of what is limited first; without, that is done when labels grow many.
 
         Returns:
             A choice for each limit (None where none keeps to all limits), and an upper bound of what was let go (minus
             infinity: nothing, so they are exact).
         """
-        table = _Estimates(self, limits)
+        table = self._estimates(limits)
         problem, scarce_fields = self.problem, scarce(self.problem)
         known = [
             within_limits(
@@ -119,6 +98,13 @@ class InterruptibleSolver:
             )
             for limit in range(len(table.layers))
         ]
+        tables = [table]
+        if priced:
+            prices, found = self._prices(limits)
+            tables.append(self._estimates(limits, prices=prices))
+            # Met on the way to the prices, and often better. It has no more exits than the largest limit.
+            options = [choice for choice in (known[-1], found) if choice is not None]
+            known[-1] = max(options, key=partial(interruptible_value, problem), default=None)
         floor = np.maximum.accumulate(
             [-np.inf if choice is None else interruptible_value(problem, choice) for choice in known]
         )
@@ -154,11 +140,14 @@ class InterruptibleSolver:
                     energy=energy,
                     met=met,
                 )
-                more = more.take(table.promising(more, index + 1, floor))
+                for estimates in tables:
+                    more = more.take(estimates.promising(more, index + 1, floor))
                 if len(more):
                     history.record(more, position)
                     parts.append(more)
-            parts[0] = labels.take(table.promising(labels, index + 1, floor) & (not step.required))
+            parts[0] = labels.take(np.full(len(labels), not step.required))
+            for estimates in tables:
+                parts[0] = parts[0].take(estimates.promising(parts[0], index + 1, floor))
             labels = Labels.join(parts)
             ceiling = self.problem.survival(self.earliest_ms[index + 1] + labels.delay - self.slack_ms)
             labels = undominated(
@@ -169,6 +158,8 @@ class InterruptibleSolver:
                 tolerance=self.tolerance,
                 scarce=scarce_fields,
             )
+            if len(labels) > _MANY and self.limits and not priced:
+                return self.solve(limits, priced=True)
             if len(labels) > self.most_labels:
                 hope = table.hope(labels, index + 1)
                 order = np.argsort(-hope, kind="stable")
@@ -209,88 +200,66 @@ class InterruptibleSolver:
         gains[rows] = rise[rows] * self.problem.survival(arrival_ms + (labels.delay[rows] + head_ms))
         return gains
 
-    def _rollout(self, table: _Estimates, limit: int) -> Choice:
+    def _prices(self, limits: int | None) -> tuple[dict[str, float], Choice | None]:
+        """Prices of what is limited, and the best choice within all limits that was met."""
+        problem, best, best_value = self.problem, None, -np.inf
+        prices, least, least_prices = dict.fromkeys(self.limits, 0.0), np.inf, dict.fromkeys(self.limits, 0.0)
+        value, start = partial(interruptible_value, problem), Labels.start(problem.fallback)
+        # In units of the limits, so that bytes do not drown the others; a limit of 0 has no unit.
+        units = {name: limit or 1.0 for name, limit in self.limits.items()}
+        stride = 0.0
+        for number in range(1, _PRICING_STEPS + 1):
+            table = self._estimates(limits, prices=prices, cells=_PRICING_CELLS)
+            bound = float(table.hope(start, 0)[0])
+            if bound < least:
+                least, least_prices = bound, prices
+            path = self._rollout(table, len(table.layers) - 1)
+            kept = within_limits(problem, path, value, limits)
+            if kept is not None and value(kept) > best_value:
+                best, best_value = kept, value(kept)
+            slope = {name: (self._used(name, path) - self.limits[name]) / units[name] for name in prices}
+            slope = {name: rise if rise > 0 or prices[name] > 0 else 0.0 for name, rise in slope.items()}
+            steepness = float(np.linalg.norm(list(slope.values())))
+            if not steepness:
+                break
+            # The first stride closes the gap between what is hoped for and what is known; strides sum up without end
+            # and become short, as subgradient steps must (Shor 1985).
+            if not stride:
+                stride = least - best_value if best is not None else 0.1 * abs(least)
+            move = stride / number / steepness
+            prices = {name: max(0.0, prices[name] + move * slope[name] / units[name]) for name in prices}
+        return least_prices, best
+
+    def _estimates(
+        self, exits: int | None, *, prices: Mapping[str, float] | None = None, cells: int = CELLS
+    ) -> Estimates:
+        return Estimates(self.problem, self.steps, self.values, exits, limits=self.limits, prices=prices, cells=cells)
+
+    def _used(self, name: str, choice: Choice) -> float:
+        """What a choice takes of something limited."""
+        fields = {"params": "params", "memory": "memory_bytes", "energy": "head_mj", "delay": "head_ms"}
+        return float(sum(getattr(candidate, fields[name]) for candidate in self.problem.chosen(choice)))
+
+    def _rollout(self, table: Estimates, limit: int) -> Choice:
         """A good choice: at every placement the step that the estimates promise most of."""
         label, choice, layer = Labels.start(self.problem.fallback), [], limit
         for index, step in enumerate(self.steps):
             skipped = float(table.gain(label, index + 1, np.array([layer]))[0])
             best, best_hope = None, -np.inf if step.required else skipped
             if layer != table.layers[layer] or table.free:
-                for position, level, head_ms in zip(step.positions, step.levels, step.head_ms, strict=True):
+                payments = table.payments[index]
+                for position, level, head_ms, payment in zip(
+                    step.positions, step.levels, step.head_ms, payments, strict=True
+                ):
                     gains = self._gains(label, step.arrival_ms, head_ms, level)
                     if gains[0] <= 0 and not step.required:
                         continue
                     more = label.extended(level=level, gain=gains, delay=head_ms, params=0)
                     after = table.gain(more, index + 1, np.array([table.layers[layer]]))
-                    hope = float(gains[0] + after[0])
+                    hope = float(gains[0] + after[0]) - payment
                     if hope > best_hope:
                         best, best_hope = (position, more), hope
             if best is not None:
                 choice.append(best[0])
                 label, layer = best[1], table.layers[layer]
         return tuple(choice)
-
-
-class _Estimates:
-    """What can still be gained after each step, never too little: [steps + 1][layers, values, delays].
-
-    Layer r stands for at most r more exits; with `limits` None there is one layer without a limit.
-
-    Attributes:
-        layers: the layer to which one more exit leads from each layer.
-    """
-
-    def __init__(self, solver: InterruptibleSolver, limits: int | None) -> None:
-        self.solver = solver
-        self.free = limits is None
-        self.layers = [0] if limits is None else [max(0, limit - 1) for limit in range(limits + 1)]
-        problem, values, steps = solver.problem, solver.values, solver.steps
-        cells = (len(steps) + 1) * len(values) * len(self.layers)
-        count = int(np.clip(_CELLS // cells, _COARSEST_GRID, _FINEST_GRID))
-        # No delay is longer than all heads together, and none matters beyond the longest budget.
-        fastest = min(problem.slowdown, default=1.0)
-        longest = min(sum(max(step.head_ms) for step in steps), problem.budget.quantile(0.999) / fastest)
-        self.spacing_ms = max(longest, 1e-9) / (count - 1)
-        delays = np.arange(count) * self.spacing_ms
-        scale = float(np.abs([*values, problem.final_value]).max())
-        self.extra = _FLOAT32 * scale
-        rise = np.maximum(problem.final_value - values, 0.0)
-        last = rise[:, None] * problem.survival(problem.final_ms + delays - solver.slack_ms)
-        self.gains: list[NDArray[np.float32]] = [np.repeat(last[None], len(self.layers), 0).astype(np.float32)]
-        for step in reversed(steps):
-            after = self.gains[-1]
-            now = after.copy()
-            for level, head_ms in zip(step.levels, step.head_ms, strict=True):
-                reached = problem.survival(step.arrival_ms + delays + head_ms - solver.slack_ms).astype(np.float32)
-                moved = np.minimum(np.arange(count) + int(head_ms / self.spacing_ms), count - 1)
-                gain = (values[level] - values[:level]).astype(np.float32)[:, None] * reached
-                for layer, next_layer in enumerate(self.layers):
-                    if self.free or layer:
-                        option = gain + after[next_layer, level, moved]
-                        np.maximum(now[layer, :level], option, out=now[layer, :level])
-            self.gains.append(now)
-        self.gains.reverse()
-
-    def gain(self, labels: Labels, index: int, layers: NDArray[np.int64]) -> Array:
-        """Estimated future gain of labels that stand before step `index`, in some layers."""
-        delays = self.gains[index].shape[2]
-        cell = np.minimum((labels.delay / self.spacing_ms).astype(np.int64), delays - 1)
-        result: Array = self.gains[index][layers, labels.level, cell].astype(np.float64) + self.extra
-        return result
-
-    def hope(self, labels: Labels, index: int) -> Array:
-        """The most that each label can come to with any number of exits allowed."""
-        top = len(self.layers) - 1
-        layers = np.zeros(len(labels), dtype=np.int64) if self.free else top - labels.count
-        return labels.value + self.gain(labels, index, layers)
-
-    def promising(self, labels: Labels, index: int, floor: Array) -> Bools:
-        """Whether each label may still reach what is known already, for one of the limits at least."""
-        if self.free:
-            return np.asarray(self.hope(labels, index) >= floor[0])
-        result = np.zeros(len(labels), dtype=np.bool_)
-        for limit in range(len(self.layers)):
-            rows = np.flatnonzero(labels.count <= limit)
-            part = labels.take(rows)
-            result[rows] |= part.value + self.gain(part, index, limit - part.count) >= floor[limit]
-        return result

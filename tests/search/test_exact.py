@@ -75,7 +75,7 @@ def test_contract_holds_to_one_head_a_placement() -> None:
 @pytest.fixture
 def _no_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels then go only when another makes them superfluous."""
-    for table in (interruptible._Estimates, contract._Prices):
+    for table in (interruptible.Estimates, contract._Prices):
         monkeypatch.setattr(table, "promising", lambda self, labels, index, floor: np.ones(len(labels), dtype=bool))
 
 

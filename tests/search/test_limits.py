@@ -9,6 +9,7 @@ from random_problems import all_choices, brute_force, problem_of, random_problem
 from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
+from exitsearch.search import interruptible
 from exitsearch.search.exact import solve
 from exitsearch.search.limits import forced
 from exitsearch.search.problem import Problem
@@ -65,6 +66,29 @@ def test_equals_brute_force_under_limits(policy: str, block: int) -> None:
         for count, best in solution.by_count:
             assert best == pytest.approx(brute_force(replace(problem, max_exits=count))[0], abs=1e-12), (seed, count)
     assert 0 < impossible < 60
+
+
+def test_prices_do_not_change_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prices of what is limited, which large problems need, forced upon small ones; with limits on the time too."""
+    monkeypatch.setattr(interruptible, "_MANY", 0)
+    asked = []
+    prices = interruptible.InterruptibleSolver._prices
+    monkeypatch.setattr(
+        interruptible.InterruptibleSolver, "_prices", lambda *given: asked.append(found := prices(*given)) or found
+    )
+    for seed in range(1000, 1060):
+        problem = limited(seed, "interruptible")
+        if seed % 2:
+            problem = replace(problem, max_heads_ms=2.5, required=())
+        if not any(True for _ in all_choices(problem)):
+            continue
+        value, exits, params = brute_force(problem)
+        solution = solve(problem, by_count=seed % 3 == 0)
+        assert solution.value == pytest.approx(value, abs=1e-12), seed
+        assert (len(solution.choice), problem.params(solution.choice)) == (exits, params), seed
+        for count, best in solution.by_count:
+            assert best == pytest.approx(brute_force(replace(problem, max_exits=count))[0], abs=1e-12), (seed, count)
+    assert sum(any(found.values()) for found, _ in asked) > 10
 
 
 def test_a_floor_by_hand() -> None:

@@ -1,0 +1,150 @@
+"""Optimistic estimates for the exact solver of interruptible budgets: what a label can still gain, never too little.
+
+A table computed backwards over a grid of delays, in which every delay is rounded down; since survival falls with time,
+that never underestimates. A limit on a sum (parameters, bytes, energy, time of all heads) may have a price, a
+Lagrangian multiplier: each exit pays for what it takes, and what is left of the limit is refunded. At any prices that
+is an estimate too; at good ones it knows that the limit binds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exitsearch.search.labels import Array, Bools, Labels
+from exitsearch.search.problem import Problem
+
+# Cells of the table of estimates, 4 bytes each. More cells make a finer grid of delays and so fewer labels; at this
+# size the table and the sweep take about the same time with 24 or 48 placements and 12 heads.
+CELLS = 20_000_000
+_FINEST_GRID = 1024
+_COARSEST_GRID = 32
+# Added to every estimate for the rounding of float32, in units of the largest absolute value.
+_FLOAT32 = 1e-5
+# Subtracted from times at which an estimate is made, in units of the final exit's time, so that rounding in a sum of
+# latencies never moves an estimate to the wrong side of a step of the survival.
+SLACK = 1e-9
+
+
+@dataclass(frozen=True)
+class Step:
+    """The candidates of one placement that are worth more than no answer, or all where one must stand.
+
+    Attributes:
+        required: whether one of them must stand.
+        positions: of the candidates in the problem.
+        levels: position of each one's value in the table of values.
+    """
+
+    arrival_ms: float
+    positions: tuple[int, ...]
+    levels: tuple[int, ...]
+    head_ms: tuple[float, ...]
+    params: tuple[int, ...]
+    memory: tuple[int, ...]
+    energy: tuple[float, ...]
+    required: bool
+
+
+class Estimates:
+    """What can still be gained after each step, never too little: [steps + 1][layers, values, delays].
+
+    Layer r stands for at most r more exits; with `exits` None there is one layer without a limit.
+
+    Args:
+        steps: of the sweep, in order.
+        values: every value that an answer may have, ascending; the lowest is that of having none.
+        exits: most exits of any layer; None lifts the limit.
+        limits: on sums of a label's fields, by the field's name.
+        prices: of one unit of each thing that is limited.
+        cells: size of the table.
+
+    Attributes:
+        layers: the layer to which one more exit leads from each layer.
+        payments: what each candidate of each step pays.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        steps: Sequence[Step],
+        values: Array,
+        exits: int | None,
+        *,
+        limits: Mapping[str, float],
+        prices: Mapping[str, float] | None = None,
+        cells: int = CELLS,
+    ) -> None:
+        self.prices = prices or {}
+        self.limits = limits
+        self.free = exits is None
+        self.layers = [0] if exits is None else [max(0, limit - 1) for limit in range(exits + 1)]
+        slack_ms = SLACK * problem.final_ms
+        states = (len(steps) + 1) * len(values) * len(self.layers)
+        count = int(np.clip(cells // states, _COARSEST_GRID, _FINEST_GRID))
+        self.payments = [self._payments(step) for step in steps]
+        # No delay is longer than all heads together, and none matters beyond the longest budget.
+        fastest = min(problem.slowdown, default=1.0)
+        longest = min(sum(max(step.head_ms) for step in steps), problem.budget.quantile(0.999) / fastest)
+        self.spacing_ms = max(longest, 1e-9) / (count - 1)
+        delays = np.arange(count) * self.spacing_ms
+        scale = float(np.abs([*values, problem.final_value]).max())
+        self.extra = _FLOAT32 * scale
+        rise = np.maximum(problem.final_value - values, 0.0)
+        last = rise[:, None] * problem.survival(problem.final_ms + delays - slack_ms)
+        self.gains: list[NDArray[np.float32]] = [np.repeat(last[None], len(self.layers), 0).astype(np.float32)]
+        for step, payments in zip(reversed(steps), reversed(self.payments), strict=True):
+            after = self.gains[-1]
+            now = after.copy()
+            for level, head_ms, payment in zip(step.levels, step.head_ms, payments, strict=True):
+                reached = problem.survival(step.arrival_ms + delays + head_ms - slack_ms).astype(np.float32)
+                moved = np.minimum(np.arange(count) + int(head_ms / self.spacing_ms), count - 1)
+                gain = (values[level] - values[:level]).astype(np.float32)[:, None] * reached - np.float32(payment)
+                for layer, next_layer in enumerate(self.layers):
+                    if self.free or layer:
+                        option = gain + after[next_layer, level, moved]
+                        np.maximum(now[layer, :level], option, out=now[layer, :level])
+            self.gains.append(now)
+        self.gains.reverse()
+
+    def _payments(self, step: Step) -> list[float]:
+        amounts = {"params": step.params, "memory": step.memory, "energy": step.energy, "delay": step.head_ms}
+        return [
+            sum(price * amounts[name][number] for name, price in self.prices.items())
+            for number in range(len(step.positions))
+        ]
+
+    def refund(self, labels: Labels) -> Array:
+        """The price of what is left of the limits [labels]."""
+        left = np.zeros(len(labels))
+        for name, price in self.prices.items():
+            left += price * (self.limits[name] - getattr(labels, name))
+        return left
+
+    def gain(self, labels: Labels, index: int, layers: NDArray[np.int64]) -> Array:
+        """Estimated future gain of labels that stand before step `index`, in some layers."""
+        delays = self.gains[index].shape[2]
+        cell = np.minimum((labels.delay / self.spacing_ms).astype(np.int64), delays - 1)
+        result: Array = self.gains[index][layers, labels.level, cell].astype(np.float64) + self.extra
+        return result
+
+    def hope(self, labels: Labels, index: int) -> Array:
+        """The most that each label can come to with any number of exits allowed."""
+        top = len(self.layers) - 1
+        layers = np.zeros(len(labels), dtype=np.int64) if self.free else top - labels.count
+        return labels.value + self.refund(labels) + self.gain(labels, index, layers)
+
+    def promising(self, labels: Labels, index: int, floor: Array) -> Bools:
+        """Whether each label may still reach what is known already, for one of the limits at least."""
+        if self.free:
+            return np.asarray(self.hope(labels, index) >= floor[0])
+        result = np.zeros(len(labels), dtype=np.bool_)
+        for limit in range(len(self.layers)):
+            rows = np.flatnonzero(labels.count <= limit)
+            part = labels.take(rows)
+            hope = part.value + self.refund(part) + self.gain(part, index, limit - part.count)
+            result[rows] |= hope >= floor[limit]
+        return result
