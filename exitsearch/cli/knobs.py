@@ -20,6 +20,7 @@ _REFUSED = {
     "objectives": "settings are compared by their expected value alone",
     "sensitivity": "it is of one setting; search that one alone",
     "trace": "the table is of one setting; search that one alone",
+    "quantile": "it goes with the policy confidence",
     "value": "settings are compared by the metric",
     "class_weights": "settings are compared by the metric",
 }

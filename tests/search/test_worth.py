@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from samples import made_answers
 from toy_documents import toy_outcomes, toy_profile
 
+from exitsearch.cli.main import main
 from exitsearch.errors import InputError
 from exitsearch.search.answers import Answers
 from exitsearch.search.confidence import Replay, optimise
@@ -167,6 +169,30 @@ def test_a_function_that_cannot_be_had(
 def test_wrong_weights(outcomes: Outcomes, tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         by_worth(outcomes, load_class_weights(weights(tmp_path, text)))
+
+
+def test_the_command_line(
+    outcomes: Outcomes, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Values by hand above and in test_run.py; equal weights change nothing."""
+    monkeypatch.chdir(tmp_path)
+    weights(tmp_path, "label,weight\n0,1\n1,1\n")
+    toy_profile().write(tmp_path / "profile.json")
+    argv = ["search", "--profile", "profile.json", "--outcomes", "outcomes", "--budget-dist", "uniform:0,20"]
+    argv += ["--trials", "4", "--no-guard", "--json"]
+
+    def value(*options: str) -> float:
+        assert main([*argv, *options]) == 0
+        found: dict[str, float] = json.loads(capsys.readouterr().out)
+        return found["value"]
+
+    assert value("--value", "mine.py:value") == pytest.approx(0.61)
+    assert value("--value", "mine.py:value", "--policy", "contract") == pytest.approx(0.64)
+    assert value("--class-weights", "weights.csv") == pytest.approx(0.69)
+    assert value("--class-weights", "weights.csv", "--policy", "confidence", "--quantile", "95%") == pytest.approx(0.71)
+    report = (tmp_path / "exitsearch-out" / "report.html").read_text()
+    assert "class weights weights.csv" in report
+    assert "0.95 quantile of the latency" in report
 
 
 @pytest.mark.parametrize("seed", range(4))
