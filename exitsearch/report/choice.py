@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -109,6 +110,13 @@ def lines(result: SearchResult) -> list[str]:
         f"(price of not knowing {result.price_of_not_knowing:.4f}), the best ones {result.contract_optimum:.4f}."
     )
     found.append(f"Chance that no answer is in time: {result.no_answer:.1%}.")
+    if result.memory is not None:
+        memory, peak = result.memory, result.memory.device_peak_bytes
+        found.append(
+            f"Memory: weights of {memory.weight_bytes / 2**20:.4g} MiB with those of the exits; at most "
+            f"{memory.activation_bytes / 2**20:.4g} MiB of activations between parts"
+            + ("." if peak is None else f"; at the allocator's peak {peak / 2**20:.4g} MiB in all.")
+        )
     if result.study is not None:
         alone = "" if result.optuna_regret is None else f"; its own trials came within {result.optuna_regret:.4f}"
         found.append(f"Optuna: {result.study.trials} trials in study {result.study.name}{alone}.")
@@ -170,6 +178,7 @@ def summary(result: SearchResult) -> dict[str, Any]:
         "contract_optimum": result.contract_optimum,
         "price_of_not_knowing": result.price_of_not_knowing,
         "no_answer": result.no_answer,
+        "memory": None if result.memory is None else asdict(result.memory),
         "by_count": [[count, value] for count, value in result.solution.by_count],
         "baselines": [
             {"name": b.name, "exits": [list(pair) for pair in b.exits], "value": b.value, "held_out": b.held_out}

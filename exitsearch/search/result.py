@@ -10,6 +10,7 @@ from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.study import StudyResult
 from exitsearch.search.study.objectives import FrontStudy
 from exitsearch.specs.config import MultiExitConfig
+from exitsearch.specs.memory import PathMemory
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class SearchResult:
         optimism: `value` minus `held_out`: how much better it looks on the samples that it was chosen on.
         notes: sentences that a user should read.
         front: the front of several objectives, where they were asked for; Optuna's trials then went into it.
+        memory: of the whole path with the chosen exits; None where the profile does not know it.
     """
 
     config: MultiExitConfig
@@ -125,3 +127,4 @@ class SearchResult:
     optimism: float | None
     notes: list[str]
     front: FrontResult | None = None
+    memory: PathMemory | None = None

@@ -22,6 +22,7 @@ from exitsearch.search.written import exit_scores, write_config
 from exitsearch.specs.budget import BudgetDistribution
 from exitsearch.specs.config import Expected, MultiExitConfig, Optimum, Policy, Score
 from exitsearch.specs.limits import Limits
+from exitsearch.specs.memory import path_memory
 from exitsearch.specs.outcomes import Metric, Outcomes
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.space import SearchSpace
@@ -201,6 +202,7 @@ def _result(
         interval=judged.interval,
         optimism=None if judged.held_out is None else value - judged.held_out,
         notes=[*notes, *_budget_notes(problem), *_verdict_notes(profile)],
+        memory=path_memory(profile, [(c.placement, c.head) for c in problem.chosen(choice)]),
     )
 
 

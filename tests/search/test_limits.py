@@ -15,6 +15,7 @@ from exitsearch.search.limits import forced
 from exitsearch.search.problem import Problem
 from exitsearch.search.run import search
 from exitsearch.search.study import run_study
+from exitsearch.specs.memory import PathMemory
 from exitsearch.specs.profile import Profile
 
 EXITS = [(0, 2.0, 1.0, 0.6), (0, 2.0, 3.0, 0.7), (1, 5.0, 1.0, 0.5)]
@@ -160,6 +161,9 @@ def test_memory_by_hand(tmp_path: Path) -> None:
         options = {"budget": "uniform:0,20", "trials": 0, "max_memory_bytes": limit}
         return search(profile_with_bytes(), outcomes, **options).value  # type: ignore[arg-type]
 
+    found = search(profile_with_bytes(), outcomes, budget="uniform:0,20", trials=0).memory
+    assert found == PathMemory(weight_bytes=360, activation_bytes=20)
+    assert search(toy_profile(), outcomes, budget="uniform:0,20", trials=0).memory is None
     assert value(380) == pytest.approx(0.69)
     assert value(379) == value(350) == pytest.approx(0.675)
     assert value(349) == pytest.approx(0.54)
