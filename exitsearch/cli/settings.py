@@ -25,7 +25,7 @@ from exitsearch.cli import options
 from exitsearch.cli import profile as profile_command
 from exitsearch.cli import train_heads as train_command
 from exitsearch.cli.turned_heads import Exits, TurnedHeads
-from exitsearch.errors import InputError, UnavailableError
+from exitsearch.errors import ExitSearchError, InputError, UnavailableError
 from exitsearch.specs.knobs import Setting
 from exitsearch.specs.outcomes import Metric, Outcomes
 from exitsearch.specs.profile import Profile, Scalar
@@ -53,6 +53,7 @@ class MeasuredSettings:
 
     Attributes:
         epochs: of a whole training.
+        limits: the space's.
         otherwise: the values of what is no knob.
     """
 
@@ -87,7 +88,7 @@ class MeasuredSettings:
         self._arguments["num_outputs"] = self._arguments["num_outputs"] or self._outputs()
         known = None if self._given is None else list(dict.fromkeys(head.head for head in self._given.heads))
         self._heads = TurnedHeads(args, space, name=self._name, made_with=self._arguments, known=known)
-        self.space = self._heads.space
+        self.space, self.limits = self._heads.space, space.limits
 
     @property
     def key(self) -> str:
@@ -96,8 +97,14 @@ class MeasuredSettings:
         facts += [self._args.max_seconds, self._machine(self.otherwise)]
         if self._given is not None:
             return repr([*facts, self._given.identity, self._data])
-        _, data = self._trained(self._space.knobs.settings(self.otherwise)[0].input_size)
-        return repr([*facts, data.name, data.identity])
+        sizes: list[int | None] = [*self._space.knobs.input_size]
+        for size in sizes or [self.otherwise.input_size]:
+            try:
+                _, data = self._trained(size)
+                return repr([*facts, data.name, data.identity])
+            except ExitSearchError:
+                continue  # a size that the backbone refuses; every setting will say so
+        return repr(facts)
 
     def profile(self, setting: Setting) -> Profile:
         """Costs under a setting's condition, of the heads of every setting."""

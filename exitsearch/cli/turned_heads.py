@@ -51,7 +51,7 @@ class TurnedHeads:
         return f"TurnedHeads({self._base}, {self._args.placements}, {self._space.placements})"
 
     def space(self, settings: Sequence[Setting]) -> SearchSpace:
-        """What may be chosen: these settings' heads, where they may stand, and limits."""
+        """What may be chosen: these settings' heads, and where they may stand."""
         heads = [self._turned(head, setting) for setting in settings for head in self._base]
         unique = {(str(head.choice), head.placements): head for head in heads}
         fitting = [head for head in unique.values() if self._fitting(head, settings[0].input_size)]

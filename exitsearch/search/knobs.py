@@ -33,9 +33,11 @@ class Provider(Protocol):
 
     Attributes:
         epochs: of a whole training.
+        limits: on the choice of exits, under every setting.
     """
 
     epochs: int
+    limits: Limits
 
     def profile(self, setting: Setting) -> Profile:
         """Costs under a setting's condition, of the heads of every setting."""
@@ -47,7 +49,7 @@ class Provider(Protocol):
         """Values of a setting's heads after so many epochs of the whole training."""
 
     def space(self, settings: Sequence[Setting]) -> SearchSpace:
-        """What may be chosen: these settings' heads, where they may stand, and limits."""
+        """What may be chosen: these settings' heads, and where they may stand."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def search_settings(
         key: all else that the provider's answers depend on, for the study's name.
         seed: of Optuna's sampler and of the bootstrap.
         storage: as for `search`.
-        limits: on the choice of exits, beside those of the provider's space. Times and energies are, like budgets, of
+        limits: on the choice of exits, beside those of the provider. Times and energies are, like budgets, of
             one input where batch sizes are among the knobs.
         on_tried: called after every setting that this process tried.
         options: further options of `search`: `policy`, `placements`, `fallback`, `metric`.
@@ -210,7 +212,7 @@ class _Solver:
 
     Attributes:
         budget: in ms; of one input where batch sizes are among the knobs, and otherwise of one batch.
-        limits: the same; the space's are among them.
+        limits: the same; the provider's are among them.
     """
 
     def __init__(
@@ -225,7 +227,7 @@ class _Solver:
         self._per_input = bool(knobs.batch_size)
         self._provider, self._options = provider, options
         self.budget = parse_budget(budget) if isinstance(budget, str) else budget
-        self.limits = limits.tightened(provider.space(settings[:1]).limits)
+        self.limits = limits.tightened(provider.limits)
         if self.budget.is_relative or any("%" in text for text in self.limits.min_value_at):
             full_ms = self._first_ms(settings[0])
             self.budget = self.budget.resolved(full_ms)

@@ -102,5 +102,7 @@ class FakeProvider:
         )
 
     def space(self, settings: Sequence[Setting]) -> SearchSpace:
+        if self.impossible(settings[0]):
+            raise UnavailableError(f"there is no {settings[0].runtime} here")
         heads = [SpaceHead(type="b", options={"k": k}) for k in self.ks(settings)]
-        return SearchSpace(schema_version=1, heads=heads, limits=self.limits)
+        return SearchSpace(schema_version=1, heads=heads)

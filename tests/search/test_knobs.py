@@ -89,11 +89,13 @@ def test_fewer_trials_than_settings_prove_no_more_than_was_tried():
     assert found.setting.runtime == "compile"
 
 
-def test_what_does_not_exist_is_noted_and_not_the_end():
-    knobs = Knobs.model_validate({"runtime": ["eager", "onnxruntime", "compile"]})
+@pytest.mark.parametrize("order", [["eager", "onnxruntime", "compile"], ["onnxruntime", "eager", "compile"]])
+def test_what_does_not_exist_is_noted_and_not_the_end(order):
+    knobs = Knobs.model_validate({"runtime": order})
     provider = FakeProvider(knobs, impossible=lambda setting: setting.runtime == "onnxruntime")
     found = run(knobs, provider)
-    assert [row.state for row in found.rows] == ["tried", "impossible", "tried"]
+    states = {"eager": "tried", "onnxruntime": "impossible", "compile": "tried"}
+    assert [row.state for row in found.rows] == [states[runtime] for runtime in order]
     assert found.proved
     assert found.result.config.setting.tried == 3
     note = "fp32, onnxruntime, 1 thread, batches of 1: there is no onnxruntime here"
