@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def test_the_whole_way(folder: Path, capsys: pytest.CaptureFixture[str], monkeyp
 
     # Again: nothing is measured, trained or tried twice. Fewer settings: what was made is used again.
     made = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.parts[-2:-1] != ("exitsearch-out",)}
-    monkeypatch.setattr(subprocess, "run", lambda *argv, **options: pytest.fail("it measures again"))
+    monkeypatch.setattr(settings, "subprocess", SimpleNamespace())  # measuring would fail
     again = run_json(capsys, *SEARCH, *QUICK)
     assert (again["value"], again["tried"]) == (found["value"], found["tried"])
     assert main([*SEARCH, *QUICK, "--trials", "1", "--storage", "other.journal"]) == 0
@@ -94,7 +95,7 @@ def test_a_crash_fails_the_setting_alone(
     def end(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, next(ends), stderr="Traceback ...\nRuntimeError: no such kernel\n")
 
-    monkeypatch.setattr(settings.subprocess, "run", end)
+    monkeypatch.setattr(settings, "subprocess", SimpleNamespace(run=end, DEVNULL=None, PIPE=None))
     # The third one says that it is done and has written nothing: that is the file's fault.
     assert main(["search", "--space", "space.toml", "--budget-dist", "uniform:1,2", *QUICK]) == 2
     told = capsys.readouterr().err.splitlines()
