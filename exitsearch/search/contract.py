@@ -62,6 +62,7 @@ class ContractSolver:
         self.problem = problem
         self.tolerance = tolerance
         self.most_labels = most_labels
+        self.is_hard = False  # limits seldom make labels many, since no exit waits
         values = [problem.final_value, *(candidate.value for candidate in problem.candidates)]
         self.values = np.unique([problem.fallback, *(value for value in values if value > problem.fallback)])
         # One head is run, so a limit on the energy of an answer speaks of each candidate alone.

@@ -30,7 +30,8 @@ class Solution:
         exact: whether it is proved best. False only where a problem needed too many labels.
         bound: no choice is worth more than this; `value` itself when exact.
         by_count: for 0, 1, 2, ... exits the best value with at most so many, up to the choice's own number; numbers
-            with which no choice keeps to the other limits are left out.
+            with which no choice keeps to the other limits are left out, and all but the choice's own where limits on
+            sums make the problem hard.
     """
 
     choice: Choice
@@ -62,7 +63,8 @@ def solve(problem: Problem, *, by_count: bool = True, most_labels: int = _MOST_L
     limited: list[Choice | None] = []
     # The choice without a limit has the fewest exits of all the best ones: where it keeps to the limit, it is the best.
     binding = problem.max_exits is not None and problem.max_exits < len(choice)
-    if binding or (by_count and choice):
+    counted = by_count and not solver.is_hard
+    if binding or (counted and choice):
         limit = len(choice) if problem.max_exits is None else min(problem.max_exits, len(choice))
         limited, limited_let_go = solver.solve(limit)
         if binding:
@@ -73,11 +75,13 @@ def solve(problem: Problem, *, by_count: bool = True, most_labels: int = _MOST_L
         else:
             limited[limit] = choice
     value = expected_value(problem, choice)
-    counts = [*limited[: len(choice)], choice] if by_count else []
+    counts = dict(enumerate([*limited[: len(choice)], choice] if counted else []))
+    if by_count and not counted:
+        counts = {len(choice): choice}
     return Solution(
         choice=choice,
         value=value,
         exact=let_go <= value + tolerance,
         bound=max(value, let_go),
-        by_count=tuple((count, expected_value(problem, best)) for count, best in enumerate(counts) if best is not None),
+        by_count=tuple((count, expected_value(problem, best)) for count, best in counts.items() if best is not None),
     )

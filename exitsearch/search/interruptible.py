@@ -9,7 +9,7 @@ below a choice already known. Where limits make labels many, prices of what is l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -31,6 +31,9 @@ class InterruptibleSolver:
         tolerance: difference of values that counts as none.
         most_labels: most labels carried at once; beyond it the least promising are let go and the result is no longer
             proved, only bounded.
+
+    Attributes:
+        is_hard: whether limits made labels many.
     """
 
     def __init__(self, problem: Problem, *, tolerance: float, most_labels: int) -> None:
@@ -41,6 +44,7 @@ class InterruptibleSolver:
             [problem.fallback, *(c.value for c in problem.candidates if c.value > problem.fallback)]
         )
         self.steps = self._steps()
+        self.is_hard = False
         self.slack_ms = SLACK * problem.final_ms
         limits = {
             "params": problem.max_params,
@@ -100,11 +104,15 @@ class InterruptibleSolver:
         ]
         tables = [table]
         if priced:
-            prices, found = self._prices(limits)
+            self.is_hard = True
+            prices, seen = self._prices
             tables.append(self._estimates(limits, prices=prices))
-            # Met on the way to the prices, and often better. It has no more exits than the largest limit.
-            options = [choice for choice in (known[-1], found) if choice is not None]
-            known[-1] = max(options, key=partial(interruptible_value, problem), default=None)
+            value = partial(interruptible_value, problem)
+            for limit in range(len(known)):
+                most = None if limits is None else limit
+                paths = [self._rollout(tables[-1], limit), *([] if seen is None else [seen])]
+                found = [known[limit], *(within_limits(problem, path, value, most) for path in paths)]
+                known[limit] = max((choice for choice in found if choice is not None), key=value, default=None)
         floor = np.maximum.accumulate(
             [-np.inf if choice is None else interruptible_value(problem, choice) for choice in known]
         )
@@ -200,8 +208,12 @@ class InterruptibleSolver:
         gains[rows] = rise[rows] * self.problem.survival(arrival_ms + (labels.delay[rows] + head_ms))
         return gains
 
-    def _prices(self, limits: int | None) -> tuple[dict[str, float], Choice | None]:
-        """Prices of what is limited, and the best choice within all limits that was met."""
+    @cached_property
+    def _prices(self) -> tuple[dict[str, float], Choice | None]:
+        """Prices of what is limited, and the best choice within all limits that was met, of any number of exits.
+
+        A limit on the number of exits leaves the prices good enough; layers for it would make the grid too coarse.
+        """
         problem, best, best_value = self.problem, None, -np.inf
         prices, least, least_prices = dict.fromkeys(self.limits, 0.0), np.inf, dict.fromkeys(self.limits, 0.0)
         value, start = partial(interruptible_value, problem), Labels.start(problem.fallback)
@@ -209,12 +221,12 @@ class InterruptibleSolver:
         units = {name: limit or 1.0 for name, limit in self.limits.items()}
         stride = 0.0
         for number in range(1, _PRICING_STEPS + 1):
-            table = self._estimates(limits, prices=prices, cells=_PRICING_CELLS)
+            table = self._estimates(None, prices=prices, cells=_PRICING_CELLS)
             bound = float(table.hope(start, 0)[0])
             if bound < least:
                 least, least_prices = bound, prices
-            path = self._rollout(table, len(table.layers) - 1)
-            kept = within_limits(problem, path, value, limits)
+            path = self._rollout(table, 0)
+            kept = within_limits(problem, path, value, None)
             if kept is not None and value(kept) > best_value:
                 best, best_value = kept, value(kept)
             slope = {name: (self._used(name, path) - self.limits[name]) / units[name] for name in prices}

@@ -72,11 +72,7 @@ def test_equals_brute_force_under_limits(policy: str, block: int) -> None:
 def test_prices_do_not_change_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prices of what is limited, which large problems need, forced upon small ones; with limits on the time too."""
     monkeypatch.setattr(interruptible, "_MANY", 0)
-    asked = []
-    prices = interruptible.InterruptibleSolver._prices
-    monkeypatch.setattr(
-        interruptible.InterruptibleSolver, "_prices", lambda *given: asked.append(found := prices(*given)) or found
-    )
+    priced = 0
     for seed in range(1000, 1060):
         problem = limited(seed, "interruptible")
         if seed % 2:
@@ -84,12 +80,17 @@ def test_prices_do_not_change_the_optimum(monkeypatch: pytest.MonkeyPatch) -> No
         if not any(True for _ in all_choices(problem)):
             continue
         value, exits, params = brute_force(problem)
-        solution = solve(problem, by_count=seed % 3 == 0)
+        solution = solve(problem)
         assert solution.value == pytest.approx(value, abs=1e-12), seed
         assert (len(solution.choice), problem.params(solution.choice)) == (exits, params), seed
-        for count, best in solution.by_count:
-            assert best == pytest.approx(brute_force(replace(problem, max_exits=count))[0], abs=1e-12), (seed, count)
-    assert sum(any(found.values()) for found, _ in asked) > 10
+        assert solution.by_count[-1] == (len(solution.choice), solution.value)
+        # The same sweep with a limit on the number of exits too.
+        tight = replace(problem, max_exits=max(0, exits - 1))
+        if any(True for _ in all_choices(tight)):
+            assert solve(tight).value == pytest.approx(brute_force(tight)[0], abs=1e-12), seed
+        solver = interruptible.InterruptibleSolver(problem, tolerance=1e-13, most_labels=1000)
+        priced += solver.limits != {} and any(solver._prices[0].values())
+    assert priced > 10
 
 
 def test_a_floor_by_hand() -> None:
