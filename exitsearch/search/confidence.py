@@ -18,6 +18,7 @@ ones.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -253,8 +254,8 @@ class _Optimiser:
                 current = self._ascend(current, float(price))
         costs, values, levels = self._points()
         for _ in range(polish):
-            for row in np.unique(np.linspace(0, len(costs) - 1, _POLISHED).astype(np.int64)):
-                for _ in self._sweep(levels[row]):
+            for start in self._neighbourhood(levels, off):
+                for _ in self._sweep(start):
                     pass
             before = len(costs), values.sum()
             costs, values, levels = self._points()
@@ -263,6 +264,24 @@ class _Optimiser:
         edges = [np.append(edges, np.float32(np.inf)) for edges in self.edges]
         thresholds = np.stack([edges[k][levels[:, k]] for k in range(replay.exits)], axis=1)
         return Staircase(costs, values, thresholds.astype(np.float64))
+
+    def _neighbourhood(self, levels: Ints, off: Ints) -> Iterator[Ints]:
+        """Points spread over the staircase, and some of them with one exit off or letting all go.
+
+        A head that is off costs nothing, and thresholds behind an exit that lets all go are anyone's: from either, the
+        way to a better point leads through two exits at once.
+        """
+
+        def spread(most: int) -> Ints:
+            return np.unique(np.linspace(0, len(levels) - 1, most).astype(np.int64))
+
+        for row in spread(_POLISHED):
+            yield levels[row]
+        for row in spread(max(1, _POLISHED // (2 * len(off)))):
+            for k, switch in itertools.product(range(len(off)), (0, 1)):
+                switched = levels[row].copy()
+                switched[k] = switch * off[k]
+                yield switched
 
     def _points(self) -> tuple[Array, Array, Ints]:
         """Cost, accuracy and levels of every efficient point so far; the other points are let go."""

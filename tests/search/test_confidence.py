@@ -116,3 +116,21 @@ def test_no_exits_are_the_backbone_alone() -> None:
     found = optimise(Replay(problem, answers, ()))
     assert found.costs_ms.tolist() == [15.0]
     assert found.values.tolist() == [problem.final_value]
+
+
+@pytest.mark.parametrize("seed", [9, 44])
+def test_a_way_that_leads_through_two_exits_at_once_is_found(seed: int) -> None:
+    """Exits of a middling value each: on the way to the best point from the others, two thresholds change together.
+
+    Every threshold of twelve samples is tried beside it; one exit moved at a time loses two to four points here.
+    """
+    rng, samples = np.random.default_rng(seed), 12
+    right = rng.random((4, samples)) < np.array([[0.85], [0.9], [0.7], [0.8]])
+    sure = np.where(right, rng.uniform(0.5, 1, right.shape), rng.uniform(0.3, 0.8, right.shape)).astype(np.float32)
+    costs = ((5.0, 1.0), (6.0, 0.5), (11.0, 0.8))
+    candidates = tuple(Candidate(k, "a", arrival, head, 0.5) for k, (arrival, head) in enumerate(costs))
+    problem = Problem(candidates, 12.0, 0.8, 0.0, parse_budget("uniform:0,14"), policy="confidence")
+    replay = Replay(problem, Answers("softmax", sure, right, np.zeros((4, samples), np.int32), np.ones(4)), (0, 1, 2))
+    axes = [[*np.unique(scores), OFF] for scores in replay.scores]
+    best = replay.staircase(np.array(list(itertools.product(*axes)))).value(problem)
+    assert optimise(replay).value(problem) == pytest.approx(best)
