@@ -1,7 +1,7 @@
 """The openvino runtime must compute what eager does, in the dtype and with the threads that were asked for.
 
 Once OpenVINO has run in a process, torch's inductor may crash in it (seen with OpenVINO 2026.4.1 and torch 2.15: a
-segmentation fault while `compile` starts the C++ compiler). So what loads it runs only when asked for, in a run of its own:
+segmentation fault while `compile` starts the C++ compiler). So what loads it runs only when asked for, by itself:
 
     EXITSEARCH_TEST_OPENVINO=1 pytest tests/measure/test_openvino.py
 """
