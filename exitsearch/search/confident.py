@@ -16,6 +16,7 @@ from exitsearch.search.answers import Answers, build_answers
 from exitsearch.search.baselines import greedy
 from exitsearch.search.confidence import Replay, Staircase
 from exitsearch.search.exact import solve
+from exitsearch.search.held_out import split_weights
 from exitsearch.search.problem import Array, Choice, Problem
 from exitsearch.search.quantile import operating_points, quantile_bound
 from exitsearch.search.rules import greedy_thresholds, quota
@@ -84,11 +85,12 @@ class ConfidentResult:
         return Confidence(score=self.answers.score, temperatures=temperatures, points=points, quantile=problem.quantile)
 
     def sample_values(self, problem: Problem, outcomes: Outcomes, split: str) -> Array:
-        """Expected value of every sample of a split, over the budgets [samples]."""
+        """Expected value of every sample of a split, over the budgets [samples]; times its weight, where it has one."""
         answers = build_answers(problem, outcomes, split, score=self.answers.score, like=self.answers, only=self.choice)
         replay = Replay(problem, answers, self.choice)
         chances, nothing = self.staircase.chances(problem)
-        total = np.full(replay.samples, nothing * problem.fallback)
+        weights = split_weights(outcomes, split)
+        total = nothing * problem.fallback * (np.ones(replay.samples) if weights is None else weights)
         for chance, thresholds in zip(chances, self.staircase.thresholds, strict=True):
             if chance > 0:
                 total += chance * replay.right[replay.leaves(thresholds), np.arange(replay.samples)]
@@ -123,6 +125,10 @@ def choose(
     quick = quick_value(problem, answers)
     starts = [solve(replace(problem, policy="contract"), by_count=False).choice, greedy(problem, value=quick)]
     starts = [start for start in starts if problem.allows(start)]
+    if not starts:
+        # Greedy adding knows no forced exits, and one head at a time may take energy that all together do not have. The
+        # limits are those of `interruptible`, whose solver finds what keeps to them, or says that nothing does.
+        starts = [solve(replace(problem, policy="interruptible"), by_count=False).choice]
     study = None
     if trials:
         study = run_study(

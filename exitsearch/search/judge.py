@@ -11,7 +11,7 @@ import numpy as np
 
 from exitsearch.search.baselines import baselines
 from exitsearch.search.confident import ConfidentResult, quick_value, written_staircase
-from exitsearch.search.held_out import bootstrap_interval, mean_interval, split_value
+from exitsearch.search.held_out import bootstrap_interval, mean_interval, split_value, split_weights
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.result import BaselineRow
 from exitsearch.search.value import exit_probabilities, expected_value
@@ -71,6 +71,9 @@ def judge_by_samples(problem: Problem, found: ConfidentResult, outcomes: Outcome
     """Under `confidence`. Baselines get the same optimised thresholds as the choice; only their exits differ."""
     report = outcomes.report_split
     each = found.sample_values(problem, outcomes, report) if report else None
+    interval = None
+    if report and each is not None:
+        interval = mean_interval(each, weights=split_weights(outcomes, report), seed=seed)
     table = found.table(problem, outcomes)
     points, nothing = found.staircase.chances(problem)
     rows = [
@@ -86,12 +89,12 @@ def judge_by_samples(problem: Problem, found: ConfidentResult, outcomes: Outcome
         BaselineRow(name=name, exits=_pairs(problem, found.choice), value=value, held_out=None)
         for name, value in found.rules.items()
     ]
-    rates = np.array([point.exit_rates for point in table.points]).reshape(len(points), -1)
+    rates = np.array([point.exit_rates for point in table.points]).reshape(len(points), len(found.choice) + 1)
     return Judgement(
         value=found.staircase.value(problem),
         value_medians=found.staircase.value(problem, noise=False),
         held_out=None if each is None else float(each.mean()),
-        interval=None if each is None else mean_interval(each, seed=seed),
+        interval=interval,
         chances=(points @ rates).tolist() if len(points) else [0.0] * (len(found.choice) + 1),
         no_answer=nothing,
         baselines=rows,

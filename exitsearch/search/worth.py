@@ -40,14 +40,17 @@ class Worth:
         name: for people and documents.
         each: from outputs [samples, num_outputs] and labels [samples] to a worth for every sample [samples], higher is
             better.
-        fallback: worth of having no answer in time; None takes what the outcomes know.
+        fallback: worth of having no answer in time.
         of_classes: whether only a classification has it.
+        weights: from labels [samples] to how much each sample counts [samples], 1 on the average; what `each` returns
+            has been multiplied by it. None: all count alike.
     """
 
     name: str
     each: Each
-    fallback: float | None = None
+    fallback: float = 0.0
     of_classes: bool = False
+    weights: Callable[[NDArray[Any]], Array] | None = None
 
     def __call__(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> Array:
         """The worth of every sample's answer [samples].
@@ -61,11 +64,12 @@ class Worth:
             raise
         except Exception as error:  # it is the user's own
             raise InputError(f"{self.name} failed: {type(error).__name__}: {error}") from error
-        if found.shape != (len(labels),) or not np.isfinite(found).all():
-            raise InputError(
-                f"{self.name} must return one finite number for each of {len(labels)} samples, found an array of shape "
-                f"{list(found.shape)}" + (" with others" if found.shape == (len(labels),) else "")
-            )
+        rule = f"{self.name} must return one finite number for each of {len(labels)} samples"
+        if found.shape != (len(labels),):
+            raise InputError(f"{rule}, found an array of shape {list(found.shape)}")
+        if not np.isfinite(found).all():
+            row = int(np.flatnonzero(~np.isfinite(found))[0])
+            raise InputError(f"{rule}, found {found[row]} for sample {row}")
         return found
 
 
@@ -99,8 +103,8 @@ def load_value(source: str) -> Worth:
         raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
-        raise InputError(f"{path} holds no function {name!r}")
-    return Worth(f"{file.name}:{name}", function, fallback=0.0)
+        raise InputError(f"{path} holds no function {name!r}; define it there, or name another one after the colon")
+    return Worth(f"{file.name}:{name}", function)
 
 
 def load_class_weights(path: Path | str) -> Worth:
@@ -125,7 +129,7 @@ def load_class_weights(path: Path | str) -> Worth:
     if not any(weights.values()):
         raise FileError(path, "some weight must be above 0")
 
-    def each(outputs: NDArray[np.float32], labels: NDArray[Any]) -> Array:
+    def of_labels(labels: NDArray[Any]) -> Array:
         found = sorted({int(label) for label in np.unique(labels)})
         missing = [label for label in found if label not in weights]
         if missing:
@@ -136,10 +140,14 @@ def load_class_weights(path: Path | str) -> Worth:
         if not each_weight.any():
             raise FileError(path, "every label that occurs among the samples has weight 0")
         # Over the mean weight of these samples, so that the mean of all is the weighted accuracy.
-        worth: Array = (outputs.argmax(axis=1) == labels) * each_weight / each_weight.mean()
+        relative: Array = each_weight / each_weight.mean()
+        return relative
+
+    def each(outputs: NDArray[np.float32], labels: NDArray[Any]) -> Array:
+        worth: Array = (outputs.argmax(axis=1) == labels) * of_labels(labels)
         return worth
 
-    return Worth(f"class weights {Path(path).name}", each, of_classes=True)
+    return Worth(f"class weights {Path(path).name}", each, of_classes=True, weights=of_labels)
 
 
 class WorthOutcomes(Outcomes):
@@ -167,6 +175,10 @@ class WorthOutcomes(Outcomes):
         """What each sample's answer is worth [samples]."""
         return self._worth(outputs, labels)
 
+    def sample_weights(self, labels: NDArray[Any]) -> Array | None:
+        """How much each sample counts [samples], 1 on the average; None: all alike."""
+        return None if self._worth.weights is None else self._worth.weights(labels)
+
 
 def by_worth(outcomes: Outcomes, worth: Worth, *, fallback: float | None = None) -> WorthOutcomes:
     """Outcomes judged by worth instead of their metric.
@@ -174,7 +186,7 @@ def by_worth(outcomes: Outcomes, worth: Worth, *, fallback: float | None = None)
     Args:
         outcomes: with samples.
         worth: what an answer is worth.
-        fallback: worth of having no answer in time; None takes the worth's own, or what the outcomes know.
+        fallback: worth of having no answer in time; None takes the worth's own.
 
     Raises:
         InputError: there are no samples, or the worth cannot be had of them.
@@ -191,12 +203,11 @@ def by_worth(outcomes: Outcomes, worth: Worth, *, fallback: float | None = None)
             )
         means[split] = {key: float(worth(outputs, samples.labels).mean()) for key, outputs in samples.outputs.items()}
         means[split][None] = float(worth(samples.final, samples.labels).mean())
-    default = outcomes.fallback if worth.fallback is None else worth.fallback
     found = WorthOutcomes.model_construct(
         **{
             **dict(outcomes),
             "metric": "worth",
-            "fallback": default if fallback is None else fallback,
+            "fallback": worth.fallback if fallback is None else fallback,
             "heads": [
                 HeadOutcome.model_construct(
                     placement=o.placement,

@@ -155,6 +155,13 @@ class Outcomes(Document):
             return np.asarray(outputs.argmax(axis=1) == labels)
         return np.asarray(-np.abs(outputs[:, 0].astype(np.float64) - labels.reshape(-1)))
 
+    def sample_weights(self, labels: NDArray[Any]) -> NDArray[np.float64] | None:
+        """How much each sample counts [samples], 1 on the average; None: all alike.
+
+        `worth` has been multiplied by it.
+        """
+        return None
+
     def samples(self, split: str) -> Samples | None:
         """Per-sample answers on one split, or None when only scores are known.
 

@@ -8,11 +8,13 @@ import pytest
 from samples import made_answers
 from toy_documents import toy_outcomes, toy_profile
 
+from exitsearch.errors import InputError
 from exitsearch.search.confidence import Replay, optimise
 from exitsearch.search.confident import oracle_bound
 from exitsearch.search.run import search
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes
+from exitsearch.specs.profile import Profile
 
 
 @pytest.fixture
@@ -54,6 +56,23 @@ def test_held_out_value_by_hand(outcomes: Outcomes) -> None:
     assert result.value == pytest.approx(0.71)
     assert result.held_out == pytest.approx(0.615)
     assert [row.chance for row in result.rows] == pytest.approx([0.15, 0.1, 0.6])
+
+
+def test_forced_exits_and_energy_together(outcomes: Outcomes) -> None:
+    """1.5 mJ are left for heads: the forced exit alone fits.
+
+    The best contract choice takes a at both placements, each within 9.5 mJ alone and 10 mJ together; greedy adding
+    begins at placement 0, and then cannot afford the forced one.
+    """
+    document = toy_profile().model_dump()
+    for part in (*document["segments"], *document["heads"], document["final"]):
+        part["energy_mj"] = part["latency_ms"]
+    profile = Profile.model_validate(document)
+    options = {"budget": "uniform:0,20", "policy": "confidence", "trials": 0, "max_energy_mj": 9.5}
+    found = search(profile, outcomes, force=["1"], **options)  # type: ignore[arg-type]
+    assert [(e.placement, e.head) for e in found.config.exits] == [(1, "a")]
+    with pytest.raises(InputError, match="no choice of exits keeps to all limits"):
+        search(profile, outcomes, force=["0", "1"], **options)  # type: ignore[arg-type]
 
 
 def test_limits_and_workers_results_hold(outcomes: Outcomes, tmp_path: Path) -> None:

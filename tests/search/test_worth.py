@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from exitsearch.errors import InputError
 from exitsearch.search.answers import Answers
 from exitsearch.search.confidence import Replay, optimise
 from exitsearch.search.confident import oracle_bound
+from exitsearch.search.held_out import mean_interval
 from exitsearch.search.run import search
 from exitsearch.search.worth import Worth, by_worth, load_class_weights, load_value
 from exitsearch.specs.outcomes import Outcomes
@@ -64,6 +66,57 @@ def test_class_weights_by_hand(outcomes: Outcomes, tmp_path: Path) -> None:
     assert samples is not None
     each = found.worth(samples.outputs[0, "b(k=2)"], samples.labels)
     assert each.tolist() == pytest.approx([1.5, 0.5, 1.5, 0.5, 1.5, 0.5, 1.5, 0, 0, 0])
+
+
+@pytest.mark.parametrize("policy", ["interruptible", "contract", "confidence"])
+def test_unequal_weights_where_all_is_right_leave_nothing_open(
+    outcomes: Outcomes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    """Every answer right and every budget ample: the weighted accuracy is 1 in every draw, whatever was drawn."""
+    samples = outcomes.samples("report")
+    assert samples is not None
+    right = np.eye(2, dtype=np.float32)[samples.labels]
+    perfect = replace(samples, final=right, outputs=dict.fromkeys(samples.outputs, right))
+    monkeypatch.setattr(Outcomes, "samples", lambda _self, _split: perfect)
+    skewed = load_class_weights(weights(tmp_path))
+    found = search(toy_profile(), outcomes, budget="point:50", policy=policy, worth=skewed, trials=0)  # type: ignore[arg-type]
+    assert found.held_out == pytest.approx(1)
+    assert found.interval == pytest.approx((1, 1))
+
+
+def test_the_interval_of_class_weights_covers_as_stated() -> None:
+    """One in ten samples of weight 9, right in 0.5 of the cases, others in 0.9: 0.7 in truth; 95% stated, +-3 here."""
+    rng = np.random.default_rng(5)
+    ends = []
+    for seed in range(400):
+        rare = rng.random(400) < 0.1
+        each = np.where(rare, 9.0, 1.0)
+        right = rng.random(400) < np.where(rare, 0.5, 0.9)
+        each /= each.mean()
+        ends.append(mean_interval(right * each, weights=each, seed=seed, resamples=500))
+    low, high = np.array(ends).T
+    assert np.mean((low <= 0.7) & (high >= 0.7)) == pytest.approx(0.95, abs=0.03)
+    assert high.max() <= 1
+
+
+def test_no_answer_is_worth_0_unless_said(outcomes: Outcomes) -> None:
+    """The outcomes of a regression know an error instead, which is no worth."""
+    other = outcomes.model_copy(update={"metric": "mae", "fallback": 8.3})
+    worth = Worth("near", lambda outputs, labels: np.ones(len(labels)))
+    assert by_worth(other, worth).fallback == 0.0
+    assert by_worth(other, worth, fallback=0.2).fallback == 0.2
+
+
+def test_no_operating_point_beats_having_no_answer(outcomes: Outcomes, file: Path) -> None:
+    """Every answer costs at least 1: without an answer nothing is lost."""
+    worth = Worth("costly", lambda outputs, labels: np.full(len(labels), -1.0))
+    options = {"budget": "uniform:0,20", "policy": "confidence", "trials": 0}
+    found = search(toy_profile(), outcomes, worth=worth, **options)  # type: ignore[arg-type]
+    assert (found.value, found.no_answer) == (0.0, 1.0)
+    assert found.config.confidence is not None
+    assert found.config.confidence.points == []
+    forced = search(toy_profile(), outcomes, worth=worth, force=["0:a"], **options)  # type: ignore[arg-type]
+    assert [row.chance for row in forced.rows] == [0.0, 0.0]
 
 
 def test_equal_weights_are_the_accuracy(outcomes: Outcomes, tmp_path: Path) -> None:
@@ -128,9 +181,16 @@ def test_a_regression_may_have_a_function(outcomes: Outcomes, tmp_path: Path) ->
         by_worth(other, load_class_weights(weights(tmp_path)))
 
 
-@pytest.mark.parametrize("name", ["rounds", "nothing", "fails"])
-def test_a_function_that_does_not_keep_to_its_rule(outcomes: Outcomes, file: Path, name: str) -> None:
-    with pytest.raises(InputError, match=f"mine.py:{name} (must return one finite number|failed: KeyError)"):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("rounds", r"must return one finite number for each of 10 samples, found an array of shape \[10, 2\]"),
+        ("nothing", "must return one finite number for each of 10 samples, found nan for sample 0"),
+        ("fails", "failed: KeyError"),
+    ],
+)
+def test_a_function_that_does_not_keep_to_its_rule(outcomes: Outcomes, file: Path, name: str, words: str) -> None:
+    with pytest.raises(InputError, match=f"mine.py:{name} ({words})"):
         by_worth(outcomes, load_value(f"{file}:{name}"))
 
 
