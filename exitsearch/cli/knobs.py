@@ -101,6 +101,7 @@ def _told() -> Callable[[SettingRow], None]:
     def tell(row: SettingRow) -> None:
         value = "" if row.value is None else f"{row.value:.4f} with {row.exits} exits, full model {row.full_ms:.4g} ms"
         words = {"tried": value, "pruned": f"given up early at {value}", "impossible": str(row.reason)}
+        words["failed"] = f"failed, the next run tries it again: {row.reason}"
         lines.print(f"{row.setting}: {words[row.state]}", markup=False, soft_wrap=True)
 
     return tell

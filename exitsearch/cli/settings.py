@@ -83,7 +83,7 @@ class MeasuredSettings:
         self._data = None if self._given and not args.data else train_command.data_name(args, self._name)
         self._made: dict[int | None, tuple[Backbone, DataSplits]] = {}
         self._profiles: dict[Path, Profile] = {}
-        self._failed: dict[Path, UnavailableError] = {}
+        self._failed: dict[Path, ExitSearchError] = {}
         self._folders: dict[str, Path] = {}
         self._arguments["num_outputs"] = self._arguments["num_outputs"] or self._outputs()
         known = None if self._given is None else list(dict.fromkeys(head.head for head in self._given.heads))
@@ -119,7 +119,7 @@ class MeasuredSettings:
                 if not path.exists():
                     try:
                         self._measure(setting, exits, path)
-                    except UnavailableError as error:
+                    except ExitSearchError as error:
                         self._failed[path] = error
                         raise
             self._profiles[path] = Profile.read(path)
@@ -163,7 +163,7 @@ class MeasuredSettings:
                 "out, and name the data with --data"
             )
         metric: Metric = self._args.metric or "accuracy"
-        found = load_outcomes(self._args.outcomes, metric=metric, backbone=self._args.model)
+        found = load_outcomes(self._args.outcomes, metric=metric, backbone=self._name)
         if self._space.knobs.dtype not in ([], ["fp32"]) and found.samples(found.choice_split) is None:
             raise InputError(
                 f"{self._args.outcomes} holds scores alone, and the knob dtype needs heads to score in another dtype; "
@@ -268,7 +268,8 @@ class MeasuredSettings:
         """Measure in a process of its own: a crash fails this setting alone, and a runtime may take its own threads.
 
         Raises:
-            UnavailableError: it failed; says how.
+            UnavailableError: there is no such thing here; says what.
+            ExitSearchError: it failed, and may succeed another time; says how.
         """
         from exitsearch.cli import console
 
@@ -301,10 +302,11 @@ class MeasuredSettings:
         if done.returncode in (130, -signal.SIGINT):
             raise KeyboardInterrupt
         if done.returncode < 0:
-            raise UnavailableError(f"the process that measured it was ended by signal {-done.returncode}")
+            raise ExitSearchError(f"the process that measured it was ended by signal {-done.returncode}")
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["it failed without a word"])[-1]
-            raise UnavailableError(last.removeprefix("exitsearch: "))
+            kind = UnavailableError if done.returncode == InputError.exit_status else ExitSearchError
+            raise kind(last.removeprefix("exitsearch: "))
 
 
 def _digest(*facts: object) -> str:

@@ -148,4 +148,6 @@ def score_banks(
 
 def merged_scores(parts: Sequence[Outcomes]) -> Outcomes:
     """The heads of several documents in one, their scores alone."""
-    return parts[0].model_copy(update={"heads": [head for part in parts for head in part.heads]})
+    merged = parts[0].model_copy(update={"heads": [head for part in parts for head in part.heads]})
+    merged._folder = None  # the first one's folder, which a copy keeps, has no answers of the other heads
+    return merged

@@ -11,7 +11,7 @@ from exitsearch.search.knobs import SettingsResult
 
 
 def setting_rows(found: SettingsResult) -> list[dict[str, Any]]:
-    """One row a setting that was tried, the best first and the impossible last."""
+    """One row a setting that was tried, the best first and the impossible and failed last."""
     order = sorted(found.rows, key=lambda row: (row.state != "tried", row.value is None, -(row.value or 0.0)))
     rows = []
     for row in order:
@@ -23,21 +23,21 @@ def setting_rows(found: SettingsResult) -> list[dict[str, Any]]:
         cells["exits"] = "" if row.exits is None else str(row.exits)
         cells["value"] = "" if row.value is None else f"{row.value:.4f}"
         cells["times"] = row.verdict or ""
-        cells["state"] = {"tried": "tried", "pruned": "given up", "impossible": "impossible"}[row.state]
+        cells["state"] = "given up" if row.state == "pruned" else row.state
         rows.append(cells)
     return rows
 
 
 def lines(found: SettingsResult) -> list[str]:
     """The findings about settings in sentences."""
-    done, pruned, impossible = (found.count(state) for state in ("tried", "pruned", "impossible"))
+    done, pruned, impossible, failed = (found.count(state) for state in ("tried", "pruned", "impossible", "failed"))
     sentences = [f"Setting: {found.setting}."]
     without = f", {impossible} of them not possible here" if impossible else ""
     if found.proved:
         sentences.append(f"All {found.settings} settings were tried{without}: the optimum is proved over all of them.")
     else:
-        left = found.settings - done - pruned - impossible
-        others = {"given up early": pruned, "not possible here": impossible, "not tried": left}
+        left = found.settings - done - pruned - impossible - failed
+        others = {"given up early": pruned, "not possible here": impossible, "failed": failed, "not tried": left}
         words = ", ".join(f"{count} {what}" for what, count in others.items() if count)
         exact = "Optimum proved" if found.result.config.optimum.exact else "Best choice, not proved,"
         sentences.append(

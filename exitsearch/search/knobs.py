@@ -28,8 +28,9 @@ from exitsearch.specs.space import SearchSpace
 class Provider(Protocol):
     """Whoever measures and trains.
 
-    Settings that are asked for together have one condition. An `ExitSearchError` says that there is no such thing
-    here: a runtime that is not installed, a size that the backbone refuses.
+    Settings that are asked for together have one condition. An `InputError` says that there is no such thing here: a
+    runtime that is not installed, a size that the backbone refuses. A `FileError` or any other `ExitSearchError` says
+    that it failed now: a process that was killed, a disk that is full.
 
     Attributes:
         epochs: of a whole training.
@@ -57,12 +58,12 @@ class SettingRow:
     """One setting that was tried, for a table.
 
     Attributes:
-        value: best expected value; after the last epoch seen when it was pruned; None when it is impossible.
-        full_ms: latency of the full model, of one batch; None when it is impossible.
+        value: best expected value; after the last epoch seen when it was pruned; None when it is impossible or failed.
+        full_ms: latency of the full model, of one batch; None when it is impossible or failed.
         exits: how many early exits the best choice has; None when there is none.
         verdict: of the profile.
-        state: `tried`, `pruned` or `impossible`.
-        reason: why it is impossible.
+        state: `tried`, `pruned`, `impossible`, or `failed`, which the next run tries again.
+        reason: why it is impossible or failed.
     """
 
     setting: Setting
@@ -138,6 +139,7 @@ def search_settings(
 
     Raises:
         InputError: what `search` refuses, a policy without exact optima, or no setting that is possible.
+        ExitSearchError: no setting was tried to the end, and some failed in a way that may pass.
         KeyboardInterrupt: interrupted before the first setting was tried to the end.
     """
     if options.get("policy") == "confidence":
@@ -154,7 +156,7 @@ def search_settings(
         profile = provider.profile(setting)
         facts = {"full_ms": profile.full_ms, "verdict": profile.verdict.status}
         for epoch in _looks(epochs):
-            early = solver.solve([setting], profile, provider.early_outcomes(setting, epoch=epoch))
+            early = solver.solve([setting], profile, provider.early_outcomes(setting, epoch=epoch), floors=False)
             if report(epoch, early.value):
                 return Evaluated(None, {**facts, "exits": len(early.choice)})
         found = solver.solve([setting], profile, provider.outcomes([setting]))
@@ -163,7 +165,7 @@ def search_settings(
     study = run_settings_study(
         [knobs.parameters(setting) for setting in settings],
         evaluate,
-        key=repr((str(otherwise), str(solver.budget), solver.limits, key, sorted(options.items()))),
+        key=repr((str(otherwise), repr(solver.budget), solver.limits, key, sorted(options.items()))),
         trials=trials,
         seed=seed,
         storage=storage,
@@ -175,19 +177,20 @@ def search_settings(
     if not done:
         if study.interrupted:
             raise KeyboardInterrupt
-        raise InputError(f"no setting is possible; {rows[0].setting}: {rows[0].reason}")
-    best, condition = solver.mixed(done)
+        raise _none_tried(rows)
+    best, condition, above_others = solver.mixed(done)
     proved = (
         len(rows) == len(settings)
-        and not any(row.state == "pruned" for row in rows)
+        and not any(row.state in ("pruned", "failed") for row in rows)
         and best.config.optimum.exact
+        and above_others
         and all(tried.facts["exact"] for tried in study.tried if tried.reason is None)
     )
     impossible = [f"{row.setting}: {row.reason}" for row in rows if row.reason is not None]
     chosen = ChosenSetting(
         **condition.model_dump(),
         settings=len(settings),
-        tried=sum(row.state != "pruned" for row in rows),
+        tried=sum(row.state in ("tried", "impossible") for row in rows),
         proved=proved,
     )
     return SettingsResult(
@@ -246,14 +249,24 @@ class _Solver:
         """So many times the budget has a batch."""
         return setting.batch_size if self._per_input else 1
 
-    def solve(self, settings: Sequence[Setting], profile: Profile, outcomes: Outcomes) -> SearchResult:
-        """The best exits among the heads of some settings of one condition."""
+    def solve(
+        self, settings: Sequence[Setting], profile: Profile, outcomes: Outcomes, *, floors: bool = True
+    ) -> SearchResult:
+        """The best exits among the heads of some settings of one condition.
+
+        Args:
+            floors: whether `min_value_at` holds. Heads that are half trained may miss what they reach in the end.
+        """
         times = self._inputs(settings[0])
-        space = self._provider.space(settings).model_copy(update={"limits": _scaled(self.limits, times)})
+        limits = _scaled(self.limits if floors else self.limits.model_copy(update={"min_value_at": []}), times)
+        space = self._provider.space(settings).model_copy(update={"limits": limits})
         return search(profile, outcomes, budget=self.budget.scaled(times), space=space, trials=0, **self._options)
 
-    def mixed(self, done: Sequence[Setting]) -> tuple[SearchResult, Setting]:
-        """The best exits of all over the heads of all settings tried to the end, and their condition."""
+    def mixed(self, done: Sequence[Setting]) -> tuple[SearchResult, Setting, bool]:
+        """The best exits over the heads of all settings tried to the end, their condition, and whether they are proved.
+
+        That is whether no exits in any other condition can be worth more, also where its solve was not exact.
+        """
         found: list[tuple[SearchResult, Setting]] = []
         for condition in dict.fromkeys(str(setting.condition) for setting in done):
             mine = next(setting.condition for setting in done if str(setting.condition) == condition)
@@ -262,7 +275,10 @@ class _Solver:
             together = list({str(s.heads): mine.model_copy(update={"heads": s.heads}) for s in alike}.values())
             profile = self._provider.profile(mine)
             found.append((self.solve(together, profile, self._provider.outcomes(together)), mine))
-        return max(found, key=lambda pair: pair[0].value)
+        best, condition = max(found, key=lambda pair: pair[0].value)
+        others = [result.config.optimum for result, setting in found if setting is not condition]
+        # Where a solve was not exact, its optimum's value is a bound.
+        return best, condition, all(other.exact or other.value <= best.value for other in others)
 
 
 def _scaled(limits: Limits, times: int, *, full_ms: float = 1.0) -> Limits:
@@ -291,9 +307,26 @@ def _row(settings: Sequence[Setting], tried: Tried) -> SettingRow:
         full_ms=tried.facts.get("full_ms"),
         exits=tried.facts.get("exits"),
         verdict=tried.facts.get("verdict"),
-        state="impossible" if tried.reason is not None else "pruned" if tried.pruned else "tried",
+        state=_state(tried),
         reason=tried.reason,
     )
+
+
+def _state(tried: Tried) -> str:
+    if tried.failed:
+        return "failed"
+    return "impossible" if tried.reason is not None else "pruned" if tried.pruned else "tried"
+
+
+def _none_tried(rows: Sequence[SettingRow]) -> ExitSearchError:
+    """The error when no setting was tried to the end."""
+    first = next((row for state in ("failed", "impossible") for row in rows if row.state == state), None)
+    if first is None:
+        return InputError("every setting was given up early; set prune = false under [knobs], or raise --epochs")
+    why = f"{first.setting}: {first.reason}"
+    if first.state == "failed":
+        return ExitSearchError(f"no setting was tried to the end; {why}; run the same command again to try again")
+    return InputError(f"no setting is possible; {why}")
 
 
 def _values(rows: Iterable[SettingRow]) -> list[float]:

@@ -97,12 +97,18 @@ def test_a_crash_fails_the_setting_alone(
 
     monkeypatch.setattr(settings, "subprocess", SimpleNamespace(run=end, DEVNULL=None, PIPE=None))
     # The third one says that it is done and has written nothing: that is the file's fault.
-    assert main(["search", "--space", "space.toml", "--budget-dist", "uniform:1,2", *QUICK]) == 2
+    assert main(["search", "--space", "space.toml", "--budget-dist", "uniform:1,2", *QUICK]) == 1
     told = capsys.readouterr().err.splitlines()
-    assert told[0].endswith("1 thread, batches of 1: the process that measured it was ended by signal 9")
-    assert told[1].endswith("2 threads, batches of 1: RuntimeError: no such kernel")
+    failed = "batches of 1: failed, the next run tries it again: "
+    assert told[0].endswith(f"1 thread, {failed}the process that measured it was ended by signal 9")
+    assert told[1].endswith(f"2 threads, {failed}RuntimeError: no such kernel")
+    assert f"{failed}profiles" in told[2]
     assert "no such file" in told[2]
-    assert "no setting is possible" in told[3]
+    assert "no setting was tried to the end" in told[3]
+    # All three are tried again; wrong input, which the child ends with, is there to stay.
+    ends = iter([2, 2, 2])
+    assert main(["search", "--space", "space.toml", "--budget-dist", "uniform:1,2", *QUICK]) == 2
+    assert "no setting is possible" in capsys.readouterr().err.splitlines()[3]
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,7 @@ def test_merged_scores_hold_the_heads_of_all_parts(whole, parts):
     found = merged_scores([Outcomes.load(part) for part in parts])
     assert found.values() == Outcomes.load(whole).values()
     assert found.final_value() == Outcomes.load(whole).final_value()
+    assert (found.samples("choice"), found.samples("report")) == (None, None)
 
 
 def test_the_digest_stands_for_everything():

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from optuna.exceptions import StorageInternalError
 from settings_provider import OTHERWISE, FakeProvider
 
-from exitsearch.errors import ExitSearchError, InputError
+from exitsearch.errors import ExitSearchError, FileError, InputError
+from exitsearch.report.knobs import lines
+from exitsearch.search import knobs as knobs_module
 from exitsearch.search.knobs import search_settings
 from exitsearch.search.run import search
 from exitsearch.search.study.knobs import SettingsSampler
@@ -260,6 +263,70 @@ def test_a_profile_made_anew_is_said(tmp_path):
 
     found = run(knobs, Slower(knobs), storage=storage)
     assert any("made anew since" in note for note in found.result.notes)
+
+
+def test_a_floor_is_for_whole_trainings():
+    """After one epoch every head is worth a tenth of what it is worth in the end, and misses the floor."""
+    knobs = Knobs.model_validate({"threads": [1, 2, 3], **FOUR_HEADS, "prune": True})
+    provider = FakeProvider(knobs)
+    found = run(knobs, provider, limits=Limits(min_value_at=["4ms=0.3"]))
+    assert provider.looked
+    assert (found.count("impossible"), found.count("tried") + found.count("pruned")) == (0, 12)
+    assert found.result.problem.floors == ((4.0, 0.3),)
+
+
+@pytest.mark.parametrize("error", [ExitSearchError("ended by signal 9"), FileError("p.json", "no such file")])
+def test_what_failed_is_tried_again_and_forbids_a_proof(tmp_path, error):
+    storage = str(tmp_path / "one.journal")
+
+    def fail(settings):
+        if settings[0].runtime == "eager":
+            raise error
+
+    rows = []
+    found = run(EIGHT, FakeProvider(EIGHT, on_outcomes=fail), storage=storage, on_tried=rows.append)
+    assert [row.state for row in rows] == ["failed"] * 4 + ["tried"] * 4  # once each, and no more in this run
+    assert (found.count("failed"), found.count("tried"), found.proved) == (4, 4, False)
+    assert found.result.config.setting.tried == 4
+    assert any(str(error) in note for note in found.result.notes)
+    assert any("4 failed" in line for line in lines(found))
+    again = run(EIGHT, storage=storage)
+    assert (again.study, again.count("failed"), again.count("tried"), again.proved) == (found.study, 0, 8, True)
+
+
+def test_nothing_but_failures_is_a_failure():
+    def fail(settings):
+        raise ExitSearchError("ended by signal 9")
+
+    with pytest.raises(ExitSearchError, match=r"no setting was tried to the end; .* signal 9; run the same") as error:
+        run(EIGHT, FakeProvider(EIGHT, on_outcomes=fail))
+    assert not isinstance(error.value, InputError)
+
+
+@pytest.mark.parametrize(("bound", "proved"), [(0.7, False), (0.6, True)])
+def test_a_condition_that_may_be_worth_more_forbids_the_proof(monkeypatch, bound, proved):
+    """The solve of the worse condition over the heads of all settings ends without a proof."""
+    assert run(EIGHT).proved
+
+    def bounded(profile, outcomes, **options):
+        found = search(profile, outcomes, **options)
+        if len(options["space"].heads) == 1 or profile.environment.identity["runtime"] == "compile":
+            return found
+        optimum = found.config.optimum.model_copy(update={"exact": False, "value": bound})
+        return replace(found, config=found.config.model_copy(update={"optimum": optimum}))
+
+    monkeypatch.setattr(knobs_module, "search", bounded)
+    found = run(EIGHT)
+    assert (found.setting.runtime, found.proved) == ("compile", proved)
+
+
+def test_another_trace_of_the_same_name_is_another_study(tmp_path):
+    names = []
+    for folder, budget in (("a", 5), ("b", 6)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "budgets.csv").write_text(f"budget_ms\n{budget}\n9\n")
+        names.append(run(EIGHT, budget=f"trace:{tmp_path / folder / 'budgets.csv'}").study)
+    assert names[0] != names[1]
 
 
 def test_processes_share_the_settings(tmp_path: Path):

@@ -24,7 +24,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from exitsearch.errors import ExitSearchError
+from exitsearch.errors import ExitSearchError, FileError, InputError
 from exitsearch.search.study.sampler import NumberedSampler
 from exitsearch.search.study.storage import failures, open_study, quiet, reason
 from exitsearch.specs.head import Option
@@ -35,6 +35,7 @@ Report = Callable[[int, float], bool]
 
 REDUCTION = 3
 _REASON = "reason"
+_FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,17 @@ class Tried:
 
     Attributes:
         index: its number among the settings.
-        value: its best expected value; after the last epoch seen when it was pruned, None when it is impossible.
+        value: its best expected value; after the last epoch seen when it was pruned, None when it is impossible or failed.
         pruned: whether it was given up early.
-        reason: why it is impossible, in a sentence; None when it is not.
+        failed: whether it failed in a way that may pass, so that the next run tries it again.
+        reason: why it is impossible or failed, in a sentence; None when neither.
         facts: of `Evaluated`.
     """
 
     index: int
     value: float | None
     pruned: bool
+    failed: bool
     reason: str | None
     facts: dict[str, Any]
 
@@ -107,7 +110,8 @@ def run_settings_study(
 
     Args:
         settings: the value of every knob in each setting; the same knobs in all, at least one setting.
-        evaluate: tries the setting of a number. An `ExitSearchError` says that it is impossible.
+        evaluate: tries the setting of a number. An `InputError` says that it is impossible. A `FileError` or any
+            other `ExitSearchError` says that it failed now and may succeed in another run.
         key: all else that values depend on, for the study's name.
         trials: settings that shall have been tried in all, those of earlier runs included; from 1.
         seed: of the sampler.
@@ -178,7 +182,8 @@ def _try(study: Study, trial: Trial, sampler: SettingsSampler, evaluate: Callabl
     try:
         found = evaluate(sampler.number(trial.params), report)
     except ExitSearchError as error:
-        trial.set_user_attr(_REASON, str(error))
+        passing = isinstance(error, FileError) or not isinstance(error, InputError)
+        trial.set_user_attr(_FAILED if passing else _REASON, str(error))
         study.tell(trial, state=TrialState.FAIL)
         return
     for name, fact in found.facts.items():
@@ -195,16 +200,21 @@ def _pruner(epochs: int | None) -> BasePruner:
 
 def _tried(sampler: SettingsSampler, trial: FrozenTrial) -> Tried:
     facts = dict(trial.user_attrs)
-    why = facts.pop(_REASON, None)
+    why, failure = facts.pop(_REASON, None), facts.pop(_FAILED, None)
     last = max(trial.intermediate_values, default=None)
     return Tried(
         index=sampler.number(trial.params),
         # Optuna takes a pruned trial's last report for its value.
         value=trial.value if trial.state == TrialState.COMPLETE or last is None else trial.intermediate_values[last],
         pruned=trial.state == TrialState.PRUNED,
-        reason=why,
+        failed=failure is not None,
+        reason=why or failure,
         facts=facts,
     )
+
+
+def _failed(trial: FrozenTrial) -> bool:
+    return _FAILED in trial.user_attrs
 
 
 class SettingsSampler(BaseSampler):
@@ -232,25 +242,30 @@ class SettingsSampler(BaseSampler):
         self._settings, self._seed, self._in_order, self._pruning = settings, seed, in_order, pruning
         self._numbers = {tuple(parameters.values()): index for index, parameters in enumerate(settings)}
         self._tpe = NumberedSampler(seed, None)
+        # What failed before this run is tried again, and what fails in it is not: it would fail without end.
+        self._failed_before = {trial.number for trial in study.get_trials(deepcopy=False) if _failed(trial)}
 
     def number(self, parameters: Mapping[str, Any]) -> int:
         """The number of a setting."""
         return self._numbers[tuple(parameters[name] for name in self.space)]
 
     def finished(self, trials: Iterable[FrozenTrial] | None = None) -> dict[int, FrozenTrial]:
-        """The trial of every setting that was tried, by the setting's number; to the end rather than pruned.
+        """The trial of every setting that was tried, by the setting's number; to the end rather than pruned or failed.
 
         Args:
             trials: of the study, where they were just read.
         """
         found: dict[int, FrozenTrial] = {}
         pruned: dict[int, FrozenTrial] = {}
+        failed: dict[int, FrozenTrial] = {}
         for trial in self._study.get_trials(deepcopy=False) if trials is None else trials:
             if trial.state == TrialState.COMPLETE or _REASON in trial.user_attrs:
                 found.setdefault(self.number(trial.params), trial)
             elif trial.state == TrialState.PRUNED:
                 pruned.setdefault(self.number(trial.params), trial)
-        return {**pruned, **found} if self._pruning else found
+            elif _failed(trial) and trial.number not in self._failed_before:
+                failed.setdefault(self.number(trial.params), trial)
+        return {**failed, **(pruned if self._pruning else {}), **found}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All knobs, always."""
