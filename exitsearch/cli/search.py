@@ -175,6 +175,8 @@ def run(args: argparse.Namespace) -> int:
     chosen = result.config.write(args.out / "chosen.json")
     if result.front is not None:
         front.write_front(result.front, args.out)
+    else:  # one that stands there is of another choice
+        front.remove_front(args.out)
     page = html.write_report(result, args.out / "report.html")
     if args.json:
         further = {"sensitivity": [asdict(row) for row in worlds]} if others else {}

@@ -82,13 +82,23 @@ def write_front(front: FrontResult, folder: Path) -> Path:
         folder: in which the folder `front` stands.
     """
     place = folder / FOLDER
-    names = {file_name(number) for number in range(1, len(front.rows) + 1)}
     for number, point in enumerate(front.rows, start=1):
         point.config.write(place / file_name(number))
-    for old in place.glob("[0-9][0-9]*.json"):
+    remove_front(folder, but=len(front.rows))
+    return place
+
+
+def remove_front(folder: Path, *, but: int = 0) -> None:
+    """Remove the points of an earlier front; other files stay.
+
+    Args:
+        folder: in which the folder `front` stands, if there was a front.
+        but: how many points of a new one stay.
+    """
+    names = {file_name(number) for number in range(1, but + 1)}
+    for old in (folder / FOLDER).glob("[0-9][0-9]*.json"):
         if old.stem.isdecimal() and old.name not in names:
             old.unlink()
-    return place
 
 
 def file_name(number: int) -> str:

@@ -65,8 +65,8 @@ def mean_interval(
     as stated (`scripts/check_interval.py`). So the quantiles are taken at the levels of Efron's BCa (Better Bootstrap
     Confidence Intervals, 1987), with a = sum d^3 / (6 (sum d^2)^1.5) for a mean, d being the distances from it.
 
-    A weighted mean is a ratio, sum(weight * value) / sum(weight): a draw holds other weights too, so both sums are drawn,
-    and d is weight * (value - mean), the influence of a sample on the ratio.
+    A weighted mean is a ratio, sum(weight * value) / sum(weight): a draw holds other weights too, so both sums are
+    drawn, and d is weight * (value - mean), the influence of a sample on the ratio.
 
     No resampling shows what the samples lack: where all are equal, both ends are that value.
 

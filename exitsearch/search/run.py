@@ -137,11 +137,15 @@ def search(
         if expected_value(problem, study.choice) > solution.value + TOLERANCE * max(1.0, abs(solution.value)):
             assert not solution.exact, "a trial beats the optimum that the exact solver has proved"
             choice = study.choice
+    front = None
+    if aims is not None:
+        front = find_front(aims, solution, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
+        # As valuable as the solver's or, where that is not proved, more; of equal ones one that costs no more.
+        choice = front.points[0].choice
     judged = judge_by_values(problem, choice, outcomes, seed=seed)
     result = _result(profile, outcomes, problem, choice, solution, study, judged, notes)
-    if aims is None:
+    if front is None:
         return result
-    front = find_front(aims, solution, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
     return replace(result, front=_front(profile, outcomes, problem, solution, front))
 
 
@@ -221,16 +225,16 @@ def _expected(
 
 
 def _front(profile: Profile, outcomes: Outcomes, problem: Problem, solution: Solution, front: Front) -> FrontResult:
-    """The front with a document for every point. A proved one is the best of all that cost no more."""
+    """The front with a document for every point. Regret is against the best of all choices, whatever they cost."""
     report = outcomes.report_split
     rows = []
     for point in front.points:
         value = point.amounts["value"]
         held_out = split_value(problem, point.choice, outcomes, report) if report else None
         expected = _expected(problem, outcomes, value, held_out, None)
-        optimum = Optimum(value=value, exact=True, regret=0.0)
-        if not point.proved:
-            optimum = Optimum(value=solution.bound, exact=False, regret=max(0.0, solution.bound - value))
+        best = max(solution.bound, value)
+        regret = 0.0 if point.choice == solution.choice and solution.exact else best - value
+        optimum = Optimum(value=best, exact=solution.exact, regret=regret, proved_on_front=point.proved)
         config = write_config(profile, outcomes, problem, point.choice, expected=expected, optimum=optimum)
         rows.append(FrontRow(point.amounts, point.proved, held_out, config))
     return FrontResult(front.names, rows, front.complete, front.study)

@@ -55,11 +55,19 @@ class Expected(Part):
 
 
 class Optimum(Part):
-    """The proof: the exact optimum's value, whether it is exact, and how far below it the choice is."""
+    """The proof: the exact optimum's value, whether it is exact, and how far below it the choice is.
+
+    Attributes:
+        value: of all choices; where it is not exact, no choice is worth more.
+        exact: whether some choice is proved to be worth as much.
+        regret: how far the choice is below it.
+        proved_on_front: for a point of a front, whether no choice that costs no more is worth more; else None.
+    """
 
     value: float
     exact: bool
     regret: Annotated[float, Field(ge=0)]
+    proved_on_front: bool | None = None
 
 
 class OperatingPoint(Part):

@@ -46,3 +46,7 @@ def test_a_front_is_printed_and_written(
     page = (tmp_path / "exitsearch-out" / "report.html").read_text()
     assert "The front" in page
     assert points[-1]["file"] in page
+    # A search without a front has another choice, of which the old points are none.
+    at = ARGV.index("--objectives")
+    assert main([*ARGV[:at], *ARGV[at + 2 :]]) == 0
+    assert [path.name for path in folder.glob("*")] == ["my notes.json"]

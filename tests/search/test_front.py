@@ -12,7 +12,8 @@ from test_limits import profile_with_energies
 from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
-from exitsearch.search.exact import solve
+from exitsearch.search import run
+from exitsearch.search.exact import Solution, solve
 from exitsearch.search.front import Front, find_front
 from exitsearch.search.objectives import Aims, Objective
 from exitsearch.search.problem import Choice, Problem
@@ -162,6 +163,27 @@ def test_the_search_writes_every_point(tmp_path: Path) -> None:
     assert first.held_out == result.held_out
     path = first.config.write(tmp_path / "point.json")
     assert MultiExitConfig.read(path).optimum.exact
+    # Every point is the best of those that cost no more; the regret is against the best of all.
+    optima = [row.config.optimum for row in result.front.rows]
+    assert [optimum.value for optimum in optima] == pytest.approx([0.69] * 3)
+    assert [optimum.regret for optimum in optima] == pytest.approx([0, 0.015, 0.15])
+    assert all(optimum.exact and optimum.proved_on_front for optimum in optima)
+    assert result.config.optimum.proved_on_front is None
+
+
+def test_the_choice_is_the_first_point_where_the_solver_had_to_give_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The solver comes with the backbone alone (0.54) and no proof; the sweep and Optuna find 0.69."""
+    outcomes = toy_outcomes(tmp_path / "outcomes")
+    gave_up = Solution(choice=(), value=0.54, exact=False, bound=0.7, by_count=())
+    monkeypatch.setattr(run, "solve", lambda *_args, **_options: gave_up)
+    result = search(toy_profile(), outcomes, budget="uniform:0,20", objectives=["value", "params"], trials=12)
+    assert result.front is not None
+    assert result.front.rows[0].amounts["value"] == pytest.approx(0.69)
+    assert result.value == pytest.approx(0.69)
+    assert result.config.exits == result.front.rows[0].config.exits
+    assert (result.config.optimum.exact, result.regret) == (False, pytest.approx(0.01))
 
 
 @pytest.mark.parametrize(
