@@ -21,7 +21,7 @@ _REFUSED = {
     "sensitivity": "it is of one setting; search that one alone",
     "trace": "the table is of one setting; search that one alone",
     "quantile": "it goes with the policy confidence",
-    "value": "settings are compared by the metric",
+    "worth": "settings are compared by the metric",
     "class_weights": "settings are compared by the metric",
 }
 
@@ -34,13 +34,13 @@ def run(args: argparse.Namespace, space: SearchSpace, budget: BudgetDistribution
     """
     from exitsearch.cli import console
     from exitsearch.cli.settings import MeasuredSettings
-    from exitsearch.report import choice, html, knobs
+    from exitsearch.report import choice, front, html, knobs
     from exitsearch.search.knobs import search_settings
 
     for name, reason in _REFUSED.items():
         if getattr(args, name):
             raise InputError(f"--{name.replace('_', '-')} cannot be combined with [knobs] in a search space: {reason}")
-    limits = _limits(args)
+    limits = read_limits(args)
     energies = (limits.max_energy, space.limits.max_energy)
     provider = MeasuredSettings(args, space, energy=any(energy is not None for energy in energies))
     found = search_settings(
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, space: SearchSpace, budget: BudgetDistribution
         key=provider.key,
         seed=args.seed,
         storage=args.storage or str(args.out / "study.journal"),
-        limits=limits,
+        limits=provider.named(limits),
         on_tried=_told(),
         policy=args.policy,
         placements=args.placements,
@@ -60,6 +60,7 @@ def run(args: argparse.Namespace, space: SearchSpace, budget: BudgetDistribution
         metric=args.metric,
     )
     chosen = found.result.config.write(args.out / "chosen.json")
+    front.remove_front(args.out)  # of an earlier search, and no part of this one
     table = ("The settings that were tried", knobs.setting_rows(found))
     page = html.write_report(found.result, args.out / "report.html", lines=knobs.lines(found), tables=[table])
     sources = provider.sources(found.setting, found.result.config)
@@ -77,8 +78,12 @@ def run(args: argparse.Namespace, space: SearchSpace, budget: BudgetDistribution
     return 0
 
 
-def _limits(args: argparse.Namespace) -> Limits:
-    """The limits of the options."""
+def read_limits(args: argparse.Namespace) -> Limits:
+    """The limits of the options.
+
+    Raises:
+        InputError: one that is out of range or cannot be read.
+    """
     from exitsearch.specs.limits import Limits
 
     return Limits.checked(

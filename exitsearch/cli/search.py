@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-exits", type=_count, metavar="N", help="at most so many early exits")
     parser.add_argument("--max-extra-params", type=_count, metavar="N", help="at most so many parameters of all heads")
     parser.add_argument("--max-memory", metavar="BYTES", help="of the whole model, weights and activations, as 64MiB")
-    parser.add_argument("--max-energy", metavar="MJ", help="of an answer, backbone included, as 12mJ or 0.5J")
+    parser.add_argument("--max-energy", metavar="ENERGY", help="of an answer, backbone included, as 12mJ or 0.5J")
     parser.add_argument(
         "--min-value-at", action="append", default=[], metavar="T=V", help="least value within a budget, as 20ms=0.7"
     )
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fallback", type=float, metavar="X", help="value of having no answer in time (mae: its error)"
     )
     worth = parser.add_mutually_exclusive_group()
-    worth.add_argument("--value", metavar="FILE.py:FUNCTION", help="what each answer is worth instead of the metric")
+    worth.add_argument("--worth", metavar="FILE.py:FUNCTION", help="what each answer is worth instead of the metric")
     worth.add_argument("--class-weights", type=Path, metavar="FILE.csv", help="label,weight: class-weighted accuracy")
     parser.add_argument(
         "--objectives", metavar="A,B", help="value and one or two of params, energy, time: also a front of them"
@@ -107,10 +107,11 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.cli import console
     from exitsearch.report import choice, front, html
     from exitsearch.search import search
+    from exitsearch.search.limits import check_floors
+    from exitsearch.search.run import check_questions
     from exitsearch.search.sensitivity import sensitivity
     from exitsearch.search.worth import load_class_weights, load_value
     from exitsearch.specs.budget import parse_budget
-    from exitsearch.specs.limits import parse_bytes, parse_energy
 
     budget = parse_budget(args.budget_dist)  # before any long work
     traces = [parse_budget(f"trace:{source}") for source in args.trace]
@@ -119,15 +120,17 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             "--sensitivity and --trace need exact optima, which --policy confidence does not have; leave one out"
         )
-    most_bytes = None if args.max_memory is None else parse_bytes(args.max_memory)
-    most_mj = None if args.max_energy is None else parse_energy(args.max_energy)
-    worth = load_value(args.value) if args.value else None
+    limits = knobs_command.read_limits(args)
+    worth = load_value(args.worth) if args.worth else None
     if args.class_weights is not None:
         worth = load_class_weights(args.class_weights)
     options.load_plugin(args)
     space = options.load_space(args)
     if space is not None and space.knobs.values:
         return knobs_command.run(args, space, budget)
+    objectives = [name.strip() for name in args.objectives.split(",")] if args.objectives else []
+    check_questions(policy=args.policy, score=args.confidence, quantile=args.quantile, objectives=objectives)
+    check_floors(limits.tightened(space.limits) if space else limits, args.policy)
     profile, profile_source = _find_profile(args, space)
     profile = profile.at_batch(args.batch_size)
     _ = profile.full_ms  # a profile that only counts is refused before any heads are trained
@@ -152,20 +155,20 @@ def run(args: argparse.Namespace) -> int:
             policy=args.policy,
             score=args.confidence,
             quantile=args.quantile,
-            max_exits=args.max_exits,
-            max_params=args.max_extra_params,
-            max_memory_bytes=most_bytes,
-            max_energy_mj=most_mj,
-            min_values=args.min_value_at,
-            force=args.force,
-            forbid=args.forbid,
+            max_exits=limits.max_exits,
+            max_params=limits.max_extra_params,
+            max_memory_bytes=limits.max_memory,
+            max_energy_mj=limits.max_energy,
+            min_values=limits.min_value_at,
+            force=limits.force,
+            forbid=limits.forbid,
             heads=options.candidate_heads(args, None),
             placements=args.placements,
             space=space,
             fallback=args.fallback,
             metric=args.metric,
             worth=worth,
-            objectives=[name.strip() for name in args.objectives.split(",")] if args.objectives else (),
+            objectives=objectives,
             trials=args.trials,
             seed=args.seed,
             storage=args.storage or str(args.out / "study.journal"),

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from exitsearch.errors import InputError
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.specs.config import Policy
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.limits import Limits, parse_exit, parse_floor
 from exitsearch.specs.memory import held_bytes
@@ -71,11 +72,7 @@ def with_limits(problem: Problem, profile: Profile, limits: Limits, *, metric: M
     Raises:
         InputError: a limit that names no candidate, or that the profile knows nothing about.
     """
-    if limits.min_value_at and problem.policy == "confidence":
-        raise InputError(
-            "a least value at a budget cannot be combined with the policy confidence, whose value depends on "
-            "thresholds; choose --policy interruptible or contract"
-        )
+    check_floors(limits, problem.policy)
     heads = {(cost.placement, cost.head): cost for cost in profile.heads}
     mine = [heads[candidate.placement, candidate.head] for candidate in problem.candidates]
     if limits.max_extra_params is not None and any(cost.params is None for cost in mine):
@@ -114,6 +111,19 @@ def with_limits(problem: Problem, profile: Profile, limits: Limits, *, metric: M
         floors=tuple((budget, as_value(least, metric)) for budget, least in floors),
     )
     return forced(limited, limits.force, limits.forbid)
+
+
+def check_floors(limits: Limits, policy: Policy) -> None:
+    """Whether the limits go with a policy, before a profile is at hand.
+
+    Raises:
+        InputError: a least value at a budget under the policy confidence.
+    """
+    if limits.min_value_at and policy == "confidence":
+        raise InputError(
+            "a least value at a budget cannot be combined with the policy confidence, whose value depends on "
+            "thresholds; choose --policy interruptible or contract"
+        )
 
 
 def _backbone_bytes(profile: Profile, heads: list[HeadCost]) -> int:

@@ -25,6 +25,7 @@ import numpy as np
 from exitsearch.errors import InputError, one_of
 from exitsearch.search.problem import Array, Choice, Problem
 from exitsearch.search.value import exit_probabilities, expected_value, finish_times
+from exitsearch.specs.config import Policy
 from exitsearch.specs.profile import Profile
 
 Objective = Literal["value", "params", "energy", "time"]
@@ -48,6 +49,33 @@ def read_objectives(names: Sequence[str], problem: Problem, profile: Profile) ->
     Raises:
         InputError: unknown or too many names, none that is value, or one that the profile knows nothing about.
     """
+    check_objectives(names, problem.policy)
+    asked = set(names)
+    heads = {(c.placement, c.head) for c in problem.candidates}
+    costs = [cost for cost in profile.heads if (cost.placement, cost.head) in heads]
+    if "params" in asked and any(cost.params is None for cost in costs):
+        raise InputError(
+            "the profile does not know the parameters of every head, so they are no objective; make it again with "
+            "exitsearch profile, or leave params out"
+        )
+    if "energy" in asked and any(c.energy_mj is None for c in (*profile.segments, profile.final, *costs)):
+        raise InputError(
+            "the profile does not hold the energies of all segments and heads, so energy is no objective; make it "
+            "again with exitsearch profile --energy"
+        )
+    return tuple(name for name in OBJECTIVES if name in asked)
+
+
+def check_objectives(names: Sequence[str], policy: Policy) -> None:
+    """Whether these may be objectives, before a profile is at hand.
+
+    Args:
+        names: as `read_objectives` takes them.
+        policy: that is searched under.
+
+    Raises:
+        InputError: unknown or too many names, none that is value, or the policy confidence.
+    """
     for name in names:
         if name not in OBJECTIVES:
             raise one_of("objective", name, OBJECTIVES)
@@ -56,21 +84,11 @@ def read_objectives(names: Sequence[str], problem: Problem, profile: Profile) ->
         raise InputError(
             f"the objectives are value and one or two of params, energy and time, each once, found {','.join(names)}"
         )
-    if problem.policy == "confidence":
+    if policy == "confidence":
         raise InputError(
             "several objectives need one value an exit, which the policy confidence does not have; "
             "choose --policy interruptible or contract"
         )
-    heads = {(c.placement, c.head) for c in problem.candidates}
-    costs = [cost for cost in profile.heads if (cost.placement, cost.head) in heads]
-    if "params" in asked and any(cost.params is None for cost in costs):
-        raise InputError("the profile does not know the parameters of every head, so they are no objective")
-    if "energy" in asked and any(c.energy_mj is None for c in (*profile.segments, profile.final, *costs)):
-        raise InputError(
-            "the profile does not hold the energies of all segments and heads, so energy is no objective; make it "
-            "again with exitsearch profile --energy"
-        )
-    return tuple(name for name in OBJECTIVES if name in asked)
 
 
 class Aims:

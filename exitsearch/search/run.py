@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from exitsearch.errors import InputError
+from exitsearch.errors import InputError, one_of
 from exitsearch.search.confident import choose
 from exitsearch.search.exact import TOLERANCE, Solution, solve
 from exitsearch.search.front import Front, find_front
 from exitsearch.search.held_out import split_value
 from exitsearch.search.judge import Judgement, judge_by_samples, judge_by_values
 from exitsearch.search.limits import with_limits
-from exitsearch.search.objectives import Aims, read_objectives
+from exitsearch.search.objectives import Aims, check_objectives, read_objectives
 from exitsearch.search.problem import Choice, Problem, allowed_placements, build_problem
 from exitsearch.search.result import ExitRow, FrontResult, FrontRow, SearchResult
 from exitsearch.search.study import OnTrial, StudyResult, run_study
@@ -20,7 +20,7 @@ from exitsearch.search.value import contract_value, expected_value, finish_times
 from exitsearch.search.worth import Worth, by_worth
 from exitsearch.search.written import exit_scores, write_config
 from exitsearch.specs.budget import BudgetDistribution
-from exitsearch.specs.config import Expected, MultiExitConfig, Optimum, Policy, Score
+from exitsearch.specs.config import POLICIES, SCORES, Expected, MultiExitConfig, Optimum, Policy, Score
 from exitsearch.specs.limits import Limits
 from exitsearch.specs.memory import path_memory
 from exitsearch.specs.outcomes import Metric, Outcomes
@@ -90,6 +90,7 @@ def search(
         InputError: an option or a combination of documents that cannot be searched.
         MismatchError: profile and outcomes are of different backbones.
     """
+    check_questions(policy=policy, score=score, quantile=quantile, objectives=objectives)
     if metric is not None and metric != outcomes.metric:
         raise InputError(f"the outcomes hold {outcomes.metric}, asked was for {metric}; leave --metric out")
     if worth is not None:
@@ -116,13 +117,7 @@ def search(
         max_exits=limits.max_exits,
     )
     problem = with_limits(problem, profile, limits, metric=outcomes.metric)
-    if quantile is not None:
-        if policy != "confidence" or not 0 < quantile < 1:
-            raise InputError(
-                f"a quantile of the latency, above 0 and below 1, goes with the policy confidence, whose inputs take "
-                f"different times; found {quantile:g} with {policy}"
-            )
-        problem = replace(problem, quantile=quantile)
+    problem = replace(problem, quantile=quantile)
     aims = Aims(problem, read_objectives(objectives, problem, profile)) if objectives else None
     if policy == "confidence":
         found = choose(problem, outcomes, score=score, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
@@ -147,6 +142,25 @@ def search(
     if front is None:
         return result
     return replace(result, front=_front(profile, outcomes, problem, solution, front))
+
+
+def check_questions(*, policy: Policy, score: Score, quantile: float | None, objectives: Sequence[str]) -> None:
+    """Whether a search can be asked for these, before profile and outcomes are at hand; arguments as in `search`.
+
+    Raises:
+        InputError: an unknown name, or a combination that no profile makes possible.
+    """
+    if policy not in POLICIES:
+        raise one_of("policy", policy, POLICIES)
+    if score not in SCORES:
+        raise one_of("confidence", score, SCORES)
+    if quantile is not None and (policy != "confidence" or not 0 < quantile < 1):
+        raise InputError(
+            f"a quantile of the latency, above 0 and below 1, goes with the policy confidence, whose inputs take "
+            f"different times; found {quantile:g} with {policy}"
+        )
+    if objectives:
+        check_objectives(objectives, policy)
 
 
 def _placements(asked: str | Iterable[int] | None, space: SearchSpace | None, profile: Profile) -> list[int]:

@@ -30,7 +30,7 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_energy(text: str) -> float:
-    """Read an energy in millijoules: `12mJ`, `0.5J`, or a plain number of mJ.
+    """Read an energy in millijoules: `12mJ`, `0.5J`, or a plain number of mJ. `MJ` would be a million joules.
 
     >>> parse_energy("12mJ"), parse_energy("0.5 J"), parse_energy("7")
     (12.0, 500.0, 7.0)
@@ -38,9 +38,9 @@ def parse_energy(text: str) -> float:
     Raises:
         InputError: when it has another form or is not above 0.
     """
-    units = {"": 1.0, "mj": 1.0, "j": 1e3}
+    units = {"": 1.0, "mJ": 1.0, "J": 1e3}
     number = text.strip().rstrip("mMJj ")
-    unit = text.strip()[len(number) :].strip().lower()
+    unit = text.strip()[len(number) :].strip()
     try:
         found = float(number) * units[unit]
         if not 0 < found < float("inf"):

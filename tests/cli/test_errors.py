@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from exitsearch.cli import search as search_command
 from exitsearch.cli.main import COMMANDS, main
 
 COSTS = "part,placement,head,latency_ms\nsegment,0,,10\nsegment,1,,10\nhead,0,linear,1\nhead,1,linear,1\nfinal,,,10\n"
@@ -62,8 +63,8 @@ def fails(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([*GOOD, "--objectives", "params,time"], "value and one or two of params, energy and time"),
         ([*GOOD, "--objectives", "value,params"], "does not know the parameters"),
         ([*GOOD, "--class-weights", "values.csv"], "the column label is missing"),
-        ([*GOOD, "--value", "costs.csv"], "FILE.py:FUNCTION"),
-        ([*GOOD, "--value", "a.py:f", "--class-weights", "values.csv"], "not allowed with argument"),
+        ([*GOOD, "--worth", "costs.csv"], "FILE.py:FUNCTION"),
+        ([*GOOD, "--worth", "a.py:f", "--class-weights", "values.csv"], "not allowed with argument"),
         ([*GOOD, "--quantile", "95%"], "goes with the policy confidence"),
         ([*GOOD, "--policy", "confidence", "--quantile", "95"], "a share such as 2%"),
         ([*GOOD, "--trace", "none.csv"], "none.csv"),
@@ -99,6 +100,33 @@ def test_wrong_input(tables: Path, capsys: pytest.CaptureFixture[str], argv: lis
     before = sorted(tables.rglob("*"))
     assert words in fails(argv, capsys)
     assert sorted(tables.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--policy", "hasty"], "unknown policy 'hasty'"),
+        (["--confidence", "sure"], "unknown confidence 'sure'"),
+        (["--objectives", "value,colour"], "unknown objective 'colour'"),
+        (["--objectives", "value,time", "--policy", "confidence"], "policy confidence does not have"),
+        (["--quantile", "95%"], "goes with the policy confidence"),
+        (["--min-value-at", "soon"], "TIME=VALUE"),
+        (["--min-value-at", "20ms=0.7", "--policy", "confidence"], "cannot be combined with the policy confidence"),
+        (["--force", "x"], "PLACEMENT or PLACEMENT:HEAD"),
+        (["--max-energy", "0.5MJ"], "an energy is written as 12mJ"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_options_are_said_before_any_long_work(
+    tables: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argv: list[str], words: str
+) -> None:
+    """No profile and no outcomes are named, so both would have to be made."""
+
+    def too_late(*_: object) -> None:
+        raise AssertionError("a profile was looked for")
+
+    monkeypatch.setattr(search_command, "_find_profile", too_late)
+    assert words in fails(["search", "--budget-dist", "uniform:5,40", *argv], capsys)
 
 
 def test_cuda_without_a_gpu(tables: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,8 +246,8 @@ def test_the_command_line(
         found: dict[str, float] = json.loads(capsys.readouterr().out)
         return found["value"]
 
-    assert value("--value", "mine.py:value") == pytest.approx(0.61)
-    assert value("--value", "mine.py:value", "--policy", "contract") == pytest.approx(0.64)
+    assert value("--worth", "mine.py:value") == pytest.approx(0.61)
+    assert value("--worth", "mine.py:value", "--policy", "contract") == pytest.approx(0.64)
     assert value("--class-weights", "weights.csv") == pytest.approx(0.69)
     assert value("--class-weights", "weights.csv", "--policy", "confidence", "--quantile", "95%") == pytest.approx(0.71)
     report = (tmp_path / "exitsearch-out" / "report.html").read_text()

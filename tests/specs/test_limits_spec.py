@@ -44,6 +44,7 @@ def test_a_space_with_all_limits(tmp_path: Path) -> None:
         ('"64MiB"', '"much"', "limits.max_memory: bytes are written as 64MiB"),
         ('"64MiB"', "-1", "limits.max_memory should be greater than or equal to 0"),
         ('"0.5J"', '"0J"', "limits.max_energy: an energy is written as 12mJ"),
+        ('"0.5J"', '"0.5MJ"', "limits.max_energy: an energy is written as 12mJ"),
         ('"0.5J"', '"nanJ"', "limits.max_energy: an energy is written as 12mJ"),
         ('["20ms=0.7"]', '["soon"]', "limits.min_value_at: a least value is written TIME=VALUE"),
         ('["11"]', '["x"]', "limits.force: an exit is written PLACEMENT"),
