@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -27,7 +28,8 @@ from exitsearch.cli import train_heads as train_command
 from exitsearch.cli.turned_heads import Exits, TurnedHeads
 from exitsearch.errors import ExitSearchError, InputError, UnavailableError
 from exitsearch.specs.knobs import Setting
-from exitsearch.specs.outcomes import Metric, Outcomes
+from exitsearch.specs.limits import Limits
+from exitsearch.specs.outcomes import DOCUMENT_NAME, Metric, Outcomes
 from exitsearch.specs.profile import Profile, Scalar
 from exitsearch.specs.space import SearchSpace
 
@@ -67,6 +69,8 @@ class MeasuredSettings:
         self._args, self._space, self._energy = args, space, energy
         self._name = options.model_name(args, space)
         self._arguments = options.backbone_arguments(args, space)
+        # Two pretrained models may differ in the tag of their name alone, and a plug-in's heads in its text.
+        self._sources = [self._name, _digest(args.plugin.read_bytes()) if args.plugin else None]
         self._device = resolve_device(args.device or "cpu")
         self._recipe = get_recipe(args.recipe or train_command.RECIPE, epochs=args.epochs)
         self.epochs = self._recipe.epochs
@@ -88,12 +92,12 @@ class MeasuredSettings:
         self._arguments["num_outputs"] = self._arguments["num_outputs"] or self._outputs()
         known = None if self._given is None else list(dict.fromkeys(head.head for head in self._given.heads))
         self._heads = TurnedHeads(args, space, name=self._name, made_with=self._arguments, known=known)
-        self.space, self.limits = self._heads.space, space.limits
+        self.space, self.limits = self._heads.space, self.named(space.limits)
 
     @property
     def key(self) -> str:
         """All that values depend on besides the setting: model, data, training and machine."""
-        facts = [self._name, self._arguments, repr(self._heads), self._recipe, self._args.seed]
+        facts = [*self._sources, self._arguments, repr(self._heads), self._recipe, self._args.seed]
         facts += [self._args.max_seconds, self._machine(self.otherwise)]
         if self._given is not None:
             return repr([*facts, self._given.identity, self._data])
@@ -105,6 +109,14 @@ class MeasuredSettings:
             except ExitSearchError:
                 continue  # a size that the backbone refuses; every setting will say so
         return repr(facts)
+
+    def named(self, limits: Limits) -> Limits:
+        """Limits whose exits are named as candidates are.
+
+        Raises:
+            InputError: a head that is a candidate in no setting.
+        """
+        return self._heads.limits(limits, self.otherwise)
 
     def profile(self, setting: Setting) -> Profile:
         """Costs under a setting's condition, of the heads of every setting."""
@@ -203,23 +215,27 @@ class MeasuredSettings:
         """Train some heads, to the end or until an epoch; returns the folder and the outcomes."""
         from exitsearch.cli import console
         from exitsearch.learn.bank import bank_digest, train_bank
+        from exitsearch.search.knobs import looks
 
         backbone, data = self._trained(size)
         digest = bank_digest(backbone, data, exits=exits, recipe=self._recipe, seed=self._args.seed)
-        folder = self._folder(data, quote(label, safe="(),="), digest)
+        folder = self._folder(data, quote(label, safe="(),="), _digest(digest, self._sources))
+        # A training to the end also keeps the scores at which a later search may look early.
+        stops = looks(self.epochs) if self._space.knobs.need_training and not (folder / DOCUMENT_NAME).exists() else []
         words = f"training {label} at {'x'.join(map(str, backbone.input_size[1:]))} pixels"
         with alone(folder), console.progress(words) as report, options.torch_threads(self._args.threads):
-            outcomes = train_bank(
-                backbone,
-                data,
-                out=folder,
-                exits=exits,
-                recipe=self._recipe,
-                seed=self._args.seed,
-                device=self._device,
-                until=until,
-                progress=report,
-            )
+            for stop in [*stops, None] if until is None else [until]:
+                outcomes = train_bank(
+                    backbone,
+                    data,
+                    out=folder,
+                    exits=exits,
+                    recipe=self._recipe,
+                    seed=self._args.seed,
+                    device=self._device,
+                    until=stop,
+                    progress=report,
+                )
         return folder, outcomes
 
     def _score(self, parts: list[tuple[Path, Outcomes]], setting: Setting) -> tuple[Path, Outcomes]:
@@ -257,7 +273,8 @@ class MeasuredSettings:
         ).identity
 
     def _profile_path(self, setting: Setting, exits: Exits) -> Path:
-        facts = [self._machine(setting), self._arguments, self._energy, self._args.max_seconds, self._args.seed]
+        facts = [self._machine(setting), self._sources, self._arguments, _library(setting.runtime), self._energy]
+        facts += [self._args.max_seconds, self._args.seed]
         digest = _digest(exits, facts)
         size = f"__{setting.input_size}px" if setting.input_size else ""
         name = f"{self._name.split('.')[0].replace('/', '_')}__{self._device.type}__{setting.dtype}"
@@ -307,6 +324,14 @@ class MeasuredSettings:
             last = (done.stderr.strip().splitlines() or ["it failed without a word"])[-1]
             kind = UnavailableError if done.returncode == InputError.exit_status else ExitSearchError
             raise kind(last.removeprefix("exitsearch: "))
+
+
+def _library(runtime: str) -> str | None:
+    """The version of the package that a runtime is named after; times change with it. None where there is none."""
+    try:
+        return metadata.version(runtime)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _digest(*facts: object) -> str:

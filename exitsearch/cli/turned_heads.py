@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from exitsearch.cli import options
 from exitsearch.errors import InputError, UnsupportedError
-from exitsearch.specs.head import HeadChoice
+from exitsearch.specs.head import HeadChoice, Option
 from exitsearch.specs.knobs import Setting
+from exitsearch.specs.limits import Limits, parse_exit
 from exitsearch.specs.space import SearchSpace, SpaceHead, select_placements
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class TurnedHeads:
         self._args, self._space, self._name = args, space, name
         self._made_with = {**made_with, "pretrained": False, "checkpoint": None, "device": "meta"}
         self._placed: dict[int | None, tuple[Placement, ...]] = {}
+        self._refused: dict[tuple[object, ...], dict[int, str | None]] = {}
         self._base = self._base_heads(known)
         self._check_knobs()
 
@@ -59,8 +61,36 @@ class TurnedHeads:
 
     def everywhere(self, setting: Setting) -> Exits:
         """Every (placement, head) that any setting of the same input size may choose."""
+        return sorted({pair for head in self._all(setting) for pair in self._fitting(head, setting.input_size)})
+
+    def limits(self, limits: Limits, otherwise: Setting) -> Limits:
+        """Limits whose exits are named as candidates are: turned options at their defaults left out.
+
+        Args:
+            otherwise: the values of what is no knob.
+
+        Raises:
+            InputError: a head that is a candidate in no setting.
+        """
+        known = sorted({str(head.choice) for head in self._all(otherwise)})
+        update = {name: [self._named(text, known) for text in getattr(limits, name)] for name in ("force", "forbid")}
+        return limits.model_copy(update=update)
+
+    def _all(self, setting: Setting) -> list[SpaceHead]:
+        """The heads of every setting, each once."""
         heads = [self._turned(head, other) for other in self._space.knobs.settings(setting) for head in self._base]
-        return sorted({pair for head in heads for pair in self._fitting(head, setting.input_size)})
+        return list({(str(head.choice), head.placements): head for head in heads}.values())
+
+    def _named(self, text: str, known: Sequence[str]) -> str:
+        place, name = parse_exit(text)
+        if name is None:
+            return text
+        choice = HeadChoice.parse(name)
+        if choice.type in self._space.knobs.heads:
+            choice = HeadChoice(choice.type, _without_defaults(choice.type, choice.options))
+        if str(choice) not in known:
+            raise InputError(f"{text} is no candidate in any setting; the candidate heads are {', '.join(known)}")
+        return f"{place}:{choice}"
 
     def groups(self, settings: Sequence[Setting]) -> dict[str, Exits]:
         """What is trained together: the heads that no knob turns, and every turned head by itself.
@@ -108,16 +138,15 @@ class TurnedHeads:
             for key, values in keys.items():
                 for value in values:
                     check_fits(HeadChoice(name, {key: value}), first)  # raises for what is wrong anywhere
+        for head in self._base:
+            check_fits(head.choice, first)
 
     def _turned(self, head: SpaceHead, setting: Setting) -> SpaceHead:
         """A head with a setting's options; those at their defaults are left out, so that each has one name."""
-        from exitsearch.models.heads.registry import get_head_type
-
         if head.type not in setting.heads:
             return head
-        defaults = get_head_type(head.type).options
         turned = {**head.options, **setting.heads[head.type]}
-        return head.model_copy(update={"options": {k: v for k, v in turned.items() if v != defaults[k]}})
+        return head.model_copy(update={"options": _without_defaults(head.type, turned)})
 
     def _placements(self, size: int | None) -> tuple[Placement, ...]:
         """Placements of the backbone at an input size."""
@@ -135,9 +164,21 @@ class TurnedHeads:
     def _refusals(self, head: SpaceHead, size: int | None) -> dict[int, str | None]:
         from exitsearch.models.heads import check_fits
 
+        key = (str(head.choice), head.placements, size)
+        if key in self._refused:
+            return self._refused[key]
         placements = self._placements(size)
         count = len(placements)
         asked = options.candidate_placements(self._args, self._space, count, placements=placements)
         here = set(select_placements(head.placements, count, placements=placements))
         allowed = sorted(here if asked is None else here & set(asked))
-        return {place: check_fits(head.choice, placements[place]) for place in allowed}
+        self._refused[key] = {place: check_fits(head.choice, placements[place]) for place in allowed}
+        return self._refused[key]
+
+
+def _without_defaults(name: str, given: Mapping[str, Option]) -> dict[str, Option]:
+    """A head type's options without those at their defaults."""
+    from exitsearch.models.heads.registry import get_head_type
+
+    defaults = get_head_type(name).options
+    return {key: value for key, value in given.items() if key not in defaults or value != defaults[key]}

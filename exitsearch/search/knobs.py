@@ -18,8 +18,9 @@ from exitsearch.search.result import SearchResult
 from exitsearch.search.run import search
 from exitsearch.search.study.knobs import REDUCTION, Evaluated, Report, Tried, run_settings_study
 from exitsearch.specs.budget import BudgetDistribution, parse_budget
+from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.knobs import ChosenSetting, Knobs, Setting
-from exitsearch.specs.limits import Limits, parse_floor
+from exitsearch.specs.limits import Limits, parse_exit, parse_floor
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.space import SearchSpace
@@ -155,7 +156,7 @@ def search_settings(
         setting = settings[index]
         profile = provider.profile(setting)
         facts = {"full_ms": profile.full_ms, "verdict": profile.verdict.status}
-        for epoch in _looks(epochs):
+        for epoch in looks(epochs):
             early = solver.solve([setting], profile, provider.early_outcomes(setting, epoch=epoch), floors=False)
             if report(epoch, early.value):
                 return Evaluated(None, {**facts, "exits": len(early.choice)})
@@ -258,8 +259,10 @@ class _Solver:
             floors: whether `min_value_at` holds. Heads that are half trained may miss what they reach in the end.
         """
         times = self._inputs(settings[0])
-        limits = _scaled(self.limits if floors else self.limits.model_copy(update={"min_value_at": []}), times)
-        space = self._provider.space(settings).model_copy(update={"limits": limits})
+        space = self._provider.space(settings)
+        update = {"forbid": _that_stand(self.limits.forbid, profile, space)}
+        limits = _scaled(self.limits.model_copy(update=update if floors else {**update, "min_value_at": []}), times)
+        space = space.model_copy(update={"limits": limits})
         return search(profile, outcomes, budget=self.budget.scaled(times), space=space, trials=0, **self._options)
 
     def mixed(self, done: Sequence[Setting]) -> tuple[SearchResult, Setting, bool]:
@@ -275,10 +278,10 @@ class _Solver:
             together = list({str(s.heads): mine.model_copy(update={"heads": s.heads}) for s in alike}.values())
             profile = self._provider.profile(mine)
             found.append((self.solve(together, profile, self._provider.outcomes(together)), mine))
-        best, condition = max(found, key=lambda pair: pair[0].value)
-        others = [result.config.optimum for result, setting in found if setting is not condition]
+        best, mine = max(found, key=lambda pair: pair[0].value)
+        others = [result.config.optimum for result, setting in found if setting is not mine]
         # Where a solve was not exact, its optimum's value is a bound.
-        return best, condition, all(other.exact or other.value <= best.value for other in others)
+        return best, mine, all(other.exact or other.value <= best.value for other in others)
 
 
 def _scaled(limits: Limits, times: int, *, full_ms: float = 1.0) -> Limits:
@@ -292,12 +295,28 @@ def _scaled(limits: Limits, times: int, *, full_ms: float = 1.0) -> Limits:
     )
 
 
-def _looks(epochs: int | None) -> list[int]:
+def _that_stand(forbidden: Sequence[str], profile: Profile, space: SearchSpace) -> list[str]:
+    """What is forbidden without the exits that only other settings have: those stand nowhere here anyhow.
+
+    A profile has the heads of every setting, so that what no setting has is still said.
+    """
+    everywhere = {(cost.placement, cost.head) for cost in profile.heads}
+    here = {pair for pair in everywhere if pair[1] in {str(head.choice) for head in space.heads}}
+
+    def among(text: str, exits: Iterable[tuple[int, str]]) -> bool:
+        place, name = parse_exit(text)
+        head = None if name is None else str(HeadChoice.parse(name))
+        return any(place == at and head in (None, other) for at, other in exits)
+
+    return [text for text in forbidden if among(text, here) or not among(text, everywhere)]
+
+
+def looks(epochs: int | None) -> list[int]:
     """The epochs after which Hyperband compares settings."""
-    looks = [1]
-    while looks[-1] * REDUCTION < (epochs or 0):
-        looks.append(looks[-1] * REDUCTION)
-    return looks if epochs is not None and epochs > 1 else []
+    found = [1]
+    while found[-1] * REDUCTION < (epochs or 0):
+        found.append(found[-1] * REDUCTION)
+    return found if epochs is not None and epochs > 1 else []
 
 
 def _row(settings: Sequence[Setting], tried: Tried) -> SettingRow:

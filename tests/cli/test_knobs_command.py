@@ -13,7 +13,9 @@ import torch
 
 import exitsearch
 from exitsearch.cli import settings
-from exitsearch.cli.main import main
+from exitsearch.cli.main import build_parser, main
+from exitsearch.cli.options import load_space
+from exitsearch.models.heads.registry import get_head_type
 
 SPACE = """schema_version = 1
 placements = "0,1"
@@ -111,6 +113,47 @@ def test_a_crash_fails_the_setting_alone(
     assert "no setting is possible" in capsys.readouterr().err.splitlines()[3]
 
 
+def test_a_training_to_the_end_keeps_what_early_looks_need(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And an exit that one setting alone has is forbidden by the name that it was given, default or not."""
+    option = "width"
+    default = get_head_type("sl_vit").options[option]
+    assert isinstance(default, int)
+    (folder / "space.toml").write_text(SPACE + f"[knobs.heads.sl_vit]\n{option} = [{default}, {2 * default}]\n")
+    quick = ["--max-seconds", "0.1", "--epochs", "2", "--forbid", f"0:sl_vit({option}={default})"]
+    found = run_json(capsys, *SEARCH, *quick)
+    assert [row["state"] for row in found["tried"]] == ["tried"] * 2
+    config = exitsearch.load_config("exitsearch-out")
+    assert (0, "sl_vit") not in [(e.placement, str(e.choice)) for e in config.exits]
+    trained = [path.parent for path in (folder / "outcomes" / "knobs").glob("*/training.json")]
+    assert len(trained) == 3  # linear, and sl_vit twice
+    for path in trained:
+        early, last = (exitsearch.load_outcomes(path / name) for name in ("outcomes-1.json", "outcomes.json"))
+        assert early.values() != last.values()
+
+
+def test_a_wrong_option_under_a_turned_one_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    heads = SPACE.replace('type = "sl_vit"', 'type = "sl_vit"\noptions = {widht = 2}')
+    (folder / "space.toml").write_text(f"{heads}[knobs.heads.sl_vit]\npatch_size = [2, 4]\n")
+    assert main(SEARCH) == 2
+    assert "unknown option of head type sl_vit 'widht'" in capsys.readouterr().err
+
+
+def test_names_stand_for_plug_in_and_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "space.toml").write_text(SPACE + "[knobs]\nthreads = [1, 2]\n")
+    args = build_parser().parse_args([*SEARCH, "--plugin", "mine.py"])
+    space = load_space(args)
+    assert space is not None
+    paths, keys = [], []
+    for text, version in (("", "1.0"), ("# other", "1.0"), ("# other", "2.0")):
+        (folder / "mine.py").write_text(text)
+        monkeypatch.setattr(settings, "_library", lambda runtime, version=version: version)
+        provider = settings.MeasuredSettings(args, space, energy=False)
+        paths.append(provider._profile_path(provider.otherwise, []))
+        keys.append(provider.key)
+    assert len(set(paths)) == 3
+    assert (keys[0] != keys[1], keys[1] == keys[2]) == (True, True)
+
+
 @pytest.mark.parametrize(
     ("knobs", "argv", "words"),
     [
@@ -120,7 +163,12 @@ def test_a_crash_fails_the_setting_alone(
         ("heads.sl_vit.widht = [64]", [], "unknown option of head type sl_vit 'widht'"),
         ("heads.sl_vit.width = [0]", [], "option width of head type sl_vit should be greater than or equal to 1"),
         ("threads = [1, 2]", ["--profile", "p.json"], "--profile cannot be combined with [knobs]"),
-        ("threads = [1, 2]", ["--class-weights", "w.csv"], "w.csv"),
+        ("threads = [1, 2]", ["--class-weights", "w.csv"], "--class-weights cannot be combined with [knobs]"),
+        ("threads = [1, 2]", ["--objectives", "value,params"], "--objectives cannot be combined with [knobs]"),
+        ("threads = [1, 2]", ["--trace", "trace.csv"], "--trace cannot be combined with [knobs]"),
+        ("threads = [1, 2]", ["--quantile", "95%"], "--quantile cannot be combined with [knobs]"),
+        ("threads = [1, 2]", ["--forbid", "1:gah"], "1:gah is no candidate in any setting"),
+        ("heads.sl_vit.width = [64]", ["--force", "1:sl_vit(width=65)"], "1:sl_vit(width=65) is no candidate in any"),
         ("threads = [1, 2]", ["--sensitivity"], "--sensitivity cannot be combined with [knobs]"),
         ("threads = [1, 2]", ["--policy", "confidence"], "knobs need exact optima"),
         ("threads = [1, 2]", ["--trials", "0"], "--trials is at least 1, found 0"),
@@ -135,6 +183,8 @@ def test_a_crash_fails_the_setting_alone(
 def test_wrong_input(folder: Path, capsys: pytest.CaptureFixture[str], knobs: str, argv: list[str], words: str) -> None:
     (folder / "values.csv").write_text("placement,head,value\n1,linear,0.6\nfinal,,0.9\n")
     (folder / "space.toml").write_text(f"{SPACE}[knobs]\n{knobs}\n")
+    (folder / "w.csv").write_text("label,weight\n0,3\n")
+    (folder / "trace.csv").write_text("budget_ms\n5\n9\n")
     before = sorted(folder.rglob("*"))
     assert main([*SEARCH, *argv]) == 2
     captured = capsys.readouterr()

@@ -275,6 +275,15 @@ def test_a_floor_is_for_whole_trainings():
     assert found.result.problem.floors == ((4.0, 0.3),)
 
 
+def test_what_one_setting_alone_has_may_be_forbidden_in_all():
+    found = run(EIGHT, limits=Limits(forbid=["0:b(k=2)"]))
+    assert (found.count("tried"), found.proved) == (8, True)
+    assert (0, "b(k=2)") not in [(e.placement, str(e.choice)) for e in found.result.config.exits]
+    assert found.result.value < run(EIGHT).result.value
+    with pytest.raises(InputError, match=r"0:b\(k=9\) is no candidate"):
+        run(EIGHT, limits=Limits(forbid=["0:b(k=9)"]))
+
+
 @pytest.mark.parametrize("error", [ExitSearchError("ended by signal 9"), FileError("p.json", "no such file")])
 def test_what_failed_is_tried_again_and_forbids_a_proof(tmp_path, error):
     storage = str(tmp_path / "one.journal")

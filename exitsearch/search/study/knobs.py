@@ -57,7 +57,7 @@ class Tried:
 
     Attributes:
         index: its number among the settings.
-        value: its best expected value; after the last epoch seen when it was pruned, None when it is impossible or failed.
+        value: its best expected value; after the last epoch seen when it was pruned, None when `reason` says why.
         pruned: whether it was given up early.
         failed: whether it failed in a way that may pass, so that the next run tries it again.
         reason: why it is impossible or failed, in a sentence; None when neither.
