@@ -52,7 +52,7 @@ class ContractSolver:
     """One problem, prepared for sweeps with any limit on the number of exits.
 
     Args:
-        problem: its policy is ignored.
+        problem: of the policy `contract`, by which its limit on energy and its floors are read.
         tolerance: difference of values that counts as none.
         most_labels: most labels carried at once; beyond it the least promising are let go and the result is no longer
             proved, only bounded.

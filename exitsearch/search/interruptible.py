@@ -27,7 +27,7 @@ class InterruptibleSolver:
     """One problem, prepared for sweeps with any limit on the number of exits.
 
     Args:
-        problem: its policy is ignored.
+        problem: of any policy but `contract`, whose limit on energy is another; valued as under `interruptible`.
         tolerance: difference of values that counts as none.
         most_labels: most labels carried at once; beyond it the least promising are let go and the result is no longer
             proved, only bounded.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import warnings
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from exitsearch.search.objectives import Aims
 from exitsearch.search.problem import Choice
 from exitsearch.search.study.exits import OnTrial, parameters_of, read_choice, study_name, suggest
+from exitsearch.search.study.sampler import trial_seed
 from exitsearch.search.study.shared import run_trials
 from exitsearch.search.study.storage import Direction, open_study, quiet
 
@@ -122,9 +122,8 @@ class NumberedGenetic(BaseSampler):
 
     def _of(self, trial: FrozenTrial) -> NSGAIISampler:
         if self._number != trial.number:
-            digest = hashlib.sha256(f"{self._seed}/{trial.number}".encode()).digest()
             self._number = trial.number
-            self._sampler = NSGAIISampler(population_size=_POPULATION, seed=int.from_bytes(digest[:4], "big"))
+            self._sampler = NSGAIISampler(population_size=_POPULATION, seed=trial_seed(self._seed, trial.number))
         return self._sampler
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -12,6 +12,16 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 
+def trial_seed(seed: int, number: int) -> int:
+    """Seed of one trial [0, 2^32), the same in every process.
+
+    Args:
+        seed: of all trials together.
+        number: of the trial.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
+
+
 class NumberedSampler(BaseSampler):
     """TPE whose random numbers depend on the seed and the trial's number only, so that processes never draw alike.
 
@@ -31,9 +41,8 @@ class NumberedSampler(BaseSampler):
 
     def _of(self, trial: FrozenTrial) -> TPESampler:
         if self._number != trial.number:
-            digest = hashlib.sha256(f"{self._seed}/{trial.number}".encode()).digest()
             self._number = trial.number
-            self._sampler = TPESampler(multivariate=True, seed=int.from_bytes(digest[:4], "big"))
+            self._sampler = TPESampler(multivariate=True, seed=trial_seed(self._seed, trial.number))
         return self._sampler
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
