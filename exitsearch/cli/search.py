@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.search.limits import check_floors
     from exitsearch.search.run import check_questions
     from exitsearch.search.sensitivity import sensitivity
-    from exitsearch.search.worth import load_class_weights, load_value
+    from exitsearch.search.worth import load_class_weights, load_worth
     from exitsearch.specs.budget import parse_budget
 
     budget = parse_budget(args.budget_dist)  # before any long work
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
             "--sensitivity and --trace need exact optima, which --policy confidence does not have; leave one out"
         )
     limits = knobs_command.read_limits(args)
-    worth = load_value(args.worth) if args.worth else None
+    worth = load_worth(args.worth) if args.worth else None
     if args.class_weights is not None:
         worth = load_class_weights(args.class_weights)
     options.load_plugin(args)

@@ -13,9 +13,9 @@ One round, its two passes in random order:
 - Times of isolated blocks and sums of leaf modules are not additive (caches, functional operators); these are, to
   about 1%, and `measure_paths` checks it on paths that were never measured.
 - The whole pass shows drift, and its ratio to the median whole pass is a sample of the slow-down factor.
-- A shared machine's speed jumps (by 28% for seconds at a time on the one this was written on), and a head is measured
-  in few rounds, so its plain median would depend on which. Every sample is therefore divided by the machine's level in
-  its round: the running median of the whole pass over its median. The raw samples are kept.
+- A shared machine's speed jumps (by a fifth and more, says the verdict of some runs in the README), and a head is
+  measured in few rounds, so its plain median would depend on which. Every sample is therefore divided by the machine's
+  level in its round: the running median of the whole pass over its median. The raw samples are kept.
 - Warm-up: until at least 0.2 s have passed, every head has run twice, and the whole pass's running median is flat.
 - Stop: when every unit is settled, or when `max_seconds` are spent. A unit is settled when the half-width of its
   median's 95% interval is at most `precision` times its median, or times an equal share of the whole pass among the

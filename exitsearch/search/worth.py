@@ -3,7 +3,7 @@
 A worth is a number for every sample's answer. Its mean over a split stands where the accuracy (or minus the error)
 stood: in the values that are searched, in the replay of thresholds, and on the report split with its interval.
 
-    # my_value.py
+    # my_worth.py
     import numpy as np
 
     def value(outputs, labels):              # [samples, num_outputs] before the softmax, [samples]
@@ -73,7 +73,7 @@ class Worth:
         return found
 
 
-def load_value(source: str) -> Worth:
+def load_worth(source: str) -> Worth:
     """A function of the user's own.
 
     Args:
@@ -87,15 +87,15 @@ def load_value(source: str) -> Worth:
     """
     path, colon, name = source.rpartition(":")
     if not colon or not name.isidentifier():
-        raise InputError(f"a value function is written FILE.py:FUNCTION, found {source!r}")
+        raise InputError(f"a worth function is written FILE.py:FUNCTION, found {source!r}")
     file = Path(path).resolve()
     if not file.is_file():
         raise FileError(path, "no such file")
     # Two files may have the same name in different folders.
-    module_name = f"exitsearch_value_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
+    module_name = f"exitsearch_worth_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None:
-        raise FileError(path, "a value function stands in a Python file (.py)")
+        raise FileError(path, "a worth function stands in a Python file (.py)")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

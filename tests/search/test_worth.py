@@ -1,4 +1,4 @@
-"""Class weights and value functions: by hand, through the whole search, and what is refused."""
+"""Class weights and worth functions: by hand, through the whole search, and what is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from exitsearch.search.confidence import Replay, optimise
 from exitsearch.search.confident import oracle_bound
 from exitsearch.search.held_out import mean_interval
 from exitsearch.search.run import search
-from exitsearch.search.worth import Worth, by_worth, load_class_weights, load_value
+from exitsearch.search.worth import Worth, by_worth, load_class_weights, load_worth
 from exitsearch.specs.outcomes import Outcomes
 
 FUNCTION = """import numpy as np
@@ -139,7 +139,7 @@ def test_a_function_by_hand(outcomes: Outcomes, file: Path, policy: str) -> None
     of 0.25, 0.4 and 0.7: 0.46. Contract and confidence (every toy answer is equally sure): a0, a1 and final at 3, 6 and
     8 ms: 0.34 + 0.3 * 0.7 + 0.15 * 0.6 = 0.64; on the report split 0.15 * 0.25 + 0.1 * 0.4 + 0.6 * 0.7 = 0.4975.
     """
-    worth = load_value(f"{file}:value")
+    worth = load_worth(f"{file}:value")
     options = {"budget": "uniform:0,20", "policy": policy, "trials": 4, "worth": worth}
     result = search(toy_profile(), outcomes, **options)  # type: ignore[arg-type]
     assert [(e.placement, e.head) for e in result.config.exits] == [(0, "a"), (1, "a")]
@@ -158,7 +158,7 @@ def test_a_function_by_hand(outcomes: Outcomes, file: Path, policy: str) -> None
 
 def test_the_fallback_is_a_worth(outcomes: Outcomes, file: Path) -> None:
     """No answer is worth 0.5, more than a0 (0.4): b0 is then first worth its time."""
-    worth = load_value(f"{file}:value")
+    worth = load_worth(f"{file}:value")
     result = search(toy_profile(), outcomes, budget="uniform:0,20", worth=worth, fallback=-2.5, trials=0)
     assert result.config.fallback == -2.5
     higher = search(toy_profile(), outcomes, budget="uniform:0,20", worth=worth, fallback=0.5, trials=0)
@@ -191,7 +191,7 @@ def test_a_regression_may_have_a_function(outcomes: Outcomes, tmp_path: Path) ->
 )
 def test_a_function_that_does_not_keep_to_its_rule(outcomes: Outcomes, file: Path, name: str, words: str) -> None:
     with pytest.raises(InputError, match=f"mine.py:{name} ({words})"):
-        by_worth(outcomes, load_value(f"{file}:{name}"))
+        by_worth(outcomes, load_worth(f"{file}:{name}"))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_function_that_cannot_be_had(
     weights(tmp_path)
     (tmp_path / "broken.py").write_text("1 / 0\n")
     with pytest.raises(InputError, match=message):
-        load_value(source)
+        load_worth(source)
 
 
 @pytest.mark.parametrize(

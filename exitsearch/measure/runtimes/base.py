@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from exitsearch.models.backbone import Backbone
+from exitsearch.models.backbone import Backbone, State
 from exitsearch.specs.profile import Scalar
 
 # (placement, head): which exit head, where.
 UnitKey = tuple[int, str]
+Unit = TypeVar("Unit")
 
 
 class Runtime(ABC):
@@ -85,3 +89,56 @@ def heads_by_placement(heads: Mapping[UnitKey, object]) -> dict[int, list[UnitKe
     for key in heads:
         found.setdefault(key[0], []).append(key)
     return found
+
+
+@dataclass(frozen=True)
+class UnitsApart(Generic[Unit]):
+    """The units of a runtime that makes each of them ready alone, by the names of `Runtime`."""
+
+    segments: list[Unit]
+    heads: dict[UnitKey, Unit]
+    final: Unit
+    whole: Unit
+
+
+def make_apart(
+    backbone: Backbone,
+    heads: Mapping[UnitKey, nn.Module],
+    make: Callable[[nn.Module, Any], tuple[Unit, Any]],
+    *,
+    example: Tensor,
+) -> UnitsApart[Unit]:
+    """Make every unit ready with what it will read, in the order of a pass.
+
+    Args:
+        backbone: as for `Runtime`.
+        heads: the same.
+        make: from a module and its argument to the unit and the module's result.
+        example: one batch.
+    """
+    placed = heads_by_placement(heads)
+    segments: list[Unit] = []
+    ready: dict[UnitKey, Unit] = {}
+    state: State = (example,)
+    for placement, segment in enumerate(backbone.segments):
+        unit, state = make(segment, state)
+        segments.append(unit)
+        for key in placed.get(placement, []):
+            ready[key] = make(heads[key], state[0])[0]
+    return UnitsApart(segments, ready, make(backbone.final, state)[0], make(backbone.module, example)[0])
+
+
+def decide_on_host(scores: NDArray[Any], task: str) -> object:
+    """Answer and confidence of every input, from outputs on the host; for regression the values themselves.
+
+    Args:
+        scores: outputs [batch, num_outputs].
+        task: of the backbone.
+    """
+    if task == "regression":
+        return scores.tolist()
+    scores = scores.astype(np.float32, copy=False)
+    answer = scores.argmax(axis=-1)
+    # The largest softmax probability: exp(max - max) over the sum.
+    confidence = 1 / np.exp(scores - scores.max(axis=-1, keepdims=True)).sum(axis=-1)
+    return confidence.tolist(), answer.tolist()

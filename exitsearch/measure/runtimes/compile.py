@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from exitsearch.errors import ExitSearchError, UnavailableError
-from exitsearch.measure.runtimes.base import UnitKey, heads_by_placement
+from exitsearch.measure.runtimes.base import UnitKey, make_apart
 from exitsearch.measure.runtimes.eager import EagerRuntime
-from exitsearch.models.backbone import Backbone, State
+from exitsearch.models.backbone import Backbone
 
 # Units of one class share their code object, and torch allows few compilations of one. Where torch can (2.12 and
 # later), each unit keeps its own; elsewhere the limit is raised while they are compiled.
@@ -54,18 +54,8 @@ class CompileRuntime(EagerRuntime):
         super().__init__(backbone, heads, example=example)
         begin = time.perf_counter()
         with torch.inference_mode(), _room_for(len(heads) + len(backbone.segments) + 2):
-            segments: list[Callable[[Any], Any]] = []
-            ready: dict[UnitKey, Callable[[Any], Any]] = {}
-            state: State = (example,)
-            placed = heads_by_placement(heads)
-            for placement, segment in enumerate(backbone.segments):
-                compiled, state = _compiled(segment, state)
-                segments.append(compiled)
-                for key in placed.get(placement, []):
-                    ready[key], _ = _compiled(heads[key], state[0])
-            self.segments, self.heads = segments, ready
-            self.final, _ = _compiled(backbone.final, state)
-            self.whole, _ = _compiled(backbone.module, example)
+            units = make_apart(backbone, heads, _compiled, example=example)
+        self.segments, self.heads, self.final, self.whole = units.segments, units.heads, units.final, units.whole
         self.preparation = {"compile_seconds": round(time.perf_counter() - begin, 3)}
 
 

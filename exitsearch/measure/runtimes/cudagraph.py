@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from exitsearch.errors import ExitSearchError, InputError
-from exitsearch.measure.runtimes.base import UnitKey, heads_by_placement
+from exitsearch.measure.runtimes.base import UnitKey, make_apart
 from exitsearch.measure.runtimes.eager import EagerRuntime
 from exitsearch.models.backbone import Backbone, State
 
@@ -82,20 +83,10 @@ class CudaGraphRuntime(EagerRuntime):
         begin = time.perf_counter()
         recorder = self.recorder()
         self._input = example.clone()
-        placed = heads_by_placement(heads)
-        segments: list[Callable[[Any], Any]] = []
-        ready: dict[UnitKey, Callable[[Any], Any]] = {}
         with torch.no_grad():
-            state: State = (self._input,)
-            for placement, segment in enumerate(backbone.segments):
-                unit, state = _recorded(recorder, segment, state)
-                segments.append(unit)
-                for key in placed.get(placement, []):
-                    ready[key], _ = _recorded(recorder, heads[key], state[0])
-            self.segments, self.heads = segments, ready
-            self.final, _ = _recorded(recorder, backbone.final, state)
-            plain, _ = _recorded(recorder, backbone.module, self._input)
-        self.whole = lambda x: plain(self._input.copy_(x))
+            units = make_apart(backbone, heads, partial(_recorded, recorder), example=self._input)
+        self.segments, self.heads, self.final = units.segments, units.heads, units.final
+        self.whole = lambda x: units.whole(self._input.copy_(x))
         self.preparation = {"capture_seconds": round(time.perf_counter() - begin, 3)}
 
     @staticmethod

@@ -7,19 +7,18 @@ device. Everything runs on torch's current CUDA stream without waiting, so that 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from exitsearch.errors import InputError, UnavailableError
-from exitsearch.measure.runtimes.base import Runtime, UnitKey, heads_by_placement
+from exitsearch.measure.runtimes.base import Runtime, UnitKey, decide_on_host, make_apart
 from exitsearch.measure.runtimes.onnx_export import export_unit
-from exitsearch.models.backbone import Backbone, State
+from exitsearch.models.backbone import Backbone
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -56,23 +55,15 @@ class OnnxRuntime(Runtime):
         self._inputs: dict[int, tuple[Tensor, Any]] = {}
         options = _session_options(library, torch.get_num_threads())
 
-        def unit(module: nn.Module, argument: Any) -> _Session:
-            return _Session(library, export_unit(module, argument), options, example.device)
+        def made(module: nn.Module, argument: Any) -> tuple[_Session, Any]:
+            return _Session(library, export_unit(module, argument), options, example.device), module(argument)
 
-        placed = heads_by_placement(heads)
-        segments: list[Callable[[Any], Any]] = []
-        ready: dict[UnitKey, Callable[[Any], Any]] = {}
         with torch.inference_mode():
-            state: State = (example,)
-            for placement, segment in enumerate(backbone.segments):
-                segments.append(unit(segment, state))
-                state = segment(state)
-                for key in placed.get(placement, []):
-                    ready[key] = unit(heads[key], state[0]).first
-            self.segments, self.heads = segments, ready
-            self.final = unit(backbone.final, state).first
-            whole = unit(backbone.module, example).first
-        self.whole = lambda x: whole(self.begin(x))
+            units = make_apart(backbone, heads, made, example=example)
+        self.segments = units.segments
+        self.heads = {key: unit.first for key, unit in units.heads.items()}
+        self.final = units.final.first
+        self.whole = lambda x: units.whole.first(self.begin(x))
         self.identity = {"onnxruntime": library.__version__, "provider": _PROVIDERS[example.device.type]}
         self.preparation = {"export_and_load_seconds": round(time.perf_counter() - begin, 3)}
 
@@ -91,14 +82,7 @@ class OnnxRuntime(Runtime):
 
     def decide(self, outputs: Any) -> object:
         """Answer and confidence of every input on the host; for regression the values themselves."""
-        scores = outputs.numpy()
-        if self._task == "regression":
-            return scores.tolist()
-        scores = scores.astype(np.float32, copy=False)
-        answer = scores.argmax(axis=-1)
-        # The largest softmax probability: exp(max - max) over the sum.
-        confidence = 1 / np.exp(scores - scores.max(axis=-1, keepdims=True)).sum(axis=-1)
-        return confidence.tolist(), answer.tolist()
+        return decide_on_host(outputs.numpy(), self._task)
 
 
 class _Session:

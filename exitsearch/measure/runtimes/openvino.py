@@ -18,7 +18,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from exitsearch.errors import InputError, UnavailableError
-from exitsearch.measure.runtimes.base import Runtime, UnitKey, heads_by_placement
+from exitsearch.measure.runtimes.base import Runtime, UnitKey, decide_on_host, make_apart
 from exitsearch.measure.runtimes.onnx_export import export_unit
-from exitsearch.models.backbone import Backbone, State
+from exitsearch.models.backbone import Backbone
 
 # OpenVINO's names of torch's dtypes.
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
@@ -64,23 +64,15 @@ class OpenVinoRuntime(Runtime):
         self._task = backbone.facts.task
         self._inputs: dict[int, tuple[Tensor, Any]] = {}
 
-        def unit(module: nn.Module, argument: Any) -> _Unit:
-            return _Unit(core, export_unit(module, argument), options)
+        def made(module: nn.Module, argument: Any) -> tuple[_Unit, Any]:
+            return _Unit(core, export_unit(module, argument), options), module(argument)
 
-        placed = heads_by_placement(heads)
-        segments: list[Callable[[Any], Any]] = []
-        ready: dict[UnitKey, Callable[[Any], Any]] = {}
         with torch.inference_mode():
-            state: State = (example,)
-            for placement, segment in enumerate(backbone.segments):
-                segments.append(unit(segment, state))
-                state = segment(state)
-                for key in placed.get(placement, []):
-                    ready[key] = unit(heads[key], state[0]).first
-            self.segments, self.heads = segments, ready
-            self.final = unit(backbone.final, state).first
-            whole = unit(backbone.module, example).first
-        self.whole = lambda x: whole(self.begin(x))
+            units = make_apart(backbone, heads, made, example=example)
+        self.segments = units.segments
+        self.heads = {key: unit.first for key, unit in units.heads.items()}
+        self.final = units.final.first
+        self.whole = lambda x: units.whole.first(self.begin(x))
         self.identity = {
             "openvino": library.__version__.split("-")[0],
             "inference_precision": options["INFERENCE_PRECISION_HINT"],
@@ -101,13 +93,7 @@ class OpenVinoRuntime(Runtime):
 
     def decide(self, outputs: Any) -> object:
         """Answer and confidence of every input on the host; for regression the values themselves."""
-        scores = _numbers(outputs)
-        if self._task == "regression":
-            return scores.tolist()
-        answer = scores.argmax(axis=-1)
-        # The largest softmax probability: exp(max - max) over the sum.
-        confidence = 1 / np.exp(scores - scores.max(axis=-1, keepdims=True)).sum(axis=-1)
-        return confidence.tolist(), answer.tolist()
+        return decide_on_host(_numbers(outputs), self._task)
 
 
 class _Unit:

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from exitsearch.errors import ExitSearchError, FileError, InputError
 from exitsearch.search.study.sampler import NumberedSampler
-from exitsearch.search.study.storage import failures, open_study, quiet, reason
+from exitsearch.search.study.storage import answering, open_study, quiet
 from exitsearch.specs.head import Option
 
 Parameters = Mapping[str, Option]
@@ -141,14 +141,10 @@ def run_settings_study(
         )
         study.sampler, study.pruner = sampler, _pruner(epochs)
         try:
-            _run(study, sampler, evaluate, on_tried)
+            with answering(name):
+                _run(study, sampler, evaluate, on_tried)
         except KeyboardInterrupt:
             interrupted = True
-        except failures() as error:
-            raise ExitSearchError(
-                f"the storage of the study {name} failed ({reason(error)}); what was tried is kept, run the same "
-                "command again to go on"
-            ) from error
         found = sampler.finished()
     tried = tuple(_tried(sampler, trial) for _, trial in sorted(found.items()))
     return SettingsStudy(name=name, tried=tried, seconds=time.perf_counter() - started, interrupted=interrupted)

@@ -22,8 +22,7 @@ from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from exitsearch.errors import ExitSearchError
-from exitsearch.search.study.storage import failures, reason
+from exitsearch.search.study.storage import answering
 
 # A pruned trial has had its turn.
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -52,14 +51,8 @@ def run_trials(study: Study, objective: Objective, *, trials: int, on_finished: 
     Raises:
         ExitSearchError: the storage stopped answering.
     """
-    name = study.study_name
-    try:
+    with answering(study.study_name):
         _run(study, objective, trials, on_finished)
-    except failures() as error:
-        raise ExitSearchError(
-            f"the storage of the study {name} failed ({reason(error)}); finished trials are kept, run the same command "
-            "again to go on"
-        ) from error
 
 
 def _run(study: Study, objective: Objective, trials: int, on_finished: OnFinished | None) -> None:

@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study import Study
 
-from exitsearch.errors import InputError, UnavailableError
+from exitsearch.errors import ExitSearchError, InputError, UnavailableError
 
 Direction = Literal["maximize", "minimize"]
 
@@ -58,6 +58,22 @@ def open_study(name: str, storage: str | None, *, directions: Sequence[Direction
             f"the storage {shown(storage)} cannot be opened ({reason(error)}); "
             "write FILE.journal, sqlite:///FILE or another URL that Optuna takes"
         ) from None
+
+
+@contextmanager
+def answering(name: str) -> Iterator[None]:
+    """While a study is used: what its storage raises becomes one sentence.
+
+    Raises:
+        ExitSearchError: the storage stopped answering.
+    """
+    try:
+        yield
+    except failures() as error:
+        raise ExitSearchError(
+            f"the storage of the study {name} failed ({reason(error)}); what was finished is kept, run the same "
+            "command again to go on"
+        ) from error
 
 
 def open_storage(storage: str | None) -> str | BaseStorage | None:
