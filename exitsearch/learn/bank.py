@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import timm
 import torch
 from torch import nn
 
-from exitsearch.errors import InputError, MismatchError, UnsupportedError
+from exitsearch.errors import InputError, MismatchError
 from exitsearch.learn.checkpoint import CHECKPOINT_FILE, Checkpoint, drop_tensors, restore, save_checkpoint
 from exitsearch.learn.data import DataSplits, check_data, shuffled
 from exitsearch.learn.losses import task_loss
@@ -30,44 +30,14 @@ from exitsearch.learn.recipes import Recipe, get_recipe
 from exitsearch.learn.scored import HELD_OUT, scored, write_weights
 from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import Backbone
-from exitsearch.models.heads import check_fits, create_head, list_heads
+from exitsearch.models.heads import create_head, fitting_exits
 from exitsearch.models.multi_exit import HEADS_FOLDER, exit_seed, final_parameters, load_final
+from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
 
 # (share of all steps that is done, words for where it stands)
 Progress = Callable[[float, str], None]
-
-
-def candidate_exits(
-    backbone: Backbone, *, heads: Iterable[str] | None = None, placements: Collection[int] | None = None
-) -> list[tuple[int, str]]:
-    """Every (placement, head) that fits, in placement order.
-
-    Args:
-        backbone: where they would attach.
-        heads: head texts (`vit_ee`, `gah(stride=2)`); None takes every registered head type.
-        placements: None takes all.
-
-    Raises:
-        InputError: when a placement does not exist, or nothing is left.
-        UnsupportedError: when a named head fits at none of the placements; says why.
-    """
-    count = len(backbone.placements)
-    wanted = range(count) if placements is None else sorted(set(placements))
-    if strange := [placement for placement in wanted if not 0 <= placement < count]:
-        raise InputError(f"placements of {backbone.facts.name} run from 0 to {count - 1}, found {strange[0]}")
-    texts = [head.name for head in list_heads()] if heads is None else [str(HeadChoice.parse(text)) for text in heads]
-    found: list[tuple[int, str]] = []
-    for text in dict.fromkeys(texts):
-        refusals = {placement: check_fits(text, backbone.placements[placement]) for placement in wanted}
-        fitting = [placement for placement, refusal in refusals.items() if refusal is None]
-        if not fitting and heads is not None and refusals:
-            raise UnsupportedError(next(str(refusal) for refusal in refusals.values()))
-        found.extend((placement, text) for placement in fitting)
-    if not found:
-        raise InputError(f"no head at any placement of {backbone.facts.name} was asked for; see exitsearch list heads")
-    return sorted(found, key=lambda pair: pair[0])
 
 
 def train_bank(
@@ -76,7 +46,7 @@ def train_bank(
     *,
     out: Path | str,
     heads: Iterable[str] | None = None,
-    placements: Collection[int] | None = None,
+    placements: Iterable[int] | None = None,
     exits: Iterable[tuple[int, str]] | None = None,
     recipe: str | Recipe = "frozen",
     seed: int = 0,
@@ -117,7 +87,9 @@ def train_bank(
     out, recipe, device = Path(out), get_recipe(recipe), torch.device(device)
     check_data(backbone, data)
     if exits is None:
-        pairs = candidate_exits(backbone, heads=heads, placements=placements)
+        pairs = fitting_exits(backbone.placements, Candidates.of(heads=heads, placements=placements))
+        if not pairs:
+            raise InputError(f"no head over {backbone.facts.name} was asked for; see exitsearch list heads")
     else:
         pairs = sorted({(placement, str(HeadChoice.parse(head))) for placement, head in exits})
     identity = _identity(backbone, data, pairs, recipe, seed)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from exitsearch.errors import InputError, UnsupportedError
+from exitsearch.errors import InputError
 from exitsearch.measure import memory, statistics
 from exitsearch.measure.clock import clock_for
 from exitsearch.measure.counting import count_facts, count_units
@@ -29,8 +29,8 @@ from exitsearch.measure.preparation import Condition, made_ready
 from exitsearch.measure.runtimes import Runtime, UnitKey
 from exitsearch.measure.verdict import judge
 from exitsearch.models.backbone import Backbone
-from exitsearch.models.heads import check_fits, list_heads
-from exitsearch.specs.head import HeadChoice
+from exitsearch.models.heads import fitting_exits
+from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.profile import BatchCosts, Cost, Environment, HeadCost, Profile, Scalar, SegmentCost, Verdict
 
 
@@ -39,6 +39,7 @@ def profile_backbone(
     *,
     heads: Sequence[str] | None = None,
     placements: Sequence[int] | None = None,
+    exits: Sequence[UnitKey] | None = None,
     device: str | torch.device = "cpu",
     dtype: str = "fp32",
     batch_size: int | Sequence[int] = 1,
@@ -58,6 +59,7 @@ def profile_backbone(
         heads: head types, with or without options; None takes every registered type. A head is measured at the
             placements that it fits.
         placements: placements where heads are measured; None means all. Every segment is measured anyhow.
+        exits: exact (placement, head) pairs instead of `heads` and `placements`, as from `fitting_exits`.
         device: `cpu`, `cuda` or `cuda:N`.
         dtype: `fp32`, `bf16` or `fp16`; weights and inputs are cast.
         batch_size: inputs of one batch, from 1; several are measured one after the other, each with its own
@@ -80,7 +82,9 @@ def profile_backbone(
     sizes = _batch_sizes(batch_size)
     _check_precision(precision, max_seconds)
     element_bytes = resolve_dtype(dtype).itemsize
-    keys = candidate_heads(backbone, heads, placements)
+    if exits is None:
+        exits = fitting_exits(backbone.placements, Candidates.of(heads=heads, placements=placements))
+    keys = list(exits)
     condition = None
     if not counts_only:
         condition = Condition.resolve(device, dtype=dtype, threads=threads, runtime=runtime, seed=seed)
@@ -156,30 +160,6 @@ def measure_paths(
             seed=seed,
             progress=progress or no_progress,
         )
-
-
-def candidate_heads(backbone: Backbone, heads: Sequence[str] | None, placements: Sequence[int] | None) -> list[UnitKey]:
-    """Every (placement, head) to measure, by placement; heads in canonical text.
-
-    Raises:
-        InputError: an unknown head or placement.
-        UnsupportedError: a named head that fits none of the placements.
-    """
-    count = len(backbone.placements)
-    wanted = sorted(set(placements)) if placements is not None else list(range(count))
-    for index in wanted:
-        if not 0 <= index < count:
-            raise InputError(f"placements of {backbone.facts.name} run from 0 to {count - 1}, found {index}")
-    named = heads is not None
-    texts = [str(HeadChoice.parse(text)) for text in heads] if heads is not None else [h.name for h in list_heads()]
-    keys = set()
-    for text in dict.fromkeys(texts):
-        reasons = {index: check_fits(text, backbone.placements[index]) for index in wanted}
-        keys |= {(index, text) for index, reason in reasons.items() if reason is None}
-        if named and wanted and all(reason is not None for reason in reasons.values()):
-            raise UnsupportedError(f"{text} fits none of the placements: {reasons[wanted[0]]}")
-    order = {text: number for number, text in enumerate(texts)}
-    return sorted(keys, key=lambda key: (key[0], order[key[1]]))
 
 
 @dataclass

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from exitsearch.errors import InputError, MismatchError, one_of
 from exitsearch.search.problem import Array, Choice, Problem
-from exitsearch.specs.config import SCORES, Score
 from exitsearch.specs.outcomes import Outcomes, Samples
+from exitsearch.specs.request import SCORES, Score
 
 Floats = NDArray[np.float32]
 

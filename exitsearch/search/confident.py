@@ -21,8 +21,9 @@ from exitsearch.search.problem import Array, Choice, Problem
 from exitsearch.search.quantile import operating_points, quantile_bound
 from exitsearch.search.rules import greedy_thresholds, quota
 from exitsearch.search.study import OnTrial, StudyResult, run_study
-from exitsearch.specs.config import Confidence, OperatingPoint, Score
+from exitsearch.specs.config import Confidence, OperatingPoint
 from exitsearch.specs.outcomes import Outcomes
+from exitsearch.specs.request import Score
 
 # Samples, levels and prices while choosing: a choice then takes some milliseconds. 2,000 samples know an accuracy to a
 # hundredth, and all choices are judged on the same ones.

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from exitsearch.errors import InputError
 from exitsearch.search.problem import Choice, Problem
-from exitsearch.specs.config import Policy
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.limits import Limits, parse_exit, parse_floor
 from exitsearch.specs.memory import held_bytes
 from exitsearch.specs.outcomes import Metric, as_value
 from exitsearch.specs.profile import HeadCost, Profile
+from exitsearch.specs.request import Policy
 
 
 def scarce(problem: Problem) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ import numpy as np
 from exitsearch.errors import InputError, one_of
 from exitsearch.search.problem import Array, Choice, Problem
 from exitsearch.search.value import exit_probabilities, expected_value, finish_times
-from exitsearch.specs.config import Policy
 from exitsearch.specs.profile import Profile
+from exitsearch.specs.request import Policy
 
 Objective = Literal["value", "params", "energy", "time"]
 OBJECTIVES: tuple[Objective, ...] = ("value", "params", "energy", "time")

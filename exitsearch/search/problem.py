@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from exitsearch.errors import InputError, one_of
 from exitsearch.specs.budget import BudgetDistribution, parse_budget
-from exitsearch.specs.config import POLICIES, Policy
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.outcomes import Outcomes, fallback_value
 from exitsearch.specs.placement import Placement
 from exitsearch.specs.profile import Profile
+from exitsearch.specs.request import POLICIES, Policy
 from exitsearch.specs.space import select_placements
 
 Array = NDArray[np.float64]

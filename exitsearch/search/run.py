@@ -20,11 +20,12 @@ from exitsearch.search.value import contract_value, expected_value, finish_times
 from exitsearch.search.worth import Worth, by_worth
 from exitsearch.search.written import exit_scores, write_config
 from exitsearch.specs.budget import BudgetDistribution
-from exitsearch.specs.config import POLICIES, SCORES, Expected, MultiExitConfig, Optimum, Policy, Score
+from exitsearch.specs.config import Expected, MultiExitConfig, Optimum
 from exitsearch.specs.limits import Limits
 from exitsearch.specs.memory import path_memory
 from exitsearch.specs.outcomes import Metric, Outcomes
 from exitsearch.specs.profile import Profile
+from exitsearch.specs.request import POLICIES, SCORES, Policy, Score
 from exitsearch.specs.space import SearchSpace
 
 

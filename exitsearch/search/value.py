@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exitsearch.search.problem import Array, Choice, Problem
-from exitsearch.specs.config import Policy
+from exitsearch.specs.request import Policy
 
 
 def finish_times(problem: Problem, choice: Choice, *, policy: Policy | None = None) -> Array:

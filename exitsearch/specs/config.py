@@ -10,12 +10,7 @@ from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.document import Document, Part
 from exitsearch.specs.head import HeadChoice, Option
 from exitsearch.specs.knobs import ChosenSetting
-
-Policy = Literal["interruptible", "contract", "confidence"]
-POLICIES: tuple[Policy, ...] = ("interruptible", "contract", "confidence")
-# How sure an answer is, under the policy `confidence`.
-Score = Literal["softmax", "entropy", "margin", "patience"]
-SCORES: tuple[Score, ...] = ("softmax", "entropy", "margin", "patience")
+from exitsearch.specs.request import AskedRequest, Policy, Score
 
 
 class ExitChoice(Part):
@@ -118,6 +113,7 @@ class MultiExitConfig(Document):
         exit_scores: per split, the metric of each chosen exit and last of the final exit.
         confidence: thresholds for every budget, under the policy `confidence`; None under the others.
         setting: the values of the knobs that were chosen, where there were any.
+        request: what was asked, so that the proof can be repeated; None in documents of before it was kept.
         profile: identity of the profile, and its condition in words.
         outcomes: identity of the outcomes, and their source in words.
     """
@@ -136,6 +132,7 @@ class MultiExitConfig(Document):
     price_of_not_knowing: float | None = None
     confidence: Confidence | None = None
     setting: ChosenSetting | None = None
+    request: AskedRequest | None = None
     profile: dict[str, Any]
     outcomes: dict[str, Any]
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from exitsearch.errors import FileError
+from exitsearch.errors import FileError, InputError
 
 # A document larger than this is foreign: the largest real profile (24 placements, 14 head types, all raw samples) is
 # below 30 MB, and reading an arbitrary file into memory is how a wrong path becomes a hang.
@@ -62,6 +62,10 @@ class Document(Part):
             return cls.model_validate(data)
         except ValidationError as error:
             raise FileError(path, validation_sentence(error, cls.kind)) from None
+        except FileError:
+            raise
+        except InputError as error:  # a rule of a part that users give elsewhere too
+            raise FileError(path, str(error)) from None
 
     @classmethod
     def upgrade(cls, data: dict[str, Any], version: int) -> dict[str, Any]:

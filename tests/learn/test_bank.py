@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 
-from exitsearch.errors import ExitSearchError, InputError, MismatchError, UnsupportedError
+from exitsearch.errors import ExitSearchError, InputError, MismatchError
 from exitsearch.learn import bank
-from exitsearch.learn.bank import candidate_exits, train_bank, weights_digest
+from exitsearch.learn.bank import train_bank, weights_digest
 from exitsearch.specs.outcomes import Outcomes
 
 FILES = ["1__mlp_ee", "1__linear", "4__mlp_ee", "4__linear", "final"]
@@ -229,23 +229,6 @@ def test_early_stopping_ends_every_head_and_the_run(tmp_path):
     assert len(calls) == 9
 
 
-def test_candidates_are_those_that_fit():
-    backbone = small_backbone()
-    assert candidate_exits(backbone, heads=["linear"], placements=[3, 1, 1]) == [(1, "linear"), (3, "linear")]
-    everything = candidate_exits(backbone)
-    assert {placement for placement, _ in everything} == set(range(12))
-    assert len(everything) == len(set(everything)) >= 96
-
-
-def test_candidates_that_cannot_be_are_refused(monkeypatch):
-    backbone = small_backbone()
-    with pytest.raises(InputError, match="run from 0 to 11, found 12"):
-        candidate_exits(backbone, placements=[12])
-    with pytest.raises(InputError, match="unknown head type 'lineer'"):
-        candidate_exits(backbone, heads=["lineer"])
-    with pytest.raises(InputError, match="no head at any placement"):
-        candidate_exits(backbone, heads=[])
-    monkeypatch.setattr(bank, "check_fits", lambda head, placement: "needs a map" if placement.index else None)
-    assert candidate_exits(backbone, heads=["linear"]) == [(0, "linear")]
-    with pytest.raises(UnsupportedError, match="needs a map"):
-        candidate_exits(backbone, heads=["linear"], placements=[1, 2])
+def test_a_bank_without_heads_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no head over vit_digits_patch1_8 was asked for"):
+        _train(tmp_path, heads=[])

@@ -11,8 +11,9 @@ from safetensors.numpy import save_file
 
 from exitsearch.errors import FileError, InputError, MismatchError
 from exitsearch.specs import BackboneFacts, MultiExitConfig, Outcomes, SearchSpace, load_outcomes, load_space
+from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.outcomes import fallback_value
-from exitsearch.specs.space import select_placements
+from exitsearch.specs.placement import select_placements
 
 VALUES = "placement,head,value\n0,linear,0.5\n1,linear,0.75\nfinal,,0.9\n"
 
@@ -146,7 +147,8 @@ def test_search_space(tmp_path: Path) -> None:
         "[limits]\nmax_exits = 2\n"
     )
     space = load_space(path)
-    assert space.candidates(6) == {"gah(stride=2)": {2, 3}, "linear": {0, 1, 2, 3}}
+    allowed = Candidates.of(space=space).allowed((), 6)
+    assert allowed == {"gah(stride=2)": (2, 3), "linear": (0, 1, 2, 3)}
     assert space.limits.max_exits == 2
     path.write_text("schema_version = 1\nheads = 3\n")
     with pytest.raises(FileError, match="heads should be a valid list, found 3"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from exitsearch.errors import InputError
-from exitsearch.specs.placement import Placement
-from exitsearch.specs.space import SearchSpace, select_placements
+from exitsearch.specs.candidates import Candidates
+from exitsearch.specs.placement import Placement, select_placements
+from exitsearch.specs.space import SearchSpace
 
 # Two stages, of three and two blocks, at 20%, 30%, 40%, 70% and 100% of the MACs.
 PLACEMENTS = [
@@ -79,4 +80,4 @@ def test_a_space_uses_the_facts():
     space = SearchSpace.model_validate(
         {"schema_version": 1, "placements": "stages", "heads": [{"type": "a"}, {"type": "b", "placements": "layer1.*"}]}
     )
-    assert space.candidates(5, placements=PLACEMENTS) == {"a": {2, 4}, "b": {2}}
+    assert Candidates.of(space=space).allowed((), 5, facts=PLACEMENTS) == {"a": (2, 4), "b": (2,)}

@@ -5,6 +5,7 @@ Importing this package registers every built-in head type.
 
 from exitsearch.models.heads import lgvit, mevit, plain, slvit
 from exitsearch.models.heads.base import ExitHead
+from exitsearch.models.heads.fitting import fitting_exits
 from exitsearch.models.heads.plugins import load_entry_points, load_plugin
 from exitsearch.models.heads.registry import (
     HeadType,
@@ -20,6 +21,7 @@ __all__ = [
     "HeadType",
     "check_fits",
     "create_head",
+    "fitting_exits",
     "get_head_type",
     "lgvit",
     "list_heads",
