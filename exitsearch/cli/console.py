@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -63,3 +63,15 @@ def progress(title: str) -> Iterator[ProgressCallback]:
 
         yield report
         bar.update(task, completed=1.0)
+
+
+class Terminal:
+    """The `Watch` of the commands: bars and notes on stderr."""
+
+    def progress(self, title: str) -> AbstractContextManager[ProgressCallback]:
+        """A progress bar."""
+        return progress(title)
+
+    def note(self, sentence: str) -> None:
+        """One sentence."""
+        note(sentence)

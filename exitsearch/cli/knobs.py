@@ -9,92 +9,46 @@ from typing import TYPE_CHECKING
 from exitsearch.errors import InputError
 
 if TYPE_CHECKING:
+    from exitsearch.pipeline.job import SearchJob
     from exitsearch.search.knobs import SettingRow
-    from exitsearch.specs.budget import BudgetDistribution
-    from exitsearch.specs.limits import Limits
-    from exitsearch.specs.space import SearchSpace
+    from exitsearch.search.utility import Utility
 
-# Options of `search` that speak of one profile or of something that a search over settings does not do.
-_REFUSED = {
-    "profile": "every setting has its own profile",
-    "objectives": "settings are compared by their expected value alone",
-    "sensitivity": "it is of one setting; search that one alone",
-    "trace": "the table is of one setting; search that one alone",
-    "quantile": "it goes with the policy confidence",
-    "worth": "settings are compared by the metric",
-    "class_weights": "settings are compared by the metric",
-}
-
-
-def run(args: argparse.Namespace, space: SearchSpace, budget: BudgetDistribution) -> int:
+def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> int:
     """Search, write, print: what `exitsearch search` does with a space that has knobs.
 
     Raises:
         InputError: options or knobs that are wrong whatever the setting.
     """
     from exitsearch.cli import console
-    from exitsearch.cli.settings import MeasuredSettings
+    from exitsearch.pipeline.places import CHOSEN
+    from exitsearch.pipeline.search import search_over_settings
     from exitsearch.report import choice, front, html, knobs
-    from exitsearch.search.knobs import search_settings
 
-    for name, reason in _REFUSED.items():
+    for name in ("sensitivity", "trace"):
         if getattr(args, name):
-            raise InputError(f"--{name.replace('_', '-')} cannot be combined with [knobs] in a search space: {reason}")
-    limits = read_limits(args)
-    energies = (limits.max_energy, space.limits.max_energy)
-    provider = MeasuredSettings(args, space, energy=any(energy is not None for energy in energies))
-    found = search_settings(
-        space.knobs,
-        provider,
-        otherwise=provider.otherwise,
-        budget=budget,
-        trials=args.trials,
-        key=provider.key,
-        seed=args.seed,
-        storage=args.storage or str(args.out / "study.journal"),
-        limits=provider.named(limits),
-        on_tried=_told(),
-        policy=args.policy,
-        placements=args.placements,
-        fallback=args.fallback,
-        metric=args.metric,
-    )
-    chosen = found.result.config.write(args.out / "chosen.json")
+            raise InputError(
+                f"--{name} cannot be combined with [knobs] in a search space: the table is of one setting; search that "
+                "one alone"
+            )
+    result = search_over_settings(job, utility=utility, on_tried=_told(), watch=console.Terminal())
+    found = result.settings
+    assert found is not None
+    chosen = result.config.write(args.out / CHOSEN)
     front.remove_front(args.out)  # of an earlier search, and no part of this one
     table = ("The settings that were tried", knobs.setting_rows(found))
-    page = html.write_report(found.result, args.out / "report.html", lines=knobs.lines(found), tables=[table])
-    sources = provider.sources(found.setting, found.result.config)
+    page = html.write_report(result, args.out / "report.html", lines=knobs.lines(found), tables=[table])
     if args.json:
-        facts = {"chosen": str(chosen), "report": str(page), **sources, **choice.summary(found.result)}
+        facts = {"chosen": str(chosen), "report": str(page), **found.sources, **choice.summary(result)}
         console.print_json({**facts, **knobs.summary(found)})
     else:
-        files = [f"{name}: {file}" for name, file in sources.items()]
+        files = [f"{name}: {file}" for name, file in found.sources.items()]
         wrote = f"wrote {chosen} and {page}"
-        console.say(args, *knobs.renderables(found), *files, choice.renderable(found.result), wrote)
-    for sentence in found.result.notes:
+        console.say(args, *knobs.renderables(found), *files, choice.renderable(result), wrote)
+    for sentence in result.notes:
         console.note(sentence)
     if found.interrupted:
         console.note("interrupted before every setting was tried; run the same command again to go on")
     return 0
-
-
-def read_limits(args: argparse.Namespace) -> Limits:
-    """The limits of the options.
-
-    Raises:
-        InputError: one that is out of range or cannot be read.
-    """
-    from exitsearch.specs.limits import Limits
-
-    return Limits.checked(
-        max_exits=args.max_exits,
-        max_extra_params=args.max_extra_params,
-        max_memory=args.max_memory,
-        max_energy=args.max_energy,
-        min_value_at=args.min_value_at,
-        force=args.force,
-        forbid=args.forbid,
-    )
 
 
 def _told() -> Callable[[SettingRow], None]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from exitsearch.specs.placement import Placement
+    from exitsearch.pipeline.backbone import BackboneRequest
+    from exitsearch.pipeline.outcomes import Training
+    from exitsearch.search.utility import Utility
+    from exitsearch.specs.candidates import Candidates
+    from exitsearch.specs.request import SearchRequest
     from exitsearch.specs.space import SearchSpace
 
 
@@ -90,78 +92,84 @@ def share(text: str) -> float:
 
 def load_plugin(args: argparse.Namespace) -> None:
     """Register the user's own heads before any head is named."""
-    if getattr(args, "plugin", None) is not None:
+    if args.plugin is not None:
         from exitsearch.models import heads
 
         heads.load_plugin(args.plugin)
 
 
-def load_space(args: argparse.Namespace) -> SearchSpace | None:
+def read_space(args: argparse.Namespace) -> SearchSpace | None:
     """The search space of `--space`, or None."""
-    if getattr(args, "space", None) is None:
-        return None
-    from exitsearch.specs.load import load_space as load
+    from exitsearch.specs.load import load_space
 
-    return load(args.space)
+    return None if args.space is None else load_space(args.space)
 
 
-def model_name(args: argparse.Namespace, space: SearchSpace | None = None) -> str:
-    """The backbone that is meant: `--model`, the space's, or the embedded default."""
-    if args.model:
-        return str(args.model)
-    if space is not None and space.backbone.name:
-        return space.backbone.name
-    from exitsearch.specs.backbone import EMBEDDED_NAME
+def read_candidates(args: argparse.Namespace, space: SearchSpace | None) -> Candidates:
+    """What `--heads`, `--placements` and the space allow together."""
+    from exitsearch.specs.candidates import Candidates
 
-    return EMBEDDED_NAME
+    return Candidates.of(heads=args.heads, placements=args.placements, space=space)
 
 
-def backbone_arguments(
-    args: argparse.Namespace, space: SearchSpace | None, *, num_outputs: int | None = None
-) -> dict[str, Any]:
-    """What `create_backbone` is called with besides the name, as the options and the space say."""
-    size: int | tuple[int, int] | None = args.image_size
-    if size is None and space is not None and space.backbone.input_size:
-        size = (space.backbone.input_size[1], space.backbone.input_size[2])
-    return {
-        "pretrained": args.pretrained,
-        "checkpoint": args.checkpoint,
-        "num_outputs": num_outputs or args.num_outputs or (space.backbone.num_outputs if space else None),
-        "image_size": size,
-        "task": "regression" if getattr(args, "metric", None) == "mae" else "classification",
-        "seed": args.seed,
-    }
+def read_backbone(
+    args: argparse.Namespace, space: SearchSpace | None, *, metric: str | None = None
+) -> BackboneRequest:
+    """The backbone that is meant, and what it is made with."""
+    from exitsearch.pipeline.backbone import BackboneRequest
+
+    return BackboneRequest.asked(
+        args.model,
+        space=space,
+        pretrained=args.pretrained,
+        checkpoint=args.checkpoint,
+        num_outputs=args.num_outputs,
+        image_size=args.image_size,
+        task="regression" if metric == "mae" else "classification",
+        seed=args.seed,
+    )
 
 
-def candidate_heads(args: argparse.Namespace, space: SearchSpace | None) -> list[str] | None:
-    """Heads named by `--heads` or by the space; None means every head type that fits."""
-    if args.heads:
-        from exitsearch.specs.head import split_heads
+def read_training(args: argparse.Namespace) -> Training:
+    """How heads are trained."""
+    from exitsearch.pipeline.outcomes import RECIPE, Training
 
-        return split_heads(args.heads)
-    if space is not None and space.heads:
-        return list(dict.fromkeys(str(head.choice) for head in space.heads))
-    return None
-
-
-def candidate_placements(
-    args: argparse.Namespace, space: SearchSpace | None, count: int, *, placements: Sequence[Placement] = ()
-) -> list[int] | None:
-    """Placements named by `--placements` or by the space; None means all."""
-    from exitsearch.specs.space import select_placements
-
-    text = args.placements or (space.placements if space else None)
-    return None if text is None else select_placements(text, count, placements=placements)
+    return Training(
+        data=args.data,
+        recipe=args.recipe or RECIPE,
+        epochs=args.epochs,
+        metric=args.metric,
+        device=args.device or "cpu",
+        threads=args.threads,
+        seed=args.seed,
+    )
 
 
-@contextmanager
-def torch_threads(count: int | None) -> Iterator[None]:
-    """Let torch use so many CPU threads inside; None leaves its own number."""
-    import torch
+def read_request(args: argparse.Namespace, space: SearchSpace | None, utility: Utility | None) -> SearchRequest:
+    """The question of a search.
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    Raises:
+        InputError: an option that cannot be read, is out of range, or cannot be asked together with another.
+    """
+    from exitsearch.specs.request import SearchRequest
+
+    return SearchRequest.asked(
+        budget=args.budget_dist,
+        policy=args.policy,
+        score=args.confidence,
+        quantile=args.quantile,
+        fallback=args.fallback,
+        metric=args.metric,
+        worth=None if utility is None else utility.name,
+        objectives=args.objectives or (),
+        heads=args.heads,
+        placements=args.placements,
+        space=space,
+        max_exits=args.max_exits,
+        max_extra_params=args.max_extra_params,
+        max_memory=args.max_memory,
+        max_energy=args.max_energy,
+        min_value_at=args.min_value_at,
+        force=args.force,
+        forbid=args.forbid,
+    )

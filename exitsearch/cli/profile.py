@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from exitsearch.cli import options
 from exitsearch.errors import InputError
 
-if TYPE_CHECKING:
-    from exitsearch.specs.profile import Profile
-    from exitsearch.specs.space import SearchSpace
-
 HELP = "measure MACs, parameters and latency of every segment and exit head, in place, on the target"
 
-# Profiles that `search` finds by itself lie directly in here; folders below it are collections for reading.
-PROFILES_FOLDER = Path("profiles")
+# As in pipeline/profile.py, which is not light enough to be asked before a command is known.
 PRECISION = 0.02
 MAX_SECONDS = 60.0
 
@@ -66,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, write the profile, print it."""
     from exitsearch.cli import console
+    from exitsearch.pipeline import places
+    from exitsearch.pipeline.profile import Measuring, make_profile
     from exitsearch.report import tables
 
     if args.plot is not None and args.plot.suffix not in (".png", ".html"):
@@ -73,9 +69,24 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None and args.counts_only:
         raise InputError("--plot draws times, and --counts-only measures none; leave one of them out")
     options.load_plugin(args)
-    space = options.load_space(args)
-    profile = measure(args, options.model_name(args, space), space)
-    written = [profile.write(args.out or PROFILES_FOLDER / f"{profile.condition()}.json")]
+    space = options.read_space(args)
+    measuring = Measuring(
+        device=args.device or "cpu",
+        dtype=args.dtype,
+        batch_sizes=args.batch_size,
+        threads=args.threads,
+        runtime=args.runtime,
+        precision=args.precision,
+        max_seconds=args.max_seconds,
+        energy=args.energy,
+        counts_only=args.counts_only,
+        seed=args.seed,
+    )
+    candidates = options.read_candidates(args, space)
+    profile = make_profile(
+        options.read_backbone(args, space), measuring, candidates=candidates, watch=console.Terminal()
+    )
+    written = [profile.write(args.out or places.profile_file(profile))]
     if args.costs_csv is not None:
         written.append(profile.to_costs_csv(args.costs_csv))
     if args.plot is not None:
@@ -91,40 +102,6 @@ def run(args: argparse.Namespace) -> int:
         console.say(args, *tables.profile_tables(one, flops=args.flops), *tables.profile_lines(one))
     console.say(args, f"wrote {', '.join(str(path) for path in written)}")
     return 0
-
-
-def measure(args: argparse.Namespace, name: str, space: SearchSpace | None) -> Profile:
-    """Profile one backbone as the options say, with progress shown. `search` uses it with its own options."""
-    from exitsearch.cli import console
-    from exitsearch.measure.machine import resolve_device
-    from exitsearch.measure.profiler import profile_backbone
-    from exitsearch.models.backbone import create_backbone
-
-    counts_only = getattr(args, "counts_only", False)
-    device = "meta" if counts_only else str(resolve_device(args.device or "cpu"))
-    # Weights do not change what is measured: none are downloaded unless asked for, none loaded only to count.
-    arguments = options.backbone_arguments(args, space)
-    arguments |= {"pretrained": False, "checkpoint": None} if counts_only else {}
-    backbone = create_backbone(name, device=device, **arguments)
-    with console.progress(f"profiling {backbone.facts.name}") as report:
-        return profile_backbone(
-            backbone,
-            heads=options.candidate_heads(args, space),
-            placements=options.candidate_placements(
-                args, space, len(backbone.placements), placements=backbone.placements
-            ),
-            device=device,
-            dtype=getattr(args, "dtype", "fp32"),
-            batch_size=args.batch_size or 1,
-            threads=args.threads,
-            runtime=getattr(args, "runtime", "eager"),
-            precision=getattr(args, "precision", PRECISION),
-            max_seconds=getattr(args, "max_seconds", MAX_SECONDS),
-            seed=args.seed,
-            counts_only=counts_only,
-            energy=getattr(args, "energy", False),
-            progress=report,
-        )
 
 
 def _batch_sizes(text: str) -> list[int]:

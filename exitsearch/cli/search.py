@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 
 from exitsearch.cli import knobs as knobs_command
 from exitsearch.cli import options
-from exitsearch.cli import profile as profile_command
-from exitsearch.cli import train_heads as train_command
 from exitsearch.errors import InputError
 
 if TYPE_CHECKING:
-    from exitsearch.specs.outcomes import Outcomes
-    from exitsearch.specs.profile import Profile
-    from exitsearch.specs.space import SearchSpace
+    from exitsearch.pipeline.job import SearchJob
+    from exitsearch.search.utility import Utility
 
 HELP = "choose head types and placements for a budget distribution, with a proof"
 
 OUT_FOLDER = Path("exitsearch-out")
 TRIALS = 100
+# A profile that is made on the way gets less time than one that was asked for.
+MAX_SECONDS = 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,10 +92,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-seconds",
         type=float,
-        # A profile that is made on the way gets less time than one that was asked for.
-        default=profile_command.MAX_SECONDS / 2,
+        default=MAX_SECONDS,
         metavar="S",
-        help=f"for a profile that is made on the way (default: {profile_command.MAX_SECONDS / 2:g})",
+        help=f"for a profile that is made on the way (default: {MAX_SECONDS:g})",
     )
     options.add_seed(parser)
     options.add_json(parser)
@@ -105,77 +103,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Find or make profile and outcomes, search, write, print."""
     from exitsearch.cli import console
+    from exitsearch.pipeline.places import CHOSEN
+    from exitsearch.pipeline.search import find_sources, search_sources
     from exitsearch.report import choice, front, html
-    from exitsearch.search import search
-    from exitsearch.search.limits import check_floors
-    from exitsearch.search.run import check_questions
     from exitsearch.search.sensitivity import sensitivity
-    from exitsearch.search.worth import load_class_weights, load_worth
     from exitsearch.specs.budget import parse_budget
 
-    budget = parse_budget(args.budget_dist)  # before any long work
+    options.load_plugin(args)
+    utility = _read_utility(args)
+    job = _read_job(args, utility)  # before any long work
     traces = [parse_budget(f"trace:{source}") for source in args.trace]
     others = args.sensitivity or bool(traces)
-    if others and args.policy == "confidence":
+    if others and job.request.policy == "confidence":
         raise InputError(
             "--sensitivity and --trace need exact optima, which --policy confidence does not have; leave one out"
         )
-    limits = knobs_command.read_limits(args)
-    worth = load_worth(args.worth) if args.worth else None
-    if args.class_weights is not None:
-        worth = load_class_weights(args.class_weights)
-    options.load_plugin(args)
-    space = options.load_space(args)
-    if space is not None and space.knobs.values:
-        return knobs_command.run(args, space, budget)
-    objectives = [name.strip() for name in args.objectives.split(",")] if args.objectives else []
-    check_questions(policy=args.policy, score=args.confidence, quantile=args.quantile, objectives=objectives)
-    check_floors(limits.tightened(space.limits) if space else limits, args.policy)
-    profile, profile_source = _find_profile(args, space)
-    profile = profile.at_batch(args.batch_size)
-    _ = profile.full_ms  # a profile that only counts is refused before any heads are trained
-    outcomes, outcomes_source = _find_outcomes(args, space, profile)
+    if job.has_knobs:
+        return knobs_command.run(args, job, utility)
+    watch = console.Terminal()
+    found = find_sources(job, watch=watch)
+    profile, outcomes = found.profile, found.outcomes
     console.say(
         args,
-        f"profile:  {profile_source} ({profile.condition()}, verdict {profile.verdict.status})",
-        f"outcomes: {outcomes_source} ({outcomes.source or outcomes.metric})",
+        f"profile:  {found.profile_source} ({profile.condition()}, verdict {profile.verdict.status})",
+        f"outcomes: {found.outcomes_source} ({outcomes.source or outcomes.metric})",
     )
-    if not args.no_guard:
-        from exitsearch.measure import guard
-
-        with console.progress("checking the profile"):
-            warning = guard.stale(profile)
-        if warning:
-            console.note(warning)
-    with console.progress("searching") as report:
-        result = search(
-            profile,
-            outcomes,
-            budget=budget,
-            policy=args.policy,
-            score=args.confidence,
-            quantile=args.quantile,
-            max_exits=limits.max_exits,
-            max_params=limits.max_extra_params,
-            max_memory_bytes=limits.max_memory,
-            max_energy_mj=limits.max_energy,
-            min_values=limits.min_value_at,
-            force=limits.force,
-            forbid=limits.forbid,
-            heads=options.candidate_heads(args, None),
-            placements=args.placements,
-            space=space,
-            fallback=args.fallback,
-            metric=args.metric,
-            worth=worth,
-            objectives=objectives,
-            trials=args.trials,
-            seed=args.seed,
-            storage=args.storage or str(args.out / "study.journal"),
-            on_trial=lambda done, best: report(done / max(args.trials, 1), f"{done} trials, best {best:.4f}"),
-        )
+    result = search_sources(job, found, utility=utility, watch=watch)
     worlds = sensitivity(result.problem, result.choice, further=traces) if others else []
-    chosen = result.config.write(args.out / "chosen.json")
+    chosen = result.config.write(args.out / CHOSEN)
     if result.front is not None:
         front.write_front(result.front, args.out)
     else:  # one that stands there is of another choice
@@ -191,74 +146,42 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _find_profile(args: argparse.Namespace, space: SearchSpace | None) -> tuple[Profile, str]:
-    """The profile that was named, the newest that fits, or a new one."""
-    from exitsearch.specs.load import load_profile
+def _read_utility(args: argparse.Namespace) -> Utility | None:
+    """What an answer is worth instead of the metric, where that was named."""
+    from exitsearch.search.utility import load_class_weights, load_utility
 
-    wanted = args.model or (space.backbone.name if space else None)
-    if args.profile:
-        return load_profile(args.profile, backbone=wanted), args.profile
-    if wanted is None and args.outcomes:
-        # Only a profile of the outcomes' own backbone is of use.
-        wanted = _load_outcomes(args, args.outcomes).backbone.name
-    pattern = f"{wanted.split('.')[0].replace('/', '_')}__*" if wanted else "*"
-    if args.device:
-        pattern = (
-            f"{pattern}__{args.device.split(':')[0]}__*"
-            if not wanted
-            else f"{pattern[:-1]}{args.device.split(':')[0]}__*"
-        )
-    found = sorted(profile_command.PROFILES_FOLDER.glob(f"{pattern}.json"), key=lambda path: path.stat().st_mtime)
-    if found:
-        return load_profile(found[-1], backbone=wanted), str(found[-1])
-    profile = profile_command.measure(args, options.model_name(args, space) if wanted is None else wanted, space)
-    path = profile.write(profile_command.PROFILES_FOLDER / f"{profile.condition()}.json")
-    return profile, str(path)
+    if args.class_weights is not None:
+        return load_class_weights(args.class_weights)
+    return load_utility(args.worth) if args.worth else None
 
 
-def _find_outcomes(args: argparse.Namespace, space: SearchSpace | None, profile: Profile) -> tuple[Outcomes, str]:
-    """The outcomes that were named, those of the profile's backbone, or new ones."""
-    from exitsearch.specs.backbone import EMBEDDED_NAME
-    from exitsearch.specs.load import load_outcomes
+def _read_job(args: argparse.Namespace, utility: Utility | None) -> SearchJob:
+    """The request and where its numbers come from: the only place where the options of this command are read."""
+    from exitsearch.pipeline.job import SearchJob
+    from exitsearch.pipeline.places import JOURNAL
+    from exitsearch.pipeline.profile import Measuring
 
-    if args.outcomes:
-        return _load_outcomes(args, args.outcomes), args.outcomes
-    name = profile.backbone.name
-    if name is None:
-        raise InputError(
-            f"{args.profile} does not say which backbone it is of; name its values with --outcomes VALUES.csv, "
-            "or the backbone with --model"
-        )
-    data = args.data or ("digits" if name == EMBEDDED_NAME else None)
-    pattern = train_command.default_folder(name, data or "*", args.metric).name
-    found = sorted(
-        train_command.OUTCOMES_FOLDER.glob(f"{pattern}/outcomes.json"), key=lambda path: path.stat().st_mtime
+    space = options.read_space(args)
+    request = options.read_request(args, space, utility)
+    return SearchJob(
+        request=request,
+        space=space,
+        profile=args.profile,
+        outcomes=args.outcomes,
+        model=args.model,
+        backbone=options.read_backbone(args, None, metric=args.metric),
+        device=args.device,
+        batch_size=args.batch_size,
+        measuring=Measuring(
+            device=args.device or "cpu", threads=args.threads, max_seconds=args.max_seconds, seed=args.seed
+        ),
+        training=options.read_training(args),
+        plugin=args.plugin,
+        trials=args.trials,
+        seed=args.seed,
+        storage=args.storage or str(args.out / JOURNAL),
+        guard=not args.no_guard,
     )
-    if found:
-        return load_outcomes(found[-1], backbone=name), str(found[-1].parent)
-    if data is None:
-        raise InputError(
-            f"there are no outcomes of {name} yet; add --data digits or --data FOLDER to train its heads now, or run "
-            f"exitsearch train-heads --model {name} --data FOLDER"
-        )
-    folder = train_command.default_folder(name, data, args.metric)
-    heads, placements = _measured_candidates(args, space, profile)
-    return train_command.train(args, name, space, folder, heads=heads, placements=placements), str(folder)
-
-
-def _measured_candidates(
-    args: argparse.Namespace, space: SearchSpace | None, profile: Profile
-) -> tuple[list[str], list[int]]:
-    """Heads and placements worth training: those that were asked for and that the profile has times of."""
-    heads = options.candidate_heads(args, space) or list(dict.fromkeys(head.head for head in profile.heads))
-    placements = options.candidate_placements(args, space, len(profile.segments), placements=profile.placements)
-    return heads, placements if placements is not None else sorted({head.placement for head in profile.heads})
-
-
-def _load_outcomes(args: argparse.Namespace, source: str) -> Outcomes:
-    from exitsearch.specs.load import load_outcomes
-
-    return load_outcomes(source, metric=args.metric or "accuracy", backbone=args.model)
 
 
 def _count(text: str) -> int:

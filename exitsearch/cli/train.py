@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from exitsearch.cli import options
-from exitsearch.cli import train_heads as train_command
 from exitsearch.errors import MismatchError
 
 HELP = "train the model of a chosen.json; writes weights that load_model reads back"
@@ -36,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.learn.recipes import get_recipe
     from exitsearch.learn.train import train_config
     from exitsearch.measure.machine import resolve_device
+    from exitsearch.pipeline.backbone import BackboneRequest
+    from exitsearch.pipeline.profile import torch_threads
     from exitsearch.report import tables
     from exitsearch.specs.load import load_config
 
@@ -44,24 +45,23 @@ def run(args: argparse.Namespace) -> int:
     name = config.backbone.name
     if name is None:
         raise MismatchError(f"{args.config} does not name its backbone; search again with --model NAME")
-    recipe = get_recipe(args.recipe or train_command.RECIPE, epochs=args.epochs)
-    data_name = train_command.data_name(args, name)
-    device = resolve_device(args.device or "cpu")
+    training = options.read_training(args)
+    recipe = get_recipe(training.recipe, epochs=training.epochs)
+    data_name = training.data_for(name)
+    device = resolve_device(training.device)
     facts = config.backbone
-    backbone = train_command.trained_backbone(
-        name,
-        {
-            "pretrained": args.pretrained,
-            "checkpoint": args.checkpoint,
-            "num_outputs": facts.num_outputs,
-            "image_size": facts.input_size[1:] if facts.input_size else None,
-            "task": facts.task,
-            "seed": args.seed,
-        },
-    )
+    backbone = BackboneRequest(
+        name=name,
+        pretrained=args.pretrained,
+        checkpoint=args.checkpoint,
+        num_outputs=facts.num_outputs,
+        image_size=facts.input_size[1:] if facts.input_size else None,
+        task=facts.task,
+        seed=args.seed,
+    ).create_trained(console.Terminal())
     data = load_data(data_name, backbone=backbone, task=backbone.facts.task)
     folder = args.out or (args.config if args.config.is_dir() else args.config.parent) / "trained"
-    with console.progress(f"training {len(config.exits)} exits") as report, options.torch_threads(args.threads):
+    with console.progress(f"training {len(config.exits)} exits") as report, torch_threads(args.threads):
         result = train_config(
             config,
             backbone=backbone,

@@ -48,9 +48,25 @@ class BackboneRequest(Part):
             update["num_outputs"] = theirs.num_outputs
         return self.model_copy(update=update)
 
+    @classmethod
+    def asked(cls, model: str | None, *, space: SearchSpace | None, **given: object) -> BackboneRequest:
+        """A backbone from what was given and what a space knows of it.
+
+        Args:
+            model: timm's name; None takes the space's backbone, or the embedded default.
+            given: the other attributes.
+        """
+        name = model or (space.backbone.name if space else None) or EMBEDDED_NAME
+        return cls.model_validate({"name": name, **given}).within(space)
+
     def changed(self, **update: object) -> BackboneRequest:
         """The same with other values of some fields."""
         return self.model_copy(update=update)
+
+    @property
+    def key(self) -> str:
+        """What a backbone's weights and shape depend on besides its name, for digests."""
+        return repr({name: str(value) for name, value in self.arguments.items() if value is not None})
 
     @property
     def arguments(self) -> dict[str, Any]:

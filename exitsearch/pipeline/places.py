@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from exitsearch.specs.knobs import Setting
 from exitsearch.specs.profile import Profile
 
 # Profiles that `search` finds by itself lie directly in here; folders below it are collections for reading.
@@ -45,6 +46,31 @@ def outcomes_folder(name: str, data: str, *, metric: str | None = None) -> Path:
     """
     suffix = "__mae" if metric == "mae" else ""
     return OUTCOMES / f"{plain_name(name)}__{Path(data).name}{suffix}"
+
+
+def setting_profile_file(name: str, device: str, setting: Setting, ending: str) -> Path:
+    """Where the profile of a setting's condition is kept.
+
+    Args:
+        name: of the backbone.
+        device: kind of the device.
+        ending: digest of all else that the times depend on.
+    """
+    size = f"__{setting.input_size}px" if setting.input_size else ""
+    batch = f"bs{setting.batch_size}__{setting.runtime}__t{setting.threads}"
+    return PROFILES / KNOBS / f"{plain_name(name)}__{device}__{setting.dtype}__{batch}{size}__{ending}.json"
+
+
+def setting_outcomes_folder(name: str, data: str, label: str, ending: str) -> Path:
+    """Where some heads of a search over settings are kept.
+
+    Args:
+        name: of the backbone.
+        data: of the data set.
+        label: which heads, or the dtype that they answer in.
+        ending: digest of all that the answers depend on.
+    """
+    return OUTCOMES / KNOBS / f"{name.split('.')[0]}__{Path(data).name}__{label}__{ending}"
 
 
 def plain_name(name: str) -> str:

@@ -11,19 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.search.result import SearchResult
-from exitsearch.search.run import search
+from exitsearch.search.run import search_request
 from exitsearch.search.study.knobs import REDUCTION, Evaluated, Report, Tried, run_settings_study
-from exitsearch.specs.budget import BudgetDistribution, parse_budget
+from exitsearch.specs.budget import parse_budget
+from exitsearch.specs.candidates import Candidates
+from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.knobs import ChosenSetting, Knobs, Setting
 from exitsearch.specs.limits import Limits, parse_exit, parse_floor
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.space import SearchSpace
+from exitsearch.specs.request import SearchRequest
 
 
 class Provider(Protocol):
@@ -35,11 +37,9 @@ class Provider(Protocol):
 
     Attributes:
         epochs: of a whole training.
-        limits: on the choice of exits, under every setting.
     """
 
     epochs: int
-    limits: Limits
 
     def profile(self, setting: Setting) -> Profile:
         """Costs under a setting's condition, of the heads of every setting."""
@@ -50,8 +50,14 @@ class Provider(Protocol):
     def early_outcomes(self, setting: Setting, *, epoch: int) -> Outcomes:
         """Values of a setting's heads after so many epochs of the whole training."""
 
-    def space(self, settings: Sequence[Setting]) -> SearchSpace:
+    def candidates(self, settings: Sequence[Setting]) -> Candidates:
         """What may be chosen: these settings' heads, and where they may stand."""
+
+    def named(self, limits: Limits) -> Limits:
+        """Limits whose exits are named as candidates are; an `InputError` where one is a candidate in no setting."""
+
+    def sources(self, setting: Setting, config: MultiExitConfig) -> dict[str, str]:
+        """Where the profile and the outcomes are that a configuration was chosen with."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ class SettingsResult:
         gained: what mixing heads of several settings is worth over the best single setting.
         study: name of the study.
         interrupted: whether it was stopped before its last setting.
+        sources: where the profile and the outcomes are that the choice was made with.
     """
 
     result: SearchResult
@@ -101,6 +108,7 @@ class SettingsResult:
     gained: float
     study: str
     interrupted: bool
+    sources: dict[str, str]
 
     def count(self, state: str) -> int:
         """How many settings are in a state."""
@@ -110,45 +118,41 @@ class SettingsResult:
 def search_settings(
     knobs: Knobs,
     provider: Provider,
+    request: SearchRequest,
     *,
     otherwise: Setting,
-    budget: BudgetDistribution | str,
     trials: int,
     key: str = "",
     seed: int = 0,
     storage: str | None = None,
-    limits: Limits | None = None,
     on_tried: Callable[[SettingRow], None] | None = None,
-    **options: Any,
 ) -> SettingsResult:
     """Choose a setting and exits for a budget distribution.
 
     Args:
         knobs: what may be turned.
         provider: measures and trains.
+        request: the question under every setting. Times and energies in it are of one input where batch sizes are
+            among the knobs. Its candidates are the provider's to say.
         otherwise: the values of what is no knob.
-        budget: as for `search`.
         trials: settings to try in all, those of earlier runs in the same storage included; at least 1. With no fewer
             trials than settings all are tried.
         key: all else that the provider's answers depend on, for the study's name.
         seed: of Optuna's sampler and of the bootstrap.
         storage: as for `search`.
-        limits: on the choice of exits, beside those of the provider. Times and energies are, like budgets, of
-            one input where batch sizes are among the knobs.
         on_tried: called after every setting that this process tried.
-        options: further options of `search`: `policy`, `placements`, `fallback`, `metric`.
 
     Raises:
         InputError: what `search` refuses, a policy without exact optima, or no setting that is possible.
         ExitSearchError: no setting was tried to the end, and some failed in a way that may pass.
         KeyboardInterrupt: interrupted before the first setting was tried to the end.
     """
-    if options.get("policy") == "confidence":
+    if request.policy == "confidence":
         raise InputError("knobs need exact optima, which --policy confidence does not have; leave one out")
     if trials < 1:
         raise InputError(f"a search with knobs tries settings, so --trials is at least 1, found {trials}")
     settings = knobs.settings(otherwise)
-    solver = _Solver(knobs, provider, settings, budget, limits or Limits(), {**options, "seed": seed})
+    solver = _Solver(knobs, provider, settings, request, seed)
     prune = trials < len(settings) if knobs.prune is None else knobs.prune
     epochs = provider.epochs if prune and knobs.need_training else None
 
@@ -157,7 +161,7 @@ def search_settings(
         profile = provider.profile(setting)
         facts = {"full_ms": profile.full_ms, "verdict": profile.verdict.status}
         for epoch in looks(epochs):
-            early = solver.solve([setting], profile, provider.early_outcomes(setting, epoch=epoch), floors=False)
+            early = solver.solve([setting], profile, provider.early_outcomes(setting, epoch=epoch), min_values=False)
             if report(epoch, early.value):
                 return Evaluated(None, {**facts, "exits": len(early.choice)})
         found = solver.solve([setting], profile, provider.outcomes([setting]))
@@ -166,7 +170,7 @@ def search_settings(
     study = run_settings_study(
         [knobs.parameters(setting) for setting in settings],
         evaluate,
-        key=repr((str(otherwise), repr(solver.budget), solver.limits, key, sorted(options.items()))),
+        key=repr((str(otherwise), solver.key, key)),
         trials=trials,
         seed=seed,
         storage=storage,
@@ -208,6 +212,7 @@ def search_settings(
         gained=max(0.0, best.value - max(_values(rows))),
         study=study.name,
         interrupted=study.interrupted,
+        sources=provider.sources(condition, best.config),
     )
 
 
@@ -216,26 +221,26 @@ class _Solver:
 
     Attributes:
         budget: in ms; of one input where batch sizes are among the knobs, and otherwise of one batch.
-        limits: the same; the provider's are among them.
+        limits: the same, exits named as candidates are.
     """
 
     def __init__(
-        self,
-        knobs: Knobs,
-        provider: Provider,
-        settings: Sequence[Setting],
-        budget: BudgetDistribution | str,
-        limits: Limits,
-        options: dict[str, Any],
+        self, knobs: Knobs, provider: Provider, settings: Sequence[Setting], request: SearchRequest, seed: int
     ) -> None:
         self._per_input = bool(knobs.batch_size)
-        self._provider, self._options = provider, options
-        self.budget = parse_budget(budget) if isinstance(budget, str) else budget
-        self.limits = limits.tightened(provider.limits)
+        self._provider, self._request, self._seed = provider, request, seed
+        self.budget = parse_budget(request.budget)
+        self.limits = provider.named(request.limits)
         if self.budget.is_relative or any("%" in text for text in self.limits.min_value_at):
             full_ms = self._first_ms(settings[0])
             self.budget = self.budget.resolved(full_ms)
             self.limits = _scaled(self.limits, 1, full_ms=full_ms)
+
+    @property
+    def key(self) -> str:
+        """All of the question that the values of settings depend on."""
+        asked = self._request
+        return repr((str(self.budget), self.limits.model_dump(), asked.policy, asked.fallback, asked.metric))
 
     def _first_ms(self, first: Setting) -> float:
         try:
@@ -251,19 +256,19 @@ class _Solver:
         return setting.batch_size if self._per_input else 1
 
     def solve(
-        self, settings: Sequence[Setting], profile: Profile, outcomes: Outcomes, *, floors: bool = True
+        self, settings: Sequence[Setting], profile: Profile, outcomes: Outcomes, *, min_values: bool = True
     ) -> SearchResult:
         """The best exits among the heads of some settings of one condition.
 
         Args:
-            floors: whether `min_value_at` holds. Heads that are half trained may miss what they reach in the end.
+            min_values: whether `min_value_at` holds. Heads that are half trained may miss what they reach in the end.
         """
         times = self._inputs(settings[0])
-        space = self._provider.space(settings)
-        update = {"forbid": _that_stand(self.limits.forbid, profile, space)}
-        limits = _scaled(self.limits.model_copy(update=update if floors else {**update, "min_value_at": []}), times)
-        space = space.model_copy(update={"limits": limits})
-        return search(profile, outcomes, budget=self.budget.scaled(times), space=space, trials=0, **self._options)
+        candidates = self._provider.candidates(settings)
+        update = {"forbid": _that_stand(self.limits.forbid, profile, candidates)}
+        limits = _scaled(self.limits.model_copy(update=update if min_values else {**update, "min_value_at": []}), times)
+        request = self._request.changed(budget=str(self.budget.scaled(times)), limits=limits, candidates=candidates)
+        return search_request(profile, outcomes, request, trials=0, seed=self._seed)
 
     def mixed(self, done: Sequence[Setting]) -> tuple[SearchResult, Setting, bool]:
         """The best exits over the heads of all settings tried to the end, their condition, and whether they are proved.
@@ -295,13 +300,13 @@ def _scaled(limits: Limits, times: int, *, full_ms: float = 1.0) -> Limits:
     )
 
 
-def _that_stand(forbidden: Sequence[str], profile: Profile, space: SearchSpace) -> list[str]:
-    """What is forbidden without the exits that only other settings have: those stand nowhere here anyhow.
+def _that_stand(forbidden: Sequence[str], profile: Profile, candidates: Candidates) -> list[str]:
+    """What is forbidden, without the exits that only other settings have: here they are no candidates anyway.
 
-    A profile has the heads of every setting, so that what no setting has is still said.
+    A profile has the heads of every setting, so what no setting has is still reported.
     """
     everywhere = {(cost.placement, cost.head) for cost in profile.heads}
-    here = {pair for pair in everywhere if pair[1] in {str(head.choice) for head in space.heads}}
+    here = set(candidates.among(everywhere, len(profile.segments), facts=profile.placements))
 
     def among(text: str, exits: Iterable[tuple[int, str]]) -> bool:
         place, name = parse_exit(text)

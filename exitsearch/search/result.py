@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from exitsearch.search.exact import Solution
 from exitsearch.search.objectives import Objective
@@ -11,6 +12,9 @@ from exitsearch.search.study import StudyResult
 from exitsearch.search.study.objectives import FrontStudy
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.memory import PathMemory
+
+if TYPE_CHECKING:
+    from exitsearch.search.knobs import SettingsResult
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class SearchResult:
         optimism: `value` minus `held_out`: how much better it looks on the samples that it was chosen on.
         notes: sentences that a user should read.
         front: the front of several objectives, where they were asked for; Optuna's trials then went into it.
+        settings: what a search over settings tried, of which this is the choice; None without knobs.
         memory: of the whole path with the chosen exits; None where the profile does not know it.
     """
 
@@ -128,3 +133,4 @@ class SearchResult:
     notes: list[str]
     front: FrontResult | None = None
     memory: PathMemory | None = None
+    settings: SettingsResult | None = None

@@ -34,54 +34,45 @@ def search(
     outcomes: Outcomes,
     *,
     budget: BudgetDistribution | str,
-    policy: Policy = "interruptible",
-    score: Score = "softmax",
-    quantile: float | None = None,
-    max_exits: int | None = None,
-    max_params: int | None = None,
-    max_memory_bytes: int | None = None,
-    max_energy_mj: float | None = None,
-    min_values: Sequence[str] = (),
-    force: Sequence[str] = (),
-    forbid: Sequence[str] = (),
-    heads: Sequence[str] | None = None,
-    placements: str | Iterable[int] | None = None,
-    space: SearchSpace | None = None,
-    fallback: float | None = None,
-    metric: Metric | None = None,
-    worth: Worth | None = None,
-    objectives: Sequence[str] = (),
-    trials: int = 200,
+    utility: Utility | None = None,
+    trials: int = TRIALS,
+    seed: int = 0,
+    storage: str | None = None,
+    on_trial: OnTrial | None = None,
+    **asked: Any,
+) -> SearchResult:
+    """Choose exits for a budget distribution; `search_request` with the request made from keywords.
+
+    Args:
+        budget: a distribution or its text (`uniform:10,80`); shares (`10%`) are of the profile's full model.
+        asked: the other keywords of `SearchRequest.asked`: policy, limits, candidates, a search space, objectives.
+    """
+    worth = None if utility is None else utility.name
+    request = SearchRequest.asked(budget=budget, worth=worth, **asked)
+    return search_request(
+        profile, outcomes, request, utility=utility, trials=trials, seed=seed, storage=storage, on_trial=on_trial
+    )
+
+
+def search_request(
+    profile: Profile,
+    outcomes: Outcomes,
+    request: SearchRequest,
+    *,
+    utility: Utility | None = None,
+    trials: int = TRIALS,
     seed: int = 0,
     storage: str | None = None,
     on_trial: OnTrial | None = None,
 ) -> SearchResult:
-    """Choose exits for a budget distribution.
+    """Answer a request.
 
     Args:
         profile: costs of every segment and head; its times must be measured or given.
         outcomes: value of every head, of the same backbone.
-        budget: a distribution or its text (`uniform:10,80`); shares (`10%`) are of the profile's full model.
-        policy: `interruptible` (the budget strikes unannounced), `contract` (it is known beforehand) or `confidence`
-            (an input leaves at the first exit that is sure enough; the budget limits the mean latency).
-        score: how sure an answer is, under `confidence`: `softmax`, `entropy`, `margin` or `patience`.
-        quantile: above 0 and below 1: under `confidence` a budget limits this quantile of the latency over samples, as
-            0.95, instead of the mean.
-        max_exits: most exits beside the final one.
-        max_params: most parameters of all exit heads.
-        max_memory_bytes: most bytes of the whole model, weights and activations.
-        max_energy_mj: most energy of an answer, for one batch.
-        min_values: what the answer must be worth within a budget, as `20ms=0.7`.
-        force: exits that must stand, `PLACEMENT` or `PLACEMENT:HEAD`.
-        forbid: exits that must not.
-        heads: heads to choose from; None allows all that both documents hold.
-        placements: placements to choose from, numbers or a text like `0,2,4-8`; None allows all.
-        space: further bounds on heads and placements, and further limits: each holds beside those given here.
-        fallback: score of having no answer in time; None takes the one that the outcomes know.
-        metric: what the outcomes must hold; None takes what they hold.
-        worth: what an answer is worth instead of the metric (`worth.py`); `fallback` and `min_values` are then worths.
-        objectives: `value` and one or two of `params`, `energy` and `time` (`objectives.py`): the result then has a
-            front of them, into which Optuna's trials go; the choice itself is the point of the highest value.
+        request: the question. With objectives the result has a front of them, into which Optuna's trials go; the
+            choice itself is the point of the highest value.
+        utility: what an answer is worth, where the request names it; its `fallback` and least values are then utilities.
         trials: Optuna trials in all, those of earlier runs in the same storage included; 0 leaves Optuna out.
         seed: seed of Optuna's sampler and of the bootstrap.
         storage: where Optuna keeps its study; None for memory.
@@ -91,40 +82,31 @@ def search(
         InputError: an option or a combination of documents that cannot be searched.
         MismatchError: profile and outcomes are of different backbones.
     """
-    check_questions(policy=policy, score=score, quantile=quantile, objectives=objectives)
-    if metric is not None and metric != outcomes.metric:
-        raise InputError(f"the outcomes hold {outcomes.metric}, asked was for {metric}; leave --metric out")
-    if worth is not None:
-        outcomes, fallback = by_worth(outcomes, worth, fallback=fallback), None
-    # The one place where the limits of the options and of the space meet: both hold.
-    limits = Limits.checked(
-        max_exits=max_exits,
-        max_extra_params=max_params,
-        max_memory=max_memory_bytes,
-        max_energy=max_energy_mj,
-        min_value_at=list(min_values),
-        force=list(force),
-        forbid=list(forbid),
-    ).tightened(space.limits if space else Limits())
-    problem, notes = build_problem(
-        profile,
-        outcomes,
-        budget=budget,
-        policy=policy,
-        fallback=fallback,
-        candidates=space.candidates(len(profile.segments), placements=profile.placements) if space else None,
-        heads=heads,
-        placements=_placements(placements, space, profile),
-        max_exits=limits.max_exits,
+    if (utility.name if utility else None) != request.worth:
+        raise InputError(
+            f"the request is for {request.worth or 'the metric'}, given is {utility.name if utility else 'no utility'}; "
+            "give the one that it names with --worth or --class-weights"
+        )
+    if request.metric is not None and request.metric != outcomes.metric:
+        raise InputError(f"the outcomes hold {outcomes.metric}, asked was for {request.metric}; leave --metric out")
+    if utility is not None:
+        outcomes = by_utility(outcomes, utility, fallback=request.fallback)
+    problem, notes = build_problem(profile, outcomes, request)
+    asked = AskedRequest(
+        **dict(request),
+        seed=seed,
+        trials=trials,
+        pairs=len(problem.candidates),
+        choices=problem.choices,
     )
-    problem = with_limits(problem, profile, limits, metric=outcomes.metric)
-    problem = replace(problem, quantile=quantile)
-    aims = Aims(problem, read_objectives(objectives, problem, profile)) if objectives else None
-    if policy == "confidence":
-        found = choose(problem, outcomes, score=score, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
+    aims = Aims(problem, read_objectives(request.objectives, problem, profile)) if request.objectives else None
+    if request.policy == "confidence":
+        found = choose(
+            problem, outcomes, score=request.score, trials=trials, seed=seed, storage=storage, on_trial=on_trial
+        )
         judged = judge_by_samples(problem, found, outcomes, seed=seed)
         solution = Solution(found.choice, judged.value, exact=False, bound=found.bound, by_count=())
-        return _result(profile, outcomes, problem, found.choice, solution, found.study, judged, notes)
+        return _result(profile, outcomes, problem, asked, found.choice, solution, found.study, judged, notes)
     solution = solve(problem)
     study = None
     choice = solution.choice
@@ -139,42 +121,17 @@ def search(
         # As valuable as the solver's or, where that is not proved, more; of equal ones one that costs no more.
         choice = front.points[0].choice
     judged = judge_by_values(problem, choice, outcomes, seed=seed)
-    result = _result(profile, outcomes, problem, choice, solution, study, judged, notes)
+    result = _result(profile, outcomes, problem, asked, choice, solution, study, judged, notes)
     if front is None:
         return result
-    return replace(result, front=_front(profile, outcomes, problem, solution, front))
-
-
-def check_questions(*, policy: Policy, score: Score, quantile: float | None, objectives: Sequence[str]) -> None:
-    """Whether a search can be asked for these, before profile and outcomes are at hand; arguments as in `search`.
-
-    Raises:
-        InputError: an unknown name, or a combination that no profile makes possible.
-    """
-    if policy not in POLICIES:
-        raise one_of("policy", policy, POLICIES)
-    if score not in SCORES:
-        raise one_of("confidence", score, SCORES)
-    if quantile is not None and (policy != "confidence" or not 0 < quantile < 1):
-        raise InputError(
-            f"a quantile of the latency, above 0 and below 1, goes with the policy confidence, whose inputs take "
-            f"different times; found {quantile:g} with {policy}"
-        )
-    if objectives:
-        check_objectives(objectives, policy)
-
-
-def _placements(asked: str | Iterable[int] | None, space: SearchSpace | None, profile: Profile) -> list[int]:
-    """Placements that both the user and the space allow."""
-    texts = (asked, space.placements if space else None)
-    both = [allowed_placements(text, len(profile.segments), facts=profile.placements) for text in texts]
-    return sorted(both[0] & both[1])
+    return replace(result, front=_front(profile, outcomes, problem, asked, solution, front))
 
 
 def _result(
     profile: Profile,
     outcomes: Outcomes,
     problem: Problem,
+    asked: AskedRequest,
     choice: Choice,
     solution: Solution,
     study: StudyResult | None,
@@ -194,6 +151,7 @@ def _result(
         outcomes,
         problem,
         choice,
+        asked=asked,
         expected=_expected(problem, outcomes, value, judged.held_out, judged.interval),
         optimum=Optimum(value=optimum, exact=solution.exact, regret=regret),
         confidence=judged.confidence,
@@ -235,11 +193,13 @@ def _expected(
         split=outcomes.choice_split,
         held_out=held_out,
         interval=interval,
-        worth=outcomes.worth_name,
+        worth=outcomes.utility_name,
     )
 
 
-def _front(profile: Profile, outcomes: Outcomes, problem: Problem, solution: Solution, front: Front) -> FrontResult:
+def _front(
+    profile: Profile, outcomes: Outcomes, problem: Problem, asked: AskedRequest, solution: Solution, front: Front
+) -> FrontResult:
     """The front with a document for every point. Regret is against the best of all choices, whatever they cost."""
     report = outcomes.report_split
     rows = []
@@ -250,7 +210,9 @@ def _front(profile: Profile, outcomes: Outcomes, problem: Problem, solution: Sol
         best = max(solution.bound, value)
         regret = 0.0 if point.choice == solution.choice and solution.exact else best - value
         optimum = Optimum(value=best, exact=solution.exact, regret=regret, proved_on_front=point.proved)
-        config = write_config(profile, outcomes, problem, point.choice, expected=expected, optimum=optimum)
+        config = write_config(
+            profile, outcomes, problem, point.choice, asked=asked, expected=expected, optimum=optimum
+        )
         rows.append(FrontRow(point.amounts, point.proved, held_out, config))
     return FrontResult(front.names, rows, front.complete, front.study)
 

@@ -11,6 +11,7 @@ from exitsearch.specs.config import Confidence, ExitChoice, Expected, MultiExitC
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.outcomes import Outcomes, as_value
 from exitsearch.specs.profile import Profile
+from exitsearch.specs.request import AskedRequest
 
 
 def write_config(
@@ -19,6 +20,7 @@ def write_config(
     problem: Problem,
     choice: Choice,
     *,
+    asked: AskedRequest,
     expected: Expected,
     optimum: Optimum,
     confidence: Confidence | None = None,
@@ -28,6 +30,7 @@ def write_config(
     Args:
         profile: that the problem was built from.
         outcomes: the same; scores are written as in the document that was read.
+        asked: what was asked.
         expected: what is predicted of it.
         optimum: the proof.
         confidence: the operating points, under that policy.
@@ -56,6 +59,7 @@ def write_config(
         fallback=problem.fallback if expected.worth else as_value(problem.fallback, outcomes.metric),
         price_of_not_knowing=max(0.0, contract_value(problem, choice) - interruptible_value(problem, choice)),
         confidence=confidence,
+        request=asked,
         profile={"identity": profile.identity, "condition": profile.condition()},
         outcomes={"identity": outcomes.document.identity, "source": outcomes.source},
     )

@@ -162,6 +162,11 @@ class Outcomes(Document):
         """
         return None
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder with the samples and the heads; None where only scores are known."""
+        return self._folder
+
     def samples(self, split: str) -> Samples | None:
         """Per-sample answers on one split, or None when only scores are known.
 

@@ -242,6 +242,18 @@ class Profile(Document):
         """Latency of the backbone without any exit: the sum of its segments and its final part."""
         return float(self.arrival_ms[-1]) + self._time(self.final)
 
+    def check_energies(self) -> None:
+        """Whether energies of every part are there.
+
+        Raises:
+            InputError: some are not.
+        """
+        if any(cost.energy_mj is None for cost in (*self.segments, self.final, *self.heads)):
+            raise InputError(
+                "the profile does not hold the energies of all segments and heads, so --max-energy cannot hold and "
+                "energy is no objective; make it again with exitsearch profile --energy"
+            )
+
     def head_ms(self, placement: int, head: str) -> float:
         """Latency of one head at one placement."""
         return self._time(self.head(placement, head))

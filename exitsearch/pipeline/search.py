@@ -1,0 +1,270 @@
+"""The step `search`: bring a profile and outcomes together, from wherever they are to be had, and choose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from exitsearch.errors import InputError
+from exitsearch.pipeline import places
+from exitsearch.pipeline.backbone import BackboneRequest
+from exitsearch.pipeline.job import MAX_SECONDS_ON_THE_WAY, SearchJob
+from exitsearch.pipeline.outcomes import RECIPE, Training, find_outcomes, make_outcomes, published_for
+from exitsearch.pipeline.profile import Measuring, as_space, find_profile, make_profile
+from exitsearch.pipeline.watch import Quiet, Watch
+from exitsearch.search.knobs import SettingRow, search_settings
+from exitsearch.search.result import SearchResult
+from exitsearch.search.run import search_request
+from exitsearch.search.utility import Utility
+from exitsearch.specs.backbone import EMBEDDED_NAME
+from exitsearch.specs.budget import BudgetDistribution
+from exitsearch.specs.outcomes import Outcomes
+from exitsearch.specs.profile import Profile
+from exitsearch.specs.request import TRIALS, SearchRequest
+from exitsearch.specs.space import SearchSpace
+
+OnTried = Callable[[SettingRow], None]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The two documents that a search needs, and where they came from."""
+
+    profile: Profile
+    profile_source: str
+    outcomes: Outcomes
+    outcomes_source: str
+
+
+def search(
+    profile: Profile | Path | str | None = None,
+    outcomes: Outcomes | Path | str | None = None,
+    *,
+    budget: BudgetDistribution | str,
+    space: SearchSpace | Path | str | None = None,
+    utility: Utility | None = None,
+    model: str | None = None,
+    data: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    batch_size: int | None = None,
+    max_seconds: float = MAX_SECONDS_ON_THE_WAY,
+    recipe: str = RECIPE,
+    epochs: int | None = None,
+    trials: int = TRIALS,
+    seed: int = 0,
+    storage: str | None = None,
+    out: Path | str | None = None,
+    guard: bool = False,
+    on_trial: Callable[[int, float], None] | None = None,
+    on_tried: OnTried | None = None,
+    watch: Watch | None = None,
+    **asked: Any,
+) -> SearchResult:
+    """Choose exits for a budget distribution: `exitsearch search`.
+
+    With both documents at hand nothing else is looked at, and neither torch nor a backbone is needed. What is missing
+    is found in `profiles/` and `outcomes/`, or made and kept there. A space with knobs makes it a search over settings.
+
+    Args:
+        profile: costs of every segment and head, or where they are (`load_profile`); None takes the newest that fits,
+            or measures.
+        outcomes: value of every head, of the same backbone, or where they are (`load_outcomes`); None takes the newest
+            that fit, or trains.
+        budget: a distribution or its text (`uniform:10,80`); shares (`10%`) are of the profile's full model.
+        space: a search space or its file; it and the other arguments both hold.
+        utility: what an answer is worth instead of the metric; `fallback` and `min_value_at` are then utilities.
+        model: timm's name; None takes the space's backbone, that of what is found, or the embedded default.
+        data: what heads are trained on where there are no outcomes.
+        device, threads, max_seconds: of a profile that is made on the way.
+        batch_size: of the profile; None takes its first.
+        recipe, epochs: of heads that are trained on the way.
+        trials: Optuna trials in all (settings, where there are knobs), those of earlier runs in the same storage
+            included; 0 leaves Optuna out.
+        seed: of everything random.
+        storage: where Optuna keeps its study; None for memory, or for a journal in `out`.
+        out: folder for `chosen.json`; None writes none.
+        guard: whether to time the backbone again to see whether a profile that was found still holds.
+        on_trial: called after every trial with the number of finished trials and the best value so far.
+        on_tried: called after every setting.
+        watch: is shown the progress.
+        asked: the other keywords of `SearchRequest.asked`: policy, limits, candidates, objectives.
+
+    Returns:
+        The result; of a search over settings with `settings`, which says what was tried.
+
+    Raises:
+        InputError: an option or a combination of documents that cannot be searched.
+        MismatchError: profile and outcomes are of different backbones.
+    """
+    space, watch = as_space(space), watch or Quiet()
+    request = SearchRequest.asked(budget=budget, space=space, worth=utility.name if utility else None, **asked)
+    storage = storage or (str(Path(out) / places.JOURNAL) if out else None)
+    job = SearchJob(
+        request=request,
+        space=space,
+        profile=str(profile) if isinstance(profile, Path) else profile,
+        outcomes=str(outcomes) if isinstance(outcomes, Path) else outcomes,
+        model=model,
+        backbone=BackboneRequest(task="regression" if request.metric == "mae" else "classification", seed=seed),
+        device=device,
+        batch_size=batch_size,
+        measuring=Measuring(device=device or "cpu", threads=threads, max_seconds=max_seconds, seed=seed),
+        training=Training(
+            data=data,
+            recipe=recipe,
+            epochs=epochs,
+            metric=request.metric,
+            device=device or "cpu",
+            threads=threads,
+            seed=seed,
+        ),
+        trials=trials,
+        seed=seed,
+        storage=storage,
+        guard=guard,
+    )
+    if job.has_knobs:
+        result = search_over_settings(job, utility=utility, on_tried=on_tried, watch=watch)
+    else:
+        found = find_sources(job, watch=watch)
+        result = search_sources(job, found, utility=utility, on_trial=on_trial, watch=watch)
+    if out:
+        result.config.write(Path(out) / places.CHOSEN)
+    return result
+
+
+def find_sources(job: SearchJob, *, watch: Watch) -> Sources:
+    """Find or make the profile and the outcomes of a job.
+
+    Raises:
+        InputError: heads that cannot be trained without data, a profile without times or without energies that are
+            asked for.
+    """
+    name = job.wanted_name
+    if job.profile is None and name is None and job.outcomes is not None:
+        # Only a profile of the outcomes' own backbone is of use.
+        given = find_outcomes(job.outcomes, name=None, training=job.training, asked_name=job.model)
+        name = given[0].backbone.name if given else None
+    found = find_profile(job.profile, name=name, device=job.device)
+    profile, profile_source = found or _made_profile(job, name, watch)
+    profile = profile.at_batch(job.batch_size)
+    _ = profile.full_ms  # a profile that only counts is refused before any heads are trained
+    if job.request.needs_energy:
+        profile.check_energies()
+    outcomes, outcomes_source = _outcomes(job, profile, profile_source, watch)
+    return Sources(profile, profile_source, outcomes, outcomes_source)
+
+
+def search_sources(
+    job: SearchJob,
+    found: Sources,
+    *,
+    utility: Utility | None = None,
+    on_trial: Callable[[int, float], None] | None = None,
+    watch: Watch,
+) -> SearchResult:
+    """Search what was found; the guard, where it is asked for, looks at the profile before."""
+    if job.guard:
+        from exitsearch.measure import guard
+
+        with watch.progress("checking the profile"):
+            warning = guard.stale(found.profile)
+        if warning:
+            watch.note(warning)
+    with watch.progress("searching") as report:
+
+        def tell(done: int, best: float) -> None:
+            report(done / max(job.trials, 1), f"{done} trials, best {best:.4f}")
+            if on_trial is not None:
+                on_trial(done, best)
+
+        return search_request(
+            found.profile,
+            found.outcomes,
+            job.request,
+            utility=utility,
+            trials=job.trials,
+            seed=job.seed,
+            storage=job.storage,
+            on_trial=tell,
+        )
+
+
+def search_over_settings(
+    job: SearchJob, *, utility: Utility | None = None, on_tried: OnTried | None = None, watch: Watch
+) -> SearchResult:
+    """Search over the knobs of a job's space.
+
+    Raises:
+        InputError: what knobs cannot be combined with, or that is wrong whatever the setting.
+    """
+    from exitsearch.pipeline.settings import MeasuredSettings
+
+    assert job.space is not None
+    refused = {
+        "profile": (job.profile, "every setting has its own profile"),
+        "objectives": (job.request.objectives, "settings are compared by their expected value alone"),
+        "quantile": (job.request.quantile, "it goes with the policy confidence"),
+        "class-weights" if utility and utility.weights else "worth": (utility, "settings are compared by the metric"),
+    }
+    for option, (given, reason) in refused.items():
+        if given:
+            raise InputError(f"--{option} cannot be combined with [knobs] in a search space: {reason}")
+    if job.request.needs_energy:
+        job.measuring.check_energy()
+    provider = MeasuredSettings(job, watch=watch)
+    found = search_settings(
+        job.space.knobs,
+        provider,
+        job.request,
+        otherwise=provider.otherwise,
+        trials=job.trials,
+        key=provider.key,
+        seed=job.seed,
+        storage=job.storage,
+        on_tried=on_tried,
+    )
+    return replace(found.result, settings=found)
+
+
+def _made_profile(job: SearchJob, name: str | None, watch: Watch) -> tuple[Profile, str]:
+    """A new profile of the candidates, written where the next search finds it."""
+    measuring = job.measuring.model_copy(
+        update={
+            "device": job.device or "cpu",
+            "batch_sizes": (job.batch_size or 1,),
+            "energy": job.request.needs_energy,
+        }
+    )
+    if measuring.energy:
+        measuring.check_energy()
+    made = make_profile(job.backbone_named(name), measuring, candidates=job.request.candidates, watch=watch)
+    return made, str(made.write(places.profile_file(made)))
+
+
+def _outcomes(job: SearchJob, profile: Profile, profile_source: str, watch: Watch) -> tuple[Outcomes, str]:
+    """The outcomes that were named, those of the profile's backbone, or new ones of what the profile has times of."""
+    name = profile.backbone.name
+    found = find_outcomes(job.outcomes, name=name, training=job.training, asked_name=job.model)
+    if found is not None:
+        return found
+    if name is None:
+        raise InputError(
+            f"{profile_source} does not say which backbone it is of; name its values with --outcomes VALUES.csv, "
+            "or the backbone with --model"
+        )
+    if job.training.data is None and name != EMBEDDED_NAME:
+        built_in = published_for(name)
+        bring = f"; or take the built-in --outcomes {' or --outcomes '.join(built_in)}" if built_in else ""
+        raise InputError(
+            f"there are no outcomes of {name} yet; add --data digits or --data FOLDER to train its heads now, or run "
+            f"exitsearch train-heads --model {name} --data FOLDER{bring}"
+        )
+    there = {(cost.placement, cost.head) for cost in profile.heads}
+    exits = job.request.candidates.among(there, len(profile.segments), facts=profile.placements)
+    folder = job.training.folder(name)
+    made = make_outcomes(job.backbone_named(name), job.training, out=folder, exits=exits, watch=watch)
+    return made, str(folder)
