@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exitsearch.search.problem import Array, Choice, Problem
+from exitsearch.specs.budget import latest_in_time
 from exitsearch.specs.config import Policy
 
 
@@ -86,8 +87,10 @@ def budget_curve(
     """
     times, gains, _ = _staircase(problem, choice, policy or problem.policy)
     budgets = np.asarray(budgets_ms, dtype=np.float64)
-    factors = np.array(problem.slowdown if noise and problem.slowdown else (1.0,))
-    in_time = (budgets[..., None, None] >= factors[:, None] * times).mean(axis=-2)
+    factors = np.sort(problem.slowdown if noise and problem.slowdown else (1.0,))
+    with np.errstate(divide="ignore"):  # an answer at time 0 is in time
+        slowest = np.where(times > 0, latest_in_time(budgets)[..., None] / times, np.inf)
+    in_time = np.searchsorted(factors, slowest, side="right") / len(factors)
     result: Array = problem.fallback + in_time @ gains
     return result
 
