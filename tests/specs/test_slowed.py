@@ -87,7 +87,7 @@ def test_a_family_without_its_own_mean_takes_the_formula() -> None:
 
 
 def test_by_hand() -> None:
-    """Slow-downs 1 and 2. uniform:0,10 at 4 ms: (0.6 + 0.2) / 2; at 6: (0.4 + 0) / 2. point:5 at 3 ms: 3 is, 6 is not."""
+    """Slow-downs 1 and 2. uniform:0,10 at 4 ms: (0.6 + 0.2) / 2; at 6: (0.4 + 0) / 2. point:5 at 3 ms: 1/2."""
     assert parse_budget("uniform:0,10").slowed([1, 2])(np.array([[4.0], [6.0]])) == pytest.approx(
         np.array([[0.4], [0.2]])
     )
