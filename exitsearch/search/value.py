@@ -88,7 +88,7 @@ def budget_curve(
     times, gains, _ = _staircase(problem, choice, policy or problem.policy)
     budgets = np.asarray(budgets_ms, dtype=np.float64)
     factors = np.sort(problem.slowdown if noise and problem.slowdown else (1.0,))
-    with np.errstate(divide="ignore"):  # an answer at time 0 is in time
+    with np.errstate(divide="ignore", invalid="ignore"):  # an answer at time 0 is in time
         slowest = np.where(times > 0, latest_in_time(budgets)[..., None] / times, np.inf)
     in_time = np.searchsorted(factors, slowest, side="right") / len(factors)
     result: Array = problem.fallback + in_time @ gains

@@ -241,7 +241,7 @@ class Verdict:
     Attributes:
         feasible: whether some choice keeps to all limits.
         difference: largest difference of a value that was found, with any number of exits or with fewer, and the true
-            one; also how far the value printed is from that of the choice. Infinite where there is no solution to judge.
+            one; also how far the value printed is from that of the choice. Infinite where there is none to judge.
         tie: whether the choice has the fewest exits, then parameters, of all that are worth as much.
         proved: whether it is called exact.
         wrong: a false "there is none" or "there is one", a choice that breaks a limit, or an error, in words.

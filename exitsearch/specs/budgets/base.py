@@ -35,7 +35,7 @@ class Amount:
 
     def resolved(self, full_ms: float) -> Amount:
         """The same time in milliseconds, a share being one of `full_ms`."""
-        return Amount(self.number / 100 * full_ms) if self.share else self
+        return Amount(self.number * full_ms / 100) if self.share else self
 
     def scaled(self, factor: float) -> Amount:
         """So many times as long."""
