@@ -28,7 +28,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from exitsearch.search.exact import solve
-from exitsearch.search.problem import Choice, Problem, build_problem, reduce_slowdown
+from exitsearch.search.problem import Choice, Problem, build_problem
 from exitsearch.search.study import run_study
 from exitsearch.search.value import expected_value
 from exitsearch.specs.document import write_json
@@ -161,8 +161,8 @@ def main() -> int:
         load_profile(options.profile), load_outcomes(options.outcomes), budget="uniform:10%,100%", max_exits=MOST_EXITS
     )
     if not problem.slowdown:
-        # A measured profile has noise, at most 64 groups of it; the published one has none.
-        problem = replace(problem, slowdown=reduce_slowdown([0.95 + 0.001 * step for step in range(100)]))
+        # A measured profile has noise; the published one has none.
+        problem = replace(problem, slowdown=tuple(0.95 + 0.001 * step for step in range(100)))
     rows = []
     print(f"{'storage':10}{'policy':15}{'ours ms':>10}{'Optuna ms':>11}{'overhead':>10}{'of medians':>12}")
     for kind in options.storages.split(","):

@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from exitsearch.search.exact import solve
-from exitsearch.search.problem import Candidate, Problem, reduce_slowdown
+from exitsearch.search.problem import Candidate, Problem
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.document import write_json
 
@@ -62,7 +62,7 @@ def make_problem(placements: int, heads: int, *, realistic: bool, noise: bool, s
         final_value=0.95 if realistic else float(rng.uniform()),
         fallback=0.0,
         budget=parse_budget("uniform:10,110"),
-        slowdown=reduce_slowdown(list(rng.lognormal(0, 0.1, SLOWDOWNS))) if noise else (),
+        slowdown=tuple(rng.lognormal(0, 0.1, SLOWDOWNS).tolist()) if noise else (),
     )
 
 

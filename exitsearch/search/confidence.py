@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from exitsearch.search.answers import Answers, Floats
 from exitsearch.search.problem import Array, Choice, Problem
+from exitsearch.specs.budget import latest_in_time
 
 Levels = NDArray[np.uint16]
 Ints = NDArray[np.int64]
@@ -76,7 +77,7 @@ class Staircase:
 
     def at(self, budget_ms: float) -> int | None:
         """The point to be used within a budget, or None."""
-        position = int(np.searchsorted(self.costs_ms, budget_ms, side="right")) - 1
+        position = int(np.searchsorted(self.costs_ms, latest_in_time(budget_ms), side="right")) - 1
         return position if position >= 0 else None
 
     def thinned(self, problem: Problem, most: int) -> Staircase:

@@ -88,19 +88,21 @@ class Estimates:
         self.payments = [self._payments(step) for step in steps]
         # No delay is longer than all heads together, and none matters beyond the longest budget.
         fastest = min(problem.slowdown, default=1.0)
-        longest = min(sum(max(step.head_ms) for step in steps), problem.budget.quantile(0.999) / fastest)
+        longest = sum(max(step.head_ms) for step in steps)
+        if fastest > 0:
+            longest = min(longest, problem.budget.quantile(0.999) / fastest)
         self.spacing_ms = max(longest, 1e-9) / (count - 1)
         delays = np.arange(count) * self.spacing_ms
         scale = float(np.abs([*values, problem.final_value]).max())
         self.extra = _FLOAT32 * scale
         rise = np.maximum(problem.final_value - values, 0.0)
-        last = rise[:, None] * problem.survival(problem.final_ms + delays - slack_ms)
+        last = rise[:, None] * problem.survival_above(problem.final_ms + delays - slack_ms)
         self.gains: list[NDArray[np.float32]] = [np.repeat(last[None], len(self.layers), 0).astype(np.float32)]
         for step, payments in zip(reversed(steps), reversed(self.payments), strict=True):
             after = self.gains[-1]
             now = after.copy()
             for level, head_ms, payment in zip(step.levels, step.head_ms, payments, strict=True):
-                reached = problem.survival(step.arrival_ms + delays + head_ms - slack_ms).astype(np.float32)
+                reached = problem.survival_above(step.arrival_ms + delays + head_ms - slack_ms).astype(np.float32)
                 moved = np.minimum(np.arange(count) + int(head_ms / self.spacing_ms), count - 1)
                 gain = (values[level] - values[:level]).astype(np.float32)[:, None] * reached - np.float32(payment)
                 for layer, next_layer in enumerate(self.layers):

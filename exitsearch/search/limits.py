@@ -13,6 +13,8 @@ from dataclasses import replace
 
 from exitsearch.errors import InputError
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.specs.budget import latest_in_time
+from exitsearch.specs.request import Policy
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.limits import Limits, parse_exit, parse_floor
 from exitsearch.specs.memory import held_bytes
@@ -32,7 +34,9 @@ def scarce(problem: Problem) -> tuple[str, ...]:
 def floor_bits(problem: Problem, value: float, time_ms: float) -> int:
     """One bit for each floor that an answer of some value at some time keeps to."""
     return sum(
-        1 << number for number, (budget, least) in enumerate(problem.floors) if value >= least and time_ms <= budget
+        1 << number
+        for number, (budget, least) in enumerate(problem.floors)
+        if value >= least and time_ms <= latest_in_time(budget)
     )
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exitsearch.errors import InputError, one_of
 from exitsearch.specs.budget import BudgetDistribution, parse_budget
+from exitsearch.specs.budget import BudgetDistribution, Slowed, latest_in_time, parse_budget
+from exitsearch.specs.request import POLICIES, Policy
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.outcomes import Outcomes, fallback_value
 from exitsearch.specs.placement import Placement
@@ -24,13 +26,6 @@ from exitsearch.specs.space import select_placements
 
 Array = NDArray[np.float64]
 Choice = tuple[int, ...]
-
-# A profile holds hundreds of slow-down samples, and the solver asks for the survival of many thousand times. 64
-# equal-probability groups, each replaced by its mean, keep the mean of the samples exactly and move no survival by more
-# than 1/64 (far less where budgets are spread), which is about the sampling error of a thousand samples.
-MOST_SLOWDOWNS = 64
-# Numbers held at once while survival is averaged over slow-down samples: 16 MiB.
-_CHUNK = 2**21
 
 
 @dataclass(frozen=True)
@@ -112,16 +107,16 @@ class Problem:
             noise: False leaves the slow-down samples out.
         """
         times = np.asarray(times_ms, dtype=np.float64)
-        if not noise or not self.slowdown:
-            return self.budget.survival(times)
-        factors = np.array(self.slowdown)
-        flat = times.ravel()
-        result = np.empty(flat.shape)
-        step = max(1, _CHUNK // len(factors))
-        for start in range(0, len(flat), step):
-            part = slice(start, start + step)
-            result[part] = self.budget.survival(np.multiply.outer(factors, flat[part])).mean(axis=0)
-        return result.reshape(times.shape)
+        return self._slowed(times) if noise and self.slowdown else self.budget.survival(times)
+
+    def survival_above(self, times_ms: ArrayLike) -> Array:
+        """Never less than `survival` but by rounding, and the same where that is quick: for estimates at many times."""
+        times = np.asarray(times_ms, dtype=np.float64)
+        return self._slowed.above(times) if self.slowdown else self.budget.survival(times)
+
+    @cached_property
+    def _slowed(self) -> Slowed:
+        return _slowed(self.budget, self.slowdown)
 
     @cached_property
     def by_placement(self) -> dict[int, tuple[int, ...]]:
@@ -193,39 +188,29 @@ class Problem:
         if self.max_heads_ms is not None:
             found["max_heads_ms"] = (sum(c.head_ms for c in chosen) - self.max_heads_ms) / max(1e-12, self.max_heads_ms)
         for budget_ms, least in self.floors:
-            found[f"value at {budget_ms:g} ms"] = least - self.value_within(choice, budget_ms)
+            # Several at one budget, or at budgets that are written alike, hold all.
+            name, short = f"value at {budget_ms:g} ms", least - self.value_within(choice, budget_ms)
+            found[name] = max(short, found.get(name, short))
         if self.required:
             found["required"] = len(set(self.required) - {c.placement for c in chosen})
         return found
 
     def value_within(self, choice: Choice, budget_ms: float) -> float:
         """Value of the answer within one budget, at median latency."""
-        best, delay = self.fallback, 0.0
+        best, delay, latest = self.fallback, 0.0, latest_in_time(budget_ms)
         for candidate in self.chosen(choice):
             # Summed like the solvers' labels, so that both agree to the last bit on what is in time.
             delay = 0.0 if self.policy == "contract" else delay
             delay += candidate.head_ms
-            if candidate.arrival_ms + delay <= budget_ms:
+            if candidate.arrival_ms + delay <= latest:
                 best = max(best, candidate.value)
         waits = 0.0 if self.policy == "contract" else delay
-        return max(best, self.final_value) if self.final_ms + waits <= budget_ms else best
+        return max(best, self.final_value) if self.final_ms + waits <= latest else best
 
 
-def reduce_slowdown(samples: Sequence[float], most: int = MOST_SLOWDOWNS) -> tuple[float, ...]:
-    """Replace samples by at most `most` equally likely ones: the means of equal-probability groups.
-
-    The mean is kept exactly, also when the groups cut through samples.
-
-    >>> reduce_slowdown([1.0, 2.0, 3.0, 6.0], most=2)
-    (1.5, 4.5)
-    """
-    if len(samples) <= most:
-        return tuple(sorted(samples))
-    # Integral of the samples' quantile function from 0 to q, which is linear between multiples of 1 / len(samples).
-    integral = np.concatenate([[0.0], np.cumsum(np.sort(samples))]) / len(samples)
-    edges = np.linspace(0.0, 1.0, most + 1)
-    at_edges = np.interp(edges, np.linspace(0.0, 1.0, len(samples) + 1), integral)
-    return tuple(float(mean) for mean in np.diff(at_edges) * most)
+@lru_cache(maxsize=4)  # problems that differ in their limits share it
+def _slowed(budget: BudgetDistribution, samples: tuple[float, ...]) -> Slowed:
+    return budget.slowed(samples)
 
 
 def build_problem(
@@ -320,7 +305,7 @@ def build_problem(
         final_mj=float(arrival_mj[-1]) + (profile.final.energy_mj or 0.0),
         fallback=fallback_value(outcomes, fallback),
         budget=(parse_budget(budget) if isinstance(budget, str) else budget).resolved(profile.full_ms),
-        slowdown=reduce_slowdown(profile.slowdown),
+        slowdown=tuple(sorted(profile.slowdown)),
         policy=policy,
         max_exits=max_exits,
     )

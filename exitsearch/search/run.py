@@ -21,6 +21,9 @@ from exitsearch.search.worth import Worth, by_worth
 from exitsearch.search.written import exit_scores, write_config
 from exitsearch.specs.budget import BudgetDistribution
 from exitsearch.specs.config import Expected, MultiExitConfig, Optimum
+from exitsearch.specs.budget import BudgetDistribution, latest_in_time
+from exitsearch.specs.config import Expected, MultiExitConfig, Optimum
+from exitsearch.specs.request import POLICIES, SCORES, Policy, Score
 from exitsearch.specs.limits import Limits
 from exitsearch.specs.memory import path_memory
 from exitsearch.specs.outcomes import Metric, Outcomes
@@ -249,7 +252,7 @@ def _budget_notes(problem: Problem) -> list[str]:
     found = f"({low:.4g} to {high:.4g} ms)" if high > low else f"({low:.4g} ms)"
     if low > problem.final_ms:
         return [f"every budget {found} lies above {full}, so the backbone alone is always in time; {hint}"]
-    if high < first:
+    if latest_in_time(high) < first:
         return [
             f"every budget {found} lies below the first possible answer at {first:.4g} ms, so none is in time; {hint}"
         ]

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from exitsearch.search.problem import Array, Choice, Problem
 from exitsearch.specs.request import Policy
+from exitsearch.specs.budget import latest_in_time
+from exitsearch.specs.request import Policy
 
 
 def finish_times(problem: Problem, choice: Choice, *, policy: Policy | None = None) -> Array:
@@ -86,8 +88,10 @@ def budget_curve(
     """
     times, gains, _ = _staircase(problem, choice, policy or problem.policy)
     budgets = np.asarray(budgets_ms, dtype=np.float64)
-    factors = np.array(problem.slowdown if noise and problem.slowdown else (1.0,))
-    in_time = (budgets[..., None, None] >= factors[:, None] * times).mean(axis=-2)
+    factors = np.sort(problem.slowdown if noise and problem.slowdown else (1.0,))
+    with np.errstate(divide="ignore", invalid="ignore"):  # an answer at time 0 is in time
+        slowest = np.where(times > 0, latest_in_time(budgets)[..., None] / times, np.inf)
+    in_time = np.searchsorted(factors, slowest, side="right") / len(factors)
     result: Array = problem.fallback + in_time @ gains
     return result
 

@@ -6,18 +6,22 @@
     >>> str(parse_budget("uniform:10%,100%").resolved(full_ms=40.0))
     'uniform:4,40'
 
-A new family is one class under `budgets/` with a `name`, `form`, `meaning`, `_build`, `_survival` and `quantile`.
+A new family is one class under `budgets/` with a `name`, `form`, `meaning`, `_build`, `_survival` and `quantile`, and
+`_slowed` where slow-down samples can be averaged quicker than one by one.
 """
 
 from __future__ import annotations
 
 from exitsearch.specs.budgets.base import FAMILIES, Amount, BudgetDistribution, parse_budget
 from exitsearch.specs.budgets.continuous import Exponential, LogNormal, Normal, Uniform
+from exitsearch.specs.budgets.deadline import TIME_TOLERANCE, latest_in_time
 from exitsearch.specs.budgets.mix import Mix
+from exitsearch.specs.budgets.slowed import Slowed
 from exitsearch.specs.budgets.steps import Discrete, Point, Trace
 
 __all__ = [
     "FAMILIES",
+    "TIME_TOLERANCE",
     "Amount",
     "BudgetDistribution",
     "Discrete",
@@ -26,7 +30,9 @@ __all__ = [
     "Mix",
     "Normal",
     "Point",
+    "Slowed",
     "Trace",
     "Uniform",
+    "latest_in_time",
     "parse_budget",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exitsearch.errors import FileError, InputError
-from exitsearch.specs.budget import FAMILIES, parse_budget
+from exitsearch.specs.budget import (
+    FAMILIES,
+    TIME_TOLERANCE,
+    Amount,
+    BudgetDistribution,
+    Discrete,
+    Exponential,
+    LogNormal,
+    Mix,
+    Normal,
+    Point,
+    Uniform,
+    parse_budget,
+)
 
 TEXTS = [
     "uniform:10,80",
@@ -31,6 +45,91 @@ def test_text_reads_back_to_itself(text: str) -> None:
     budget = parse_budget(text)
     assert str(budget) == text
     assert parse_budget(str(budget)) == budget
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("uniform:2,2.00000000000001", "uniform:2,2.00000000000001"),
+        ("uniform:10.0%,1e2%", "uniform:10%,100%"),
+        ("point:33.3333333333333333%", "point:33.333333333333336%"),
+        ("discrete:0.1@0.30000000000000004,7@0.7", "discrete:0.1@0.30000000000000004,7@0.7"),
+        ("mix:0.5*point:1e+20+0.5*normal:1e-7,2e16", "mix:0.5*point:1e20+0.5*normal:1e-07,2e16"),
+    ],
+)
+def test_numbers_are_written_with_all_their_digits(text: str, written: str) -> None:
+    budget = parse_budget(text)
+    assert str(budget) == written
+    assert parse_budget(written) == budget
+
+
+NUMBERS = st.floats(1e-30, 1e30) | st.integers(1, 10**6).map(lambda n: n / 1000)
+TIMES = st.tuples(NUMBERS, st.booleans()).map(lambda time: Amount(*time))
+
+
+def weights(count: int) -> st.SearchStrategy[list[float]]:
+    parts = st.lists(st.integers(1, 10**6), min_size=count, max_size=count)
+    return parts.map(lambda found: [part / sum(found) for part in found])
+
+
+SIMPLE = (
+    TIMES.map(Point)
+    | TIMES.map(Exponential)
+    | st.builds(Normal, TIMES, TIMES)
+    | st.builds(LogNormal, TIMES, NUMBERS)
+    | st.tuples(NUMBERS, NUMBERS, st.booleans())
+    .filter(lambda ends: ends[0] < ends[1])
+    .map(lambda ends: Uniform(Amount(ends[0], ends[2]), Amount(ends[1], ends[2])))
+    | st.integers(1, 4).flatmap(
+        lambda count: st.tuples(st.lists(TIMES, min_size=count, max_size=count), weights(count)).map(
+            lambda points: Discrete(tuple(zip(*points, strict=True)))
+        )
+    )
+)
+ANY = SIMPLE | st.integers(1, 3).flatmap(
+    lambda count: st.tuples(weights(count), st.lists(SIMPLE, min_size=count, max_size=count)).map(
+        lambda parts: Mix(tuple(zip(*parts, strict=True)))
+    )
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(ANY, NUMBERS, NUMBERS)
+def test_what_is_written_reads_back_to_the_same_numbers(
+    budget: BudgetDistribution, factor: float, full_ms: float
+) -> None:
+    """As it is, and as a search writes it: for a batch and in milliseconds."""
+    assert parse_budget(str(budget)) == budget
+    assert str(parse_budget(str(budget))) == str(budget)
+    try:
+        changed = budget.scaled(factor).resolved(full_ms)
+    except InputError:  # two bounds that meet once they are in the same unit
+        return
+    if all(math.isfinite(amount.number) and amount.number > 0 for amount in changed.amounts):
+        assert parse_budget(str(changed)) == changed
+
+
+@settings(max_examples=200, deadline=None)
+@given(NUMBERS)
+def test_a_trace_keeps_its_factor(factor: float) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.csv"
+        path.write_text("1\n3\n")
+        scaled = parse_budget(f"trace:{path}").scaled(factor)
+        assert parse_budget(str(scaled)) == scaled
+        mixed = parse_budget(f"mix:0.5*{scaled}+0.5*point:1")
+        assert parse_budget(str(mixed)) == mixed
+        assert mixed.support() == (min(1.0, factor), max(1.0, 3 * factor))
+
+
+@pytest.mark.parametrize("text", ["point:0.3", "discrete:0.3@0.5,0.1@0.5", "uniform:0.3,0.30000000000000004"])
+def test_times_that_differ_by_rounding_are_equal(text: str) -> None:
+    """0.1 + 0.2 is 4e-17 above 0.3 in float64. A thousandth of a millionth more is another time."""
+    budget = parse_budget(text)
+    at = float(budget.survival(0.3))
+    assert at == float(budget.survival(0.1 + 0.2)) == float(budget.survival(0.3 * (1 + 0.9 * TIME_TOLERANCE))) >= 0.5
+    assert float(budget.survival(0.3 * (1 + 1.1 * TIME_TOLERANCE))) == 0.0
+    assert float(budget.slowed([1.0, 1.0])(np.array(0.1 + 0.2))) == at
 
 
 def test_every_family_is_among_the_round_trips() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exitsearch.errors import InputError, one_of
+from exitsearch.specs.budgets.slowed import Factors, Slowed, SlowedFormula
 
 Array = NDArray[np.float64]
 
@@ -21,17 +22,20 @@ FAMILIES: dict[str, type[BudgetDistribution]] = {}
 
 @dataclass(frozen=True)
 class Amount:
-    """A time: milliseconds, or with `share` a part of the full model's latency (0.1 stands for `10%`)."""
+    """A time: milliseconds, or with `share` percent of the full model's latency (10 stands for `10%`).
+
+    The number is kept as it is written, so that the text reads back to it.
+    """
 
     number: float
     share: bool = False
 
     def __str__(self) -> str:
-        return f"{plain(self.number * 100)}%" if self.share else plain(self.number)
+        return f"{plain(self.number)}%" if self.share else plain(self.number)
 
     def resolved(self, full_ms: float) -> Amount:
         """The same time in milliseconds, a share being one of `full_ms`."""
-        return Amount(self.number * full_ms) if self.share else self
+        return Amount(self.number * full_ms / 100) if self.share else self
 
     def scaled(self, factor: float) -> Amount:
         """So many times as long."""
@@ -39,9 +43,13 @@ class Amount:
 
 
 def plain(number: float) -> str:
-    """The shortest text that reads back to the same number, without a trailing `.0` or float dust."""
-    rounded = float(f"{number:.12g}")
-    return str(int(rounded)) if rounded.is_integer() and abs(rounded) < 1e15 else repr(rounded)
+    """The shortest text that reads back to the same number, without a trailing `.0`.
+
+    >>> plain(40.0), plain(0.1), plain(2.00000000000001), plain(1e20)
+    ('40', '0.1', '2.00000000000001', '1e20')
+    """
+    # No plus sign in an exponent: in a mix it separates.
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number).replace("e+", "e")
 
 
 class BudgetDistribution(ABC):
@@ -107,9 +115,27 @@ class BudgetDistribution(ABC):
         Raises:
             InputError: when the distribution still holds shares (`10%`); call `resolved` first.
         """
+        self._check_resolved()
+        return self._survival(np.asarray(times_ms, dtype=np.float64))
+
+    def slowed(self, samples: Sequence[float]) -> Slowed:
+        """The mean of G(s t) over slow-down samples s, made ready for many times.
+
+        Args:
+            samples: equally likely factors on every time, at least one, each from 0.
+
+        Raises:
+            InputError: when the distribution still holds shares (`10%`); call `resolved` first.
+        """
+        self._check_resolved()
+        return self._slowed(Factors.of(samples))
+
+    def _slowed(self, factors: Factors) -> Slowed:
+        return SlowedFormula(self._survival, factors)
+
+    def _check_resolved(self) -> None:
         if self.is_relative:
             raise InputError(f"budget {self} holds shares of the full model's latency; resolve it with a profile first")
-        return self._survival(np.asarray(times_ms, dtype=np.float64))
 
     @abstractmethod
     def quantile(self, q: float) -> float:
@@ -157,7 +183,7 @@ def read_amount(text: str) -> Amount:
     number = read_number(text.removesuffix("%"))
     if number < 0:
         raise ValueError(f"a time is at least 0, found {text}")
-    return Amount(number / 100 if share else number, share)
+    return Amount(number, share)
 
 
 def read_number(text: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -19,6 +20,30 @@ from exitsearch.specs.budgets.base import (
     read_amounts,
     read_number,
 )
+from exitsearch.specs.budgets.deadline import TIME_TOLERANCE, latest_in_time
+from exitsearch.specs.budgets.slowed import Factors, Slowed, SlowedFormula, SlowedSmooth, SlowedUniform, Smoothness
+from exitsearch.specs.budgets.steps import Point
+
+# Standard deviations after which nothing is left of a normal distribution that float64 could tell from 0: 1e-19.
+_FAR = 9.0
+# In a strip of three standard deviations around the real axis the normal distribution function stays within 15:
+# |Phi(x + iy)| <= Phi(x) + phi(x) times the integral of e^(u^2 / 2) over u from 0 to |y|.
+_STRIP = 3.0
+
+
+class _Smooth(BudgetDistribution):
+    """What the distributions with an analytic density share."""
+
+    @property
+    @abstractmethod
+    def _smoothness(self) -> Smoothness: ...
+
+    def _slowed(self, factors: Factors) -> Slowed:
+        smoothness = self._smoothness
+        # Narrower than times can be told apart, pieces would be no wider than a logarithm's last digits.
+        if smoothness.strip < TIME_TOLERANCE:
+            return SlowedFormula(self._survival, factors)
+        return SlowedSmooth(self._survival, smoothness, factors)
 
 
 @dataclass(frozen=True)
@@ -53,16 +78,28 @@ class Uniform(BudgetDistribution):
         return Uniform(low, high)
 
     def _survival(self, times_ms: Array) -> Array:
+        if self._is_one_budget:
+            return Point(self.high)._survival(times_ms)
         low, high = self.low.number, self.high.number
         result: Array = np.clip((high - times_ms) / (high - low), 0.0, 1.0)
         return result
+
+    def _slowed(self, factors: Factors) -> Slowed:
+        if self._is_one_budget:
+            return Point(self.high)._slowed(factors)
+        return SlowedUniform(self.low.number, self.high.number, factors)
+
+    @property
+    def _is_one_budget(self) -> bool:
+        """Whether the bounds are equal as times are."""
+        return self.high.number <= latest_in_time(self.low.number)
 
     def quantile(self, q: float) -> float:
         return self.low.number + q * (self.high.number - self.low.number)
 
 
 @dataclass(frozen=True)
-class Normal(BudgetDistribution):
+class Normal(_Smooth):
     """A normal distribution truncated at 0."""
 
     name = "normal"
@@ -96,6 +133,14 @@ class Normal(BudgetDistribution):
         result: Array = np.where(times_ms <= 0, 1.0, ndtr((mean - times_ms) / std) / ndtr(mean / std))
         return result
 
+    @property
+    def _smoothness(self) -> Smoothness:
+        mean, std = self.mean.number, self.std.number
+        # Up to the far end an angle turns a time by at most _STRIP standard deviations; beyond it G falls off faster
+        # than the imaginary part grows. Truncation at 0 at most doubles G.
+        end, first = mean + _FAR * std, mean - _FAR * std
+        return Smoothness(_STRIP * std / (end + std), end, math.log(first / end) if first > 0 else -math.inf, 0.0)
+
     def quantile(self, q: float) -> float:
         from scipy.special import ndtr, ndtri
 
@@ -105,7 +150,7 @@ class Normal(BudgetDistribution):
 
 
 @dataclass(frozen=True)
-class LogNormal(BudgetDistribution):
+class LogNormal(_Smooth):
     """A lognormal distribution."""
 
     name = "lognormal"
@@ -144,6 +189,11 @@ class LogNormal(BudgetDistribution):
         )
         return result
 
+    @property
+    def _smoothness(self) -> Smoothness:
+        far = _FAR * self.sigma
+        return Smoothness(_STRIP * self.sigma, self.median.number, -far, far)
+
     def quantile(self, q: float) -> float:
         from scipy.special import ndtri
 
@@ -151,7 +201,7 @@ class LogNormal(BudgetDistribution):
 
 
 @dataclass(frozen=True)
-class Exponential(BudgetDistribution):
+class Exponential(_Smooth):
     """An exponential distribution."""
 
     name = "exponential"
@@ -180,6 +230,11 @@ class Exponential(BudgetDistribution):
     def _survival(self, times_ms: Array) -> Array:
         result: Array = np.exp(-np.maximum(times_ms, 0.0) / self.mean.number)
         return result
+
+    @property
+    def _smoothness(self) -> Smoothness:
+        # Up to an angle of pi / 2 the real part of a time stays above 0, so |G| stays within 1.
+        return Smoothness(1.5, self.mean.number, math.log(1e-18), math.log(45.0))
 
     def quantile(self, q: float) -> float:
         return math.inf if q >= 1 else -self.mean.number * math.log1p(-q)

@@ -18,6 +18,7 @@ from exitsearch.specs.budgets.base import (
     plain,
     read_number,
 )
+from exitsearch.specs.budgets.slowed import Factors, Slowed, SlowedMix
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ class Mix(BudgetDistribution):
         for weight, part in self.parts:
             total = total + weight * part._survival(times_ms)
         return total
+
+    def _slowed(self, factors: Factors) -> Slowed:
+        return SlowedMix([(weight, part._slowed(factors)) for weight, part in self.parts], factors)
 
     def quantile(self, q: float) -> float:
         if q <= 0 or q >= 1:

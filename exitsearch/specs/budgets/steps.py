@@ -9,6 +9,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +26,8 @@ from exitsearch.specs.budgets.base import (
     read_amounts,
     read_number,
 )
+from exitsearch.specs.budgets.deadline import latest_in_time
+from exitsearch.specs.budgets.slowed import Factors, Slowed, SlowedSteps
 from exitsearch.specs.document import read_text
 
 
@@ -36,13 +39,23 @@ class _Steps(BudgetDistribution):
     def _points(self) -> tuple[Array, Array]:
         """Budgets in ms, ascending, and their probabilities, which add up to 1."""
 
-    def _survival(self, times_ms: Array) -> Array:
+    @cached_property
+    def _staircase(self) -> tuple[Array, Array]:
+        """Up to when an answer is within each budget, and the chance of a budget at or beyond it [budgets + 1]."""
         budgets, weights = self._points
-        # tail[i]: chance of a budget at or beyond budgets[i]; one more 0 for times past them all.
+        # One more 0 for times past them all. The weights may miss 1 by rounding.
         tail = np.append(np.cumsum(weights[::-1])[::-1], 0.0)
         tail[0] = 1.0
-        result: Array = tail[np.searchsorted(budgets, times_ms, side="left")]
+        return latest_in_time(budgets), tail
+
+    def _survival(self, times_ms: Array) -> Array:
+        latest, tail = self._staircase
+        result: Array = tail[np.searchsorted(latest, times_ms, side="left")]
         return result
+
+    def _slowed(self, factors: Factors) -> Slowed:
+        latest, tail = self._staircase
+        return SlowedSteps(latest, -np.diff(tail), factors)
 
     def quantile(self, q: float) -> float:
         budgets, weights = self._points
@@ -132,7 +145,7 @@ class Trace(_Steps):
     @classmethod
     def _build(cls, arguments: str) -> Self:
         factor, source = 1.0, arguments
-        times = re.fullmatch(r"([\d.]+)\*(.+)", arguments)
+        times = re.fullmatch(r"([\d.]+(?:e-?\d+)?)\*(.+)", arguments)
         if times and not Path(arguments).exists():
             factor, source = read_number(times[1]), times[2]
             if factor <= 0:
