@@ -43,7 +43,7 @@ def test_a_mistyped_first_budget_is_no_header(tmp_path: Path, first: str) -> Non
     if first == "-":
         assert parse_budget(f"trace:{path}").support() == (20, 30)  # a name as good as any
         return
-    with pytest.raises(FileError, match="row 1: a budget is a number|several columns"):
+    with pytest.raises(FileError, match=r"row 1: a budget is a number|several columns"):
         parse_budget(f"trace:{path}")
 
 
@@ -51,7 +51,7 @@ def test_headers(tmp_path: Path) -> None:
     assert is_header(["budget ms"])
     assert not is_header(["budget", "7"])
     path = written(tmp_path, "1,2\n30,40\n")
-    with pytest.raises(FileError, match="several columns; name one .* its first row must name the columns"):
+    with pytest.raises(FileError, match=r"several columns; name one .* its first row must name the columns"):
         parse_budget(f"trace:{path}")
     assert parse_budget(f"trace:{written(tmp_path, 'when,budget' + chr(10) + '1,5')}:budget").support() == (5, 5)
 

@@ -138,8 +138,8 @@ def _check_journal(file: IO[bytes], path: Path) -> None:
     head = file.read(len(_JOURNAL_BEGINS))
     if not _JOURNAL_BEGINS.startswith(head):
         raise InputError(
-            f"the storage {path} cannot be opened: it is no journal of Optuna's and is left as it is; name a new file, or "
-            "one that a search made"
+            f"the storage {path} cannot be opened: it is no journal of Optuna's and is left as it is; name a new "
+            "file, or one that a search made"
         )
 
 
