@@ -42,6 +42,12 @@ class UnavailableError(InputError):
     """A device, a download or an optional package that this machine does not have."""
 
 
+def shown(value: object) -> str:
+    """What was found, for a message: at most 60 characters of its `repr`."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def one_of(what: str, found: object, allowed: object) -> InputError:
     """The error for a name outside a closed list: `unknown head type 'vit_e'; known: ...`."""
     import difflib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from exitsearch.errors import FileError
 
 if TYPE_CHECKING:
     from exitsearch.specs.document import Document
+    from exitsearch.specs.outcomes import Outcomes
 
 HELP = "validate a profile, outcomes, chosen.json, search space or CSV table"
 
@@ -40,16 +42,17 @@ def _open(path: Path) -> Document:
     from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
     from exitsearch.specs.profile import Profile
     from exitsearch.specs.space import SearchSpace
+    from exitsearch.specs.table import csv_rows
 
-    if path.is_dir():
+    if os.path.isdir(path):
         if (path / DOCUMENT_NAME).exists():
-            return Outcomes.read(path / DOCUMENT_NAME)
+            return _checked(Outcomes.load(path))
         if (path / "chosen.json").exists():
             return MultiExitConfig.read(path / "chosen.json")
         raise FileError(path, f"a folder with {DOCUMENT_NAME} or chosen.json is expected, found neither")
     if path.suffix == ".csv":
-        header = read_text(path).partition("\n")[0]
-        return Profile.from_costs_csv(path) if "part" in header.split(",") else Outcomes.from_values_csv(path)
+        _, header = next(csv_rows(read_text(path), path), (0, []))
+        return Profile.from_costs_csv(path) if "part" in header else Outcomes.from_values_csv(path)
     data = read_data(path)
     if path.suffix == ".toml":
         return SearchSpace.parse(data, path)
@@ -57,10 +60,15 @@ def _open(path: Path) -> Document:
     kinds: dict[str, type[Document]] = {"segments": Profile, "exits": MultiExitConfig, "metric": Outcomes}
     for key, kind in kinds.items():
         if isinstance(data, dict) and key in data:
-            return kind.parse(data, path)
+            return _checked(Outcomes.load(path)) if kind is Outcomes else kind.parse(data, path)
     raise FileError(
         path, "neither a profile, nor outcomes, nor a chosen.json: none of the keys segments, metric, exits"
     )
+
+
+def _checked(outcomes: Outcomes) -> Outcomes:
+    outcomes.check_samples()
+    return outcomes
 
 
 def _facts(document: Document) -> dict[str, object]:

@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from exitsearch import __version__
 from exitsearch.errors import ExitSearchError
@@ -49,8 +50,27 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    args = build_parser().parse_args(argv)
+    if sys.stdout is None:  # closed by the caller (`>&-`)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 for as long as the process runs
     try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()  # Python's own flush at the very end would be too late for a sentence
+    except BrokenPipeError:  # the reader of our output went away (`| head`)
+        _drop_output()
+        return 1
+    except OSError as error:
+        # Whoever opens a file of the user's says more. What is left are disks that are full, and the like.
+        what = error.filename or "the output cannot be written"
+        print(f"exitsearch: {what}: {error.strerror or error}", file=sys.stderr)
+        _drop_output()
+        return 1
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        args = build_parser().parse_args(argv)
         status: int = args.run(args)
         return status
     except ExitSearchError as error:
@@ -61,10 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             "exitsearch: interrupted; what was finished is kept, run the same command again to go on", file=sys.stderr
         )
         return 130
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`). Python would complain again when it flushes at the end.
+
+
+def _drop_output() -> None:
+    """Send what is still to be written nowhere: Python would complain again when it flushes at the end."""
+    with suppress(OSError, ValueError):  # no file, under a test's capture
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,7 +210,7 @@ def _hash(*facts: object) -> str:
 
 def _folder(name: str) -> Path:
     folder = Path(name)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # where its name is too long there is none either
         raise InputError(
             f"data is `digits` or a folder of images (train/<class>/..., val/<class>/...); no folder {name!r}"
         )

@@ -28,6 +28,7 @@ from exitsearch.models import embedded as embedded  # registers the embedded def
 from exitsearch.models.cut import Cut, cut_model
 from exitsearch.models.segments import State as State
 from exitsearch.specs.backbone import EMBEDDED_NAME, BackboneFacts, Task
+from exitsearch.specs.document import check_readable
 from exitsearch.specs.placement import Placement
 
 
@@ -346,8 +347,7 @@ def _load_checkpoint(module: nn.Module, path: Path) -> str:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint file")
+    check_readable(path, missing="no such checkpoint file")
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:

@@ -6,9 +6,11 @@ Among choices of equal value it prefers fewer exits, then fewer parameters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from exitsearch.search.contract import ContractSolver
 from exitsearch.search.interruptible import InterruptibleSolver
+from exitsearch.search.layers import best_of_layers, has_layers
 from exitsearch.search.limits import nothing_allowed
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.value import expected_value
@@ -54,6 +56,9 @@ def solve(problem: Problem, *, by_count: bool = True, most_labels: int = _MOST_L
     """
     values = (problem.fallback, problem.final_value, *(c.value for c in problem.candidates))
     tolerance = TOLERANCE * max(1e-300, *(abs(value) for value in values))
+    if has_layers(problem):
+        plain = partial(solve, by_count=by_count, most_labels=most_labels)
+        return best_of_layers(problem, plain, tolerance=tolerance)
     family = InterruptibleSolver if problem.policy == "interruptible" else ContractSolver
     solver = family(problem, tolerance=tolerance, most_labels=most_labels)
     (found,), let_go = solver.solve(None)

@@ -8,7 +8,7 @@ until it does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from exitsearch.errors import InputError
@@ -17,7 +17,7 @@ from exitsearch.specs.budget import latest_in_time
 from exitsearch.specs.request import Policy
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.limits import Limits, parse_exit, parse_floor
-from exitsearch.specs.memory import held_bytes
+from exitsearch.specs.memory import head_held_bytes, held_bytes
 from exitsearch.specs.outcomes import Metric, as_value
 from exitsearch.specs.profile import HeadCost, Profile
 from exitsearch.specs.request import Policy
@@ -77,20 +77,12 @@ def with_limits(problem: Problem, profile: Profile, limits: Limits, *, metric: M
         InputError: a limit that names no candidate, or that the profile knows nothing about.
     """
     check_floors(limits, problem.policy)
+    # What may not be chosen breaks no limit, and needs no known costs.
+    problem = forced(problem, limits.force, limits.forbid)
     heads = {(cost.placement, cost.head): cost for cost in profile.heads}
     mine = [heads[candidate.placement, candidate.head] for candidate in problem.candidates]
     if limits.max_extra_params is not None and any(cost.params is None for cost in mine):
         raise InputError("the profile does not know the parameters of every head, so --max-extra-params cannot hold")
-    left = None
-    if limits.max_memory is not None:
-        if any(cost.weight_bytes is None for cost in mine):
-            raise InputError("the profile does not know the bytes of every head, so --max-memory cannot hold")
-        left = limits.max_memory - _backbone_bytes(profile, mine)
-        if left < 0:
-            raise InputError(
-                f"the backbone alone takes {limits.max_memory - left} bytes of weights and activations, more than the "
-                f"{limits.max_memory} allowed; raise --max-memory"
-            )
     if limits.max_energy is not None:
         if not all(cost.energy_mj is not None for cost in (*profile.segments, profile.final, *mine)):
             raise InputError(
@@ -102,19 +94,46 @@ def with_limits(problem: Problem, profile: Profile, limits: Limits, *, metric: M
                 f"the backbone alone takes {problem.final_mj:.4g} mJ an answer, more than the "
                 f"{limits.max_energy:.4g} mJ allowed; raise --max-energy"
             )
+    if limits.max_memory is not None:
+        problem = _within_memory(problem, profile, mine, limits.max_memory)
     floors = [parse_floor(text, full_ms=problem.final_ms) for text in limits.min_value_at]
-    limited = replace(
+    return replace(
         problem,
-        candidates=tuple(
-            replace(candidate, memory_bytes=cost.weight_bytes or 0)
-            for candidate, cost in zip(problem.candidates, mine, strict=True)
-        ),
         max_params=limits.max_extra_params,
-        max_memory_bytes=left,
         max_energy_mj=limits.max_energy,
         floors=tuple((budget, as_value(least, metric)) for budget, least in floors),
     )
-    return forced(limited, limits.force, limits.forbid)
+
+
+def _within_memory(problem: Problem, profile: Profile, heads: Sequence[HeadCost], most: int) -> Problem:
+    """The problem with the bytes that its candidates add, and what the backbone leaves of so many bytes for them.
+
+    Args:
+        heads: the costs of the candidates.
+        most: bytes of weights and activations of the whole model.
+    """
+    parts = [*profile.segments, profile.final]
+    if any(part.weight_bytes is None or part.activation_bytes is None for part in (*parts, *heads)):
+        raise InputError(
+            "the profile does not know the bytes of weights and activations of every part, so --max-memory cannot "
+            "hold; make it again with exitsearch profile"
+        )
+    held = held_bytes(profile, [])
+    backbone = sum(part.weight_bytes or 0 for part in parts) + held
+    if backbone > most:
+        raise InputError(
+            f"the backbone alone takes {backbone} bytes of weights and activations, more than the {most} allowed; "
+            "raise --max-memory"
+        )
+    candidates = tuple(
+        replace(
+            candidate,
+            memory_bytes=cost.weight_bytes or 0,
+            held_bytes=max(0, head_held_bytes(profile, cost) - held),
+        )
+        for candidate, cost in zip(problem.candidates, heads, strict=True)
+    )
+    return replace(problem, candidates=candidates, max_memory_bytes=most - backbone)
 
 
 def check_floors(limits: Limits, policy: Policy) -> None:
@@ -128,17 +147,6 @@ def check_floors(limits: Limits, policy: Policy) -> None:
             "a least value at a budget cannot be combined with the policy confidence, whose value depends on "
             "thresholds; choose --policy interruptible or contract"
         )
-
-
-def _backbone_bytes(profile: Profile, heads: list[HeadCost]) -> int:
-    """Weights of the backbone, and the largest input and output that one part holds together, whatever is chosen."""
-    parts = [*profile.segments, profile.final]
-    if any(part.weight_bytes is None or part.activation_bytes is None for part in (*parts, *heads)):
-        raise InputError(
-            "the profile does not know the bytes of weights and activations of every part, so --max-memory cannot "
-            "hold; make it again with exitsearch profile"
-        )
-    return sum(part.weight_bytes or 0 for part in parts) + held_bytes(profile, heads)
 
 
 def forced(problem: Problem, force: Iterable[str], forbid: Iterable[str]) -> Problem:

@@ -38,6 +38,8 @@ class Candidate:
         value: accuracy, or minus the error, on the split that is chosen on.
         params: parameters of the head; 0 where unknown.
         memory_bytes: bytes of the head's weights; 0 where unknown.
+        held_bytes: by how much the head's input and output exceed what any part of the backbone holds; 0 where they do
+            not, or are unknown.
         arrival_mj: energy of the backbone up to the placement, heads left out; 0 where unknown.
         head_mj: energy of the head; 0 where unknown.
     """
@@ -49,6 +51,7 @@ class Candidate:
     value: float
     params: int = 0
     memory_bytes: int = 0
+    held_bytes: int = 0
     arrival_mj: float = 0.0
     head_mj: float = 0.0
 
@@ -67,7 +70,7 @@ class Problem:
         policy: `interruptible`, `contract` or `confidence`.
         max_exits: most exits that may be chosen, the final one not counted; None means no limit.
         max_params: most parameters of all chosen heads; None means no limit.
-        max_memory_bytes: most bytes of all chosen heads' weights; None means no limit.
+        max_memory_bytes: most bytes that all chosen heads add (`memory_bytes`); None means no limit.
         final_mj: energy of the backbone to its own outputs, without any exit; 0 where unknown.
         max_energy_mj: most energy of an answer (`energy_mj`); None means no limit.
         quantile: under `confidence`, the quantile of the latency over samples that a budget limits; None: the mean.
@@ -144,6 +147,11 @@ class Problem:
         """Parameters of all heads of a choice."""
         return sum(candidate.params for candidate in self.chosen(choice))
 
+    def memory_bytes(self, choice: Choice) -> int:
+        """Bytes that the heads of a choice add to the backbone's: their weights, and the most that one holds."""
+        chosen = self.chosen(choice)
+        return sum(c.memory_bytes for c in chosen) + max((c.held_bytes for c in chosen), default=0)
+
     def energy_mj(self, choice: Choice) -> float:
         """The most energy that one answer takes, in mJ for one batch.
 
@@ -177,8 +185,8 @@ class Problem:
         if self.max_params is not None:
             found["max_params"] = (sum(c.params for c in chosen) - self.max_params) / max(1, self.max_params)
         if self.max_memory_bytes is not None:
-            used = sum(c.memory_bytes for c in chosen)
-            found["max_memory_bytes"] = (used - self.max_memory_bytes) / max(1, self.max_memory_bytes)
+            over_bytes = self.memory_bytes(choice) - self.max_memory_bytes
+            found["max_memory_bytes"] = over_bytes / max(1, self.max_memory_bytes)
         if self.max_energy_mj is not None and self.heads_mj_left is not None:
             if self.policy == "contract":
                 over = self.energy_mj(choice) - self.max_energy_mj

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
-from exitsearch.errors import FileError, InputError
-from exitsearch.specs.document import read_text
+from exitsearch.errors import FileError, InputError, shown
+from exitsearch.specs.document import check_readable, read_text
 from exitsearch.specs.outcomes import FinalOutcome, HeadOutcome, Outcomes
-from exitsearch.specs.table import cell_number, read_table
+from exitsearch.specs.table import cell_number, read_table, whole_number
 
 Array = NDArray[np.float64]
 Each = Callable[[NDArray[np.float32], NDArray[Any]], Any]
@@ -62,7 +62,7 @@ class Worth:
             found = np.asarray(self.each(outputs, labels), dtype=np.float64)
         except InputError:
             raise
-        except Exception as error:  # it is the user's own
+        except (Exception, SystemExit) as error:  # it is the user's own
             raise InputError(f"{self.name} failed: {type(error).__name__}: {error}") from error
         rule = f"{self.name} must return one finite number for each of {len(labels)} samples"
         if found.shape != (len(labels),):
@@ -88,9 +88,8 @@ def load_worth(source: str) -> Worth:
     path, colon, name = source.rpartition(":")
     if not colon or not name.isidentifier():
         raise InputError(f"a worth function is written FILE.py:FUNCTION, found {source!r}")
+    check_readable(path)
     file = Path(path).resolve()
-    if not file.is_file():
-        raise FileError(path, "no such file")
     # Two files may have the same name in different folders.
     module_name = f"exitsearch_worth_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
     spec = importlib.util.spec_from_file_location(module_name, file)
@@ -118,9 +117,9 @@ def load_class_weights(path: Path | str) -> Worth:
     """
     weights: dict[int, float] = {}
     for line, row in read_table(read_text(path), path, ("label", "weight")):
-        if not row["label"].isdecimal():
-            raise FileError(path, f"row {line}: label must be a whole number from 0, found {row['label']!r}")
-        label, weight = int(row["label"]), cell_number(row, "weight", path, line)
+        label, weight = whole_number(row["label"]), cell_number(row, "weight", path, line)
+        if label is None:
+            raise FileError(path, f"row {line}: label must be a whole number from 0, found {shown(row['label'])}")
         if weight < 0:
             raise FileError(path, f"row {line}: weight must be at least 0, found {weight:g}")
         if label in weights:

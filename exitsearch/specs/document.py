@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from exitsearch.errors import FileError, InputError
+from exitsearch.errors import FileError, InputError, shown
 
 # A document larger than this is foreign: the largest real profile (24 placements, 14 head types, all raw samples) is
 # below 30 MB, and reading an arbitrary file into memory is how a wrong path becomes a hang.
@@ -45,12 +45,12 @@ class Document(Part):
     def parse(cls, data: object, path: Path | str) -> Self:
         """Check data already read from `path`; `path` only names the file in errors."""
         if not isinstance(data, dict):
-            raise FileError(path, f"a {cls.kind} is one table of keys and values, found {_shown(data)}")
+            raise FileError(path, f"a {cls.kind} is one table of keys and values, found {shown(data)}")
         version = data.get("schema_version")
         if "schema_version" not in data:
             raise FileError(path, f"not a {cls.kind}: the key schema_version is missing")
         if type(version) is not int or version < 1:
-            raise FileError(path, f"schema_version must be a whole number from 1, found {_shown(version)}")
+            raise FileError(path, f"schema_version must be a whole number from 1, found {shown(version)}")
         if version > cls.current_version:
             raise FileError(
                 path,
@@ -98,12 +98,7 @@ def validation_sentence(error: ValidationError, kind: str) -> str:
             return f"{key + ': ' if key else ''}{fault['msg'].removeprefix('Value error, ')}{more}"
         case _:
             rule = fault["msg"].removeprefix("Input ")
-            return f"{key} {rule}, found {_shown(fault['input'])}{more}"
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+            return f"{key} {rule}, found {shown(fault['input'])}{more}"
 
 
 def read_data(path: Path | str) -> object:
@@ -127,7 +122,7 @@ def read_data(path: Path | str) -> object:
 
 
 def read_text(path: Path | str) -> str:
-    """The text of a file of reasonable size.
+    """The text of a file of reasonable size, without the byte-order mark that spreadsheets put before it.
 
     Raises:
         FileError: when it is missing, unreadable, too large or not UTF-8.
@@ -137,13 +132,31 @@ def read_text(path: Path | str) -> str:
         size = path.stat().st_size
         if size > _LARGEST_BYTES:
             raise FileError(path, f"a file of at most {_LARGEST_BYTES // 2**20} MiB is expected, found {size} bytes")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FileError(path, "no such file") from None
     except OSError as error:
         raise FileError(path, f"cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise FileError(path, "a text file in UTF-8 is expected, found other bytes") from None
+
+
+def check_readable(path: Path | str, *, missing: str = "no such file") -> None:
+    """Whether a file that others will open can be opened: libraries have their own words for it, or none.
+
+    Args:
+        missing: what is said where there is none.
+
+    Raises:
+        FileError: it is missing, a folder, in a folder that may not be read, or its name is too long.
+    """
+    try:
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        raise FileError(path, missing) from None
+    except OSError as error:
+        raise FileError(path, f"cannot be read: {error.strerror or error}") from None
 
 
 def _refuse_constant(name: str) -> float:

@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from exitsearch.errors import InputError
+from exitsearch.errors import InputError, shown
 from exitsearch.specs.document import Part, validation_sentence
+from exitsearch.specs.table import whole_number
 
 
 def parse_bytes(text: str) -> int:
@@ -86,9 +87,10 @@ def parse_exit(text: str) -> tuple[int, str | None]:
         InputError: when it has another form.
     """
     number, colon, head = text.partition(":")
-    if not number.strip().isdecimal():
-        raise InputError(f"an exit is written PLACEMENT or PLACEMENT:HEAD, as 3 or 3:linear, found {text!r}")
-    return int(number), head.strip() if colon else None
+    placement = whole_number(number)
+    if placement is None:
+        raise InputError(f"an exit is written PLACEMENT or PLACEMENT:HEAD, as 3 or 3:linear, found {shown(text)}")
+    return placement, head.strip() if colon else None
 
 
 def _worded(parse: Callable[[str], object], text: str) -> object:

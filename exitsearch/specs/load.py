@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from exitsearch.errors import FileError, MismatchError
@@ -45,7 +46,7 @@ def load_outcomes(source: Path | str, *, metric: Metric = "accuracy", backbone: 
         backbone: name of the backbone that a values CSV belongs to; for the others a check.
 
     Raises:
-        FileError: the file is missing or breaks a rule.
+        FileError: the file is missing or breaks a rule, or its scores are not those of its samples.
         MismatchError: it is of another backbone.
     """
     if str(source).startswith(PUBLISHED):
@@ -55,6 +56,7 @@ def load_outcomes(source: Path | str, *, metric: Metric = "accuracy", backbone: 
     else:
         outcomes = Outcomes.load(source)
     _check_backbone(outcomes.backbone.name, backbone, source)
+    outcomes.check_samples()
     return outcomes
 
 
@@ -65,7 +67,7 @@ def load_config(source: Path | str) -> MultiExitConfig:
         FileError: the file is missing or breaks a rule.
     """
     path = Path(source)
-    return MultiExitConfig.read(path / "chosen.json" if path.is_dir() else path)
+    return MultiExitConfig.read(path / "chosen.json" if os.path.isdir(path) else path)
 
 
 def load_space(source: Path | str) -> SearchSpace:

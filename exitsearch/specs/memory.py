@@ -61,8 +61,12 @@ def held_bytes(profile: Profile, heads: Sequence[HeadCost]) -> int:
     handed = [segment.activation_bytes or 0 for segment in profile.segments]
     last = profile.final.activation_bytes or 0
     held = [before + after for before, after in pairwise([_input_bytes(profile), *handed, last])]
-    held += [handed[head.placement] + (head.activation_bytes or 0) for head in heads]
-    return max(held)
+    return max([*held, *(head_held_bytes(profile, head) for head in heads)])
+
+
+def head_held_bytes(profile: Profile, head: HeadCost) -> int:
+    """Input and output that a head holds together, for one batch. It and its placement know their bytes."""
+    return (profile.segments[head.placement].activation_bytes or 0) + (head.activation_bytes or 0)
 
 
 def _input_bytes(profile: Profile) -> int:

@@ -13,7 +13,7 @@ called `given` and no samples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -24,6 +24,8 @@ from pydantic import Field, PrivateAttr, model_validator
 from exitsearch.errors import FileError, InputError
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.document import Document, Part, read_text
+from exitsearch.specs.samples import Samples as Samples
+from exitsearch.specs.samples import read_samples
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
 
 # `worth` is what a user's own function says; no document holds it.
@@ -33,6 +35,10 @@ Score = Annotated[float, Field(ge=-1e12, le=1e12)]
 
 VALUES_COLUMNS = ("placement", "head", "value")
 DOCUMENT_NAME = "outcomes.json"
+
+# Scores are written in full; one that was rounded to four digits by hand still stands for its samples. Of an accuracy
+# this is a difference, of an error a share.
+SCORE_TOLERANCE = 1e-4
 
 
 class HeadOutcome(Part):
@@ -48,21 +54,6 @@ class FinalOutcome(Part):
     """Scores of the backbone's own final exit, per split."""
 
     scores: dict[str, Score]
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Per-sample answers on one split.
-
-    Attributes:
-        labels: class indices or targets [samples].
-        outputs: raw outputs [samples, num_outputs] of every (placement, head).
-        final: raw outputs [samples, num_outputs] of the final exit.
-    """
-
-    labels: NDArray[Any]
-    outputs: dict[tuple[int, str], NDArray[np.float32]]
-    final: NDArray[np.float32]
 
 
 class Outcomes(Document):
@@ -87,6 +78,7 @@ class Outcomes(Document):
     heads: list[HeadOutcome]
     final: FinalOutcome
     _folder: Path | None = PrivateAttr(default=None)
+    _checked: set[str] = PrivateAttr(default_factory=set)
 
     @model_validator(mode="after")
     def _check_scores(self) -> Outcomes:
@@ -153,7 +145,9 @@ class Outcomes(Document):
         """
         if self.metric == "accuracy":
             return np.asarray(outputs.argmax(axis=1) == labels)
-        return np.asarray(-np.abs(outputs[:, 0].astype(np.float64) - labels.reshape(-1)))
+        # One target a sample, or as many as outputs.
+        answers = outputs.astype(np.float64) if labels.size == outputs.size else outputs[:, :1].astype(np.float64)
+        return np.asarray(-np.abs(answers - labels.reshape(answers.shape)).mean(axis=1))
 
     def sample_weights(self, labels: NDArray[Any]) -> NDArray[np.float64] | None:
         """How much each sample counts [samples], 1 on the average; None: all alike.
@@ -172,32 +166,52 @@ class Outcomes(Document):
 
         Raises:
             FileError: when the samples file is missing or does not fit the document.
+            MismatchError: when its labels and outputs do not fit together.
         """
         if self._folder is None:
             return None
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        return read_samples(
+            self._folder / f"{split}.safetensors",
+            [(o.placement, o.head) for o in self.heads],
+            classes=self.holds_classes,
+        )
 
-        path = self._folder / f"{split}.safetensors"
-        try:
-            tensors = load_file(path)
-            return Samples(
-                labels=tensors["labels"],
-                outputs={(o.placement, o.head): tensors[f"{o.placement}/{o.head}"] for o in self.heads},
-                final=tensors["final"],
-            )
-        except FileNotFoundError:
-            raise FileError(path, "no such file; make the outcomes again with exitsearch train-heads") from None
-        except (SafetensorError, OSError) as error:
-            raise FileError(path, f"not a valid safetensors file: {error}") from None
-        except KeyError as error:
-            raise FileError(path, f"the tensor {error} is missing; make the outcomes again") from None
+    def check_samples(self) -> None:
+        """Compare the scores of every split with its samples, once, where there is a file of them.
+
+        Raises:
+            FileError: one that cannot be read, does not fit the document, or holds other scores than it.
+            MismatchError: labels and outputs of a split do not fit together.
+        """
+        for split in self.splits:
+            path = (self._folder or Path()) / f"{split}.safetensors"
+            if self._folder is None or split in self._checked or not path.exists():
+                continue
+            samples = self.samples(split)
+            assert samples is not None
+            self._compare(samples, split, path)
+            self._checked.add(split)
+
+    def _compare(self, samples: Samples, split: str, path: Path) -> None:
+        """Whether the document's own scores are those of the samples, within `SCORE_TOLERANCE`."""
+        parts = [("final", self.final.scores[split], samples.final)]
+        for o in self.heads:
+            parts.append((f"{o.placement}/{o.head}", o.scores[split], samples.outputs[o.placement, o.head]))
+        for name, stated, outputs in parts:
+            found = as_value(float(self.worth(outputs, samples.labels).mean()), self.metric)
+            unit = 1.0 if self.metric == "accuracy" else max(stated, found)
+            if abs(found - stated) > SCORE_TOLERANCE * unit:
+                raise FileError(
+                    path,
+                    f"the samples of {name} have {self.metric} {found:.6g}, {DOCUMENT_NAME} says {stated:.6g} for "
+                    f"the split {split}; make the outcomes again with exitsearch train-heads",
+                )
 
     @classmethod
     def load(cls, path: Path | str) -> Outcomes:
         """Read an outcomes folder, or the `outcomes.json` in it."""
         path = Path(path)
-        file = path / DOCUMENT_NAME if path.is_dir() else path
+        file = path / DOCUMENT_NAME if os.path.isdir(path) else path
         outcomes = cls.read(file)
         outcomes._folder = file.parent
         return outcomes

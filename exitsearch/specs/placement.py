@@ -9,8 +9,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from exitsearch.errors import InputError
+from exitsearch.errors import InputError, shown
 from exitsearch.specs.document import Part
+from exitsearch.specs.table import whole_number
 
 Layout = Literal["tokens", "nchw", "nhwc"]
 
@@ -82,9 +83,9 @@ def select_placements(text: str | None, count: int, *, placements: Sequence[Plac
     for part in (piece.strip() for piece in text.split(",")):
         first, dash, last = (piece.strip() for piece in part.partition("-"))
         if first.isdecimal() and (last.isdecimal() or not dash):
-            low, high = int(first), int(last) if dash else int(first)
-            if low > high or high >= count:
-                raise InputError(f"placements run from 0 to {count - 1}, found {part!r}")
+            low, high = whole_number(first), whole_number(last if dash else first)
+            if low is None or high is None or low > high or high >= count:
+                raise InputError(f"placements run from 0 to {count - 1}, found {shown(part)}")
             chosen.update(range(low, high + 1))
         else:
             chosen.update(_by_facts(part, placements))

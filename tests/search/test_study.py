@@ -110,11 +110,34 @@ def test_a_storage_that_cannot_be_used_is_said(problem: Problem, options: dict[s
         run_study(problem, **options)
 
 
-def test_a_foreign_journal_is_said(problem: Problem, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["this is no journal\n", "half a line", '{"a": 1}\n{"b', "{}", "\x00\xff"])
+def test_a_foreign_journal_is_said_and_left_alone(problem: Problem, tmp_path: Path, text: str) -> None:
     path = tmp_path / "foreign.journal"
-    path.write_text("this is no journal\n")
-    with pytest.raises(InputError, match="cannot be opened"):
+    path.write_text(text)
+    with pytest.raises(InputError, match="cannot be opened: it is no journal of Optuna's and is left as it is"):
         run_study(problem, trials=1, storage=str(path))
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("keep", [0, 1, 5, 40])
+def test_half_a_first_line_is_cut_off(problem: Problem, tmp_path: Path, keep: int) -> None:
+    """What a process leaves that was killed as it began."""
+    path = tmp_path / "half.journal"
+    run_study(problem, trials=1, storage=str(path))
+    path.write_bytes(path.read_bytes()[:keep])
+    assert run_study(problem, trials=3, storage=str(path)).trials == 3
+
+
+def test_a_file_that_takes_the_journals_place_is_left_alone(problem: Problem, tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+
+    def replaced(number: int, _value: float) -> None:
+        if number == 2:
+            path.write_text("my notes")
+
+    with pytest.raises(InputError, match="is left as it is"):
+        run_study(problem, trials=5, storage=str(path), on_trial=replaced)
+    assert path.read_text() == "my notes"
 
 
 def test_optunas_own_logging_is_left_as_it_was(problem: Problem, capfd: pytest.CaptureFixture[str]) -> None:

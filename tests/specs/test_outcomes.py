@@ -67,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
         "metric": "accuracy",
         "fallback": 0.0,
         "splits": {"choice": 2, "report": 2},
-        "heads": [{"placement": 0, "head": "linear", "scores": {"choice": 0.5, "report": 1.0}}],
+        "heads": [{"placement": 0, "head": "linear", "scores": {"choice": 1.0, "report": 1.0}}],
         "final": {"scores": {"choice": 1.0, "report": 1.0}},
     }
     Outcomes.parse(document, "x").write(tmp_path / "outcomes.json")

@@ -11,6 +11,7 @@ from pathlib import Path
 from exitsearch.errors import FileError, InputError
 from exitsearch.models.heads import registry
 from exitsearch.models.heads.registry import HeadType
+from exitsearch.specs.document import check_readable
 
 ENTRY_POINT_GROUP = "exitsearch.heads"
 
@@ -31,9 +32,8 @@ def load_plugin(path: Path | str) -> list[HeadType]:
         FileError: when it is missing or is no Python file.
         InputError: when it raises; what it had registered until then is forgotten.
     """
+    check_readable(path, missing="no such plugin file")
     file = Path(path).resolve()
-    if not file.is_file():
-        raise FileError(path, "no such plugin file")
     if file not in _loaded_files:
         _loaded_files[file] = _run(file, path)
     return [registry.get_head_type(name) for name in _loaded_files[file]]
@@ -77,7 +77,7 @@ def load_entry_points() -> list[str]:
         _loaded_entry_points.append(point)
         try:
             point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             package = point.dist.name if point.dist is not None else point.value
             raise InputError(
                 f"the exit heads of the installed package {package} cannot be loaded: {type(error).__name__}: {error}; "

@@ -26,6 +26,8 @@ Direction = Literal["maximize", "minimize"]
 _PROXY_ANSWERS_S = 5.0
 # Bytes that are looked through for the last whole line of a journal; Optuna writes some hundred a line.
 _LONGEST_LINE = 2**20
+# What Optuna's journals begin with: the first key of the first line.
+_JOURNAL_BEGINS = b'{"op_code":'
 
 
 def open_study(name: str, storage: str | None, *, directions: Sequence[Direction] = ("maximize",)) -> Study:
@@ -91,6 +93,9 @@ def open_storage(storage: str | None) -> str | BaseStorage | None:
     else:
         raise InputError(f"a storage is FILE.journal or a URL such as sqlite:///study.db, found {storage!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        with open(path, "rb") as file:
+            _check_journal(file, path)
     return JournalStorage(JournalFileBackend(str(path), lock_obj=KernelLock(path) if os.name == "posix" else None))
 
 
@@ -123,9 +128,25 @@ def _proxy(storage: str) -> BaseStorage:
     return proxy
 
 
+def _check_journal(file: IO[bytes], path: Path) -> None:
+    """Whether a file may be taken for a journal: it is empty, or begins as Optuna begins one, be it with half a line.
+
+    Raises:
+        InputError: it is a file of another kind, which is not ours to write to.
+    """
+    file.seek(0)
+    head = file.read(len(_JOURNAL_BEGINS))
+    if not _JOURNAL_BEGINS.startswith(head):
+        raise InputError(
+            f"the storage {path} cannot be opened: it is no journal of Optuna's and is left as it is; name a new "
+            "file, or one that a search made"
+        )
+
+
 def failures() -> tuple[type[Exception], ...]:
     """What a storage raises when it stops answering in the middle of the work."""
-    found: tuple[type[Exception], ...] = (StorageInternalError,)
+    # OSError: a journal on a disk that is full, or in a folder that went away.
+    found: tuple[type[Exception], ...] = (StorageInternalError, OSError)
     for module, name in (("sqlalchemy.exc", "SQLAlchemyError"), ("grpc", "RpcError")):
         if module in sys.modules:  # else no storage of that kind is open
             found = (*found, getattr(sys.modules[module], name))
@@ -164,6 +185,7 @@ class KernelLock(JournalFileSymlinkLock):
 
         self._file = open(self._journal, "r+b")  # noqa: SIM115 closed by release
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        _check_journal(self._file, self._journal)  # it may have been replaced since it was opened
         end = self._file.seek(0, os.SEEK_END)
         self._file.seek(max(0, end - _LONGEST_LINE))
         tail = self._file.read()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+import os
 import re
 from abc import abstractmethod
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from exitsearch.errors import FileError
+from exitsearch.errors import FileError, shown
 from exitsearch.specs.budgets.base import (
     Amount,
     Array,
@@ -29,6 +28,7 @@ from exitsearch.specs.budgets.base import (
 from exitsearch.specs.budgets.deadline import latest_in_time
 from exitsearch.specs.budgets.slowed import Factors, Slowed, SlowedSteps
 from exitsearch.specs.document import read_text
+from exitsearch.specs.table import csv_rows, is_header, is_number
 
 
 class _Steps(BudgetDistribution):
@@ -144,14 +144,15 @@ class Trace(_Steps):
 
     @classmethod
     def _build(cls, arguments: str) -> Self:
+        # os.path: a name that is too long, or in a folder that may not be read, is no file either. Reading it says so.
         factor, source = 1.0, arguments
         times = re.fullmatch(r"([\d.]+(?:e-?\d+)?)\*(.+)", arguments)
-        if times and not Path(arguments).exists():
+        if times and not os.path.exists(arguments):
             factor, source = read_number(times[1]), times[2]
             if factor <= 0:
                 raise ValueError(f"FACTOR must be above 0, found {plain(factor)}")
         file, column = source, None
-        if not Path(source).exists() and ":" in source:
+        if not os.path.exists(source) and ":" in source:
             file, _, column = source.rpartition(":")
         return cls(source, _read_trace(Path(file), column), factor)
 
@@ -178,33 +179,26 @@ class Trace(_Steps):
 
 
 def _read_trace(path: Path, column: str | None) -> tuple[float, ...]:
-    rows = [row for row in csv.reader(io.StringIO(read_text(path))) if any(cell.strip() for cell in row)]
+    rows = list(csv_rows(read_text(path), path))
     if not rows:
         raise FileError(path, "a trace holds one budget a row, found an empty file")
-    header = [cell.strip() for cell in rows[0]]
-    has_header = not _reads_as_number(header[0]) if column is None else True
+    first = rows[0][1]
+    has_header = column is not None or is_header(first)
     if column is not None:
-        if column not in header:
-            raise FileError(path, f"no column {column!r}; found: {', '.join(header)}")
-        position = header.index(column)
-    elif len(header) == 1:
+        if column not in first:
+            raise FileError(path, f"no column {column!r}; found: {', '.join(first)}")
+        position = first.index(column)
+    elif len(first) == 1:
         position = 0
     else:
-        raise FileError(path, f"several columns; name one as trace:{path}:COLUMN out of {', '.join(header)}")
+        columns = f" out of {', '.join(first)}" if has_header else "; its first row must name the columns"
+        raise FileError(path, f"several columns; name one as trace:{path}:COLUMN{columns}")
     budgets = []
-    for line, row in enumerate(rows[1:] if has_header else rows, start=2 if has_header else 1):
-        cell = row[position].strip() if position < len(row) else ""
-        if not _reads_as_number(cell) or not 0 <= float(cell) < math.inf:
-            raise FileError(path, f"row {line}: a budget is a number of milliseconds from 0, found {cell!r}")
+    for line, row in rows[has_header:]:
+        cell = row[position] if position < len(row) else ""
+        if not is_number(cell) or not 0 <= float(cell) < math.inf:
+            raise FileError(path, f"row {line}: a budget is a number of milliseconds from 0, found {shown(cell)}")
         budgets.append(float(cell))
     if not budgets:
         raise FileError(path, "a trace holds one budget a row, found only a header")
     return tuple(budgets)
-
-
-def _reads_as_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -1,0 +1,90 @@
+"""A limit on memory in which a maximum stands, as problems in which only a sum does.
+
+A choice needs the weights of all its heads and, once, the input and output of the head that holds most. The solvers
+know limits on sums. So for every amount that some head holds there is a problem, a *layer*, of the heads that hold no
+more, in which that amount is taken off the limit for good: whatever keeps to the limit in a layer keeps to it in truth,
+and whatever keeps to it in truth does so in the layer of its own largest head. The best of all layers is the best.
+
+Where no head holds more than the backbone does anyhow, as is usual, there is one layer: the problem itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from exitsearch.errors import InputError
+from exitsearch.search.limits import nothing_allowed
+from exitsearch.search.problem import Choice, Problem
+
+if TYPE_CHECKING:
+    from exitsearch.search.exact import Solution
+
+
+def has_layers(problem: Problem) -> bool:
+    """Whether a maximum stands in the problem's limits."""
+    return problem.max_memory_bytes is not None and any(c.held_bytes for c in problem.candidates)
+
+
+def memory_layers(problem: Problem) -> Iterator[tuple[Problem, Choice]]:
+    """The problems without a maximum, the one with the most candidates first.
+
+    Yields:
+        A problem, and the position in the whole problem of each of its candidates.
+    """
+    assert problem.max_memory_bytes is not None
+    for held in sorted({0, *(c.held_bytes for c in problem.candidates)}, reverse=True):
+        positions = tuple(k for k, c in enumerate(problem.candidates) if c.held_bytes <= held)
+        candidates = tuple(replace(problem.candidates[k], held_bytes=0) for k in positions)
+        left = problem.max_memory_bytes - held
+        if left < 0 or not set(problem.required) <= {c.placement for c in candidates}:
+            continue
+        layer = replace(problem, candidates=candidates, max_memory_bytes=left)
+        yield layer, positions
+        if sum(max(candidates[k].memory_bytes for k in here) for here in layer.by_placement.values()) <= left:
+            return  # every choice of it keeps to the limit, those of the smaller layers among them
+
+
+def best_of_layers(problem: Problem, solve: Callable[[Problem], Solution], *, tolerance: float) -> Solution:
+    """The best choice of a problem that has layers.
+
+    Args:
+        solve: finds the best choice of one layer, or raises an `InputError` where there is none.
+        tolerance: values this close are equal; fewer exits are then preferred, and then fewer parameters.
+
+    Raises:
+        InputError: no choice keeps to all limits.
+    """
+    found: list[Solution] = []
+    for layer, positions in memory_layers(problem):
+        try:
+            solution = solve(layer)
+        except InputError:
+            continue
+        found.append(replace(solution, choice=tuple(positions[k] for k in solution.choice)))
+    if not found:
+        raise nothing_allowed(problem)
+    highest = max(solution.value for solution in found)
+    equal = [solution for solution in found if solution.value >= highest - tolerance]
+    best = min(equal, key=lambda solution: (len(solution.choice), problem.params(solution.choice)))
+    bound = max(best.value, *(solution.bound for solution in found))
+    return replace(
+        best,
+        exact=all(solution.exact or solution.bound <= best.value + tolerance for solution in found),
+        bound=bound if bound > best.value + tolerance else best.value,
+        by_count=_by_count(found, best),
+    )
+
+
+def _by_count(found: list[Solution], best: Solution) -> tuple[tuple[int, float], ...]:
+    """The best value with at most so many exits in any layer."""
+    most = len(best.choice)
+    if any(len(solution.by_count) == 1 for solution in found):  # a layer that knows no other number
+        return ((most, best.value),) if best.by_count else ()
+    table = []
+    for count in range(most + 1):
+        values = [value for solution in found for exits, value in solution.by_count if exits <= count]
+        if values:
+            table.append((count, max(values)))
+    return tuple(table)
