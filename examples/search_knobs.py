@@ -18,6 +18,7 @@ SPACE = Path(__file__).parents[1] / "search_spaces" / "digits_knobs.toml"
 
 
 def main(**options: Any) -> nn.Module:
+    """Search, say what was tried, and build the chosen model with the heads that were trained on the way."""
     result = exitsearch.search(space=SPACE, budget="uniform:10%,100%", threads=1, out="exitsearch-out", **options)
     tried = result.settings
     for row in tried.rows:

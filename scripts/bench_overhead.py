@@ -27,12 +27,14 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from exitsearch.search.build import build_problem
 from exitsearch.search.exact import solve
-from exitsearch.search.problem import Choice, Problem, build_problem
+from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.study import run_study
 from exitsearch.search.value import expected_value
 from exitsearch.specs.document import write_json
 from exitsearch.specs.load import load_outcomes, load_profile
+from exitsearch.specs.request import SearchRequest
 
 MOST_EXITS = 4
 MUST_STAY_UNDER = 0.5
@@ -158,7 +160,9 @@ def main() -> int:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     problem, _ = build_problem(
-        load_profile(options.profile), load_outcomes(options.outcomes), budget="uniform:10%,100%", max_exits=MOST_EXITS
+        load_profile(options.profile),
+        load_outcomes(options.outcomes),
+        SearchRequest.asked(budget="uniform:10%,100%", max_exits=MOST_EXITS),
     )
     if not problem.slowdown:
         # A measured profile has noise; the published one has none.

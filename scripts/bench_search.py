@@ -34,12 +34,14 @@ from bench_solver import make_problem
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from exitsearch.search.baselines import baselines, greedy
+from exitsearch.search.build import build_problem
 from exitsearch.search.exact import solve
-from exitsearch.search.problem import Problem, build_problem
+from exitsearch.search.problem import Problem
 from exitsearch.search.value import expected_value
 from exitsearch.specs.document import write_json, write_text
 from exitsearch.specs.load import load_outcomes, load_profile
 from exitsearch.specs.published import PUBLISHED_OUTCOMES, published_costs, published_outcomes
+from exitsearch.specs.request import SearchRequest
 
 SIZES = "12x3,12x8,12x12,24x3,24x8,24x12,48x3,48x8,48x12"
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
@@ -82,12 +84,14 @@ def problems(
     """Name, seed and problem of everything that is asked for; `real` names a profile and outcomes."""
     found = []
     if real:
-        problem, _ = build_problem(load_profile(real[0]), load_outcomes(real[1]), budget="uniform:10%,100%")
+        problem, _ = build_problem(
+            load_profile(real[0]), load_outcomes(real[1]), SearchRequest.asked(budget="uniform:10%,100%")
+        )
         found += [("real outcomes", seed, problem) for seed in range(seeds)]
     if tables:
         for name in PUBLISHED_OUTCOMES:
             problem, _ = build_problem(
-                published_costs("mevit-gmacs"), published_outcomes(name), budget="uniform:10%,100%"
+                published_costs("mevit-gmacs"), published_outcomes(name), SearchRequest.asked(budget="uniform:10%,100%")
             )
             found += [(name, seed, problem) for seed in range(seeds)]
     for size in filter(None, sizes.split(",")):

@@ -26,14 +26,16 @@ import numpy as np
 from exhaustive_thresholds import exhaustive
 
 from exitsearch.search.answers import Answers, build_answers
+from exitsearch.search.build import build_problem
 from exitsearch.search.confidence import Replay, Staircase, optimise
 from exitsearch.search.exact import solve
-from exitsearch.search.problem import Candidate, Choice, Problem, build_problem
+from exitsearch.search.problem import Candidate, Choice, Problem
 from exitsearch.search.rules import greedy_thresholds, quota
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.document import write_json
 from exitsearch.specs.load import load_outcomes, load_profile
 from exitsearch.specs.outcomes import Outcomes, Samples
+from exitsearch.specs.request import SearchRequest
 
 EXITS, SAMPLES, CONFIGURATIONS = 8, 50_000, 2000
 MADE_UP_SAMPLES = 400
@@ -168,7 +170,9 @@ def main() -> None:
     )
     if options.profile and options.outcomes:
         profile, outcomes = load_profile(options.profile), load_outcomes(options.outcomes)
-        problem, _ = build_problem(profile, outcomes, budget="uniform:10%,100%", policy="confidence")
+        problem, _ = build_problem(
+            profile, outcomes, SearchRequest.asked(budget="uniform:10%,100%", policy="confidence")
+        )
         answers = build_answers(problem, outcomes, outcomes.choice_split)
         rng = np.random.default_rng(0)
         places = list(problem.by_placement)

@@ -32,14 +32,16 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from exitsearch.cli.console import progress
+from exitsearch.search.build import build_problem
 from exitsearch.search.exact import solve
-from exitsearch.search.problem import Problem, build_problem
+from exitsearch.search.problem import Problem
 from exitsearch.search.study import run_study, study_name
 from exitsearch.search.study.shared import WITHDRAWN
 from exitsearch.search.study.storage import open_storage
 from exitsearch.search.value import expected_value
 from exitsearch.specs.document import write_json
 from exitsearch.specs.load import load_outcomes, load_profile
+from exitsearch.specs.request import SearchRequest
 
 PROFILE, OUTCOMES, BUDGET = "published:mevit-gmacs", "published:mevit-cifar100", "uniform:10%,100%"
 STORAGES = ("workers.journal", "sqlite:///workers.db")
@@ -144,7 +146,7 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    problem, _ = build_problem(load_profile(PROFILE), load_outcomes(OUTCOMES), budget=BUDGET)
+    problem, _ = build_problem(load_profile(PROFILE), load_outcomes(OUTCOMES), SearchRequest.asked(budget=BUDGET))
     with progress("one process alone") as report:
         alone = []
         run_study(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from exitsearch.search.knobs import SettingRow
     from exitsearch.search.utility import Utility
 
+
 def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> int:
     """Search, write, print: what `exitsearch search` does with a space that has knobs.
 

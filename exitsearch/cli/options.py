@@ -112,9 +112,7 @@ def read_candidates(args: argparse.Namespace, space: SearchSpace | None) -> Cand
     return Candidates.of(heads=args.heads, placements=args.placements, space=space)
 
 
-def read_backbone(
-    args: argparse.Namespace, space: SearchSpace | None, *, metric: str | None = None
-) -> BackboneRequest:
+def read_backbone(args: argparse.Namespace, space: SearchSpace | None, *, metric: str | None = None) -> BackboneRequest:
     """The backbone that is meant, and what it is made with."""
     from exitsearch.pipeline.backbone import BackboneRequest
 

@@ -52,8 +52,8 @@ class Measuring(Part):
         meter = find_meter(resolve_device(self.device))
         if isinstance(meter, NoMeter):
             raise UnavailableError(
-                f"a limit on energy, or energy as an objective, needs a profile with energies, and none can be measured "
-                f"here: {meter.reason}; leave it out, or bring a profile with --profile"
+                "a limit on energy, or energy as an objective, needs a profile with energies, and they cannot be "
+                f"measured here: {meter.reason}; leave it out, or bring a profile with --profile"
             )
 
 

@@ -17,7 +17,7 @@ from exitsearch.pipeline.watch import Quiet, Watch
 from exitsearch.search.knobs import SettingRow, search_settings
 from exitsearch.search.result import SearchResult
 from exitsearch.search.run import search_request
-from exitsearch.search.utility import Utility
+from exitsearch.search.utility import Utility, given_utility
 from exitsearch.specs.backbone import EMBEDDED_NAME
 from exitsearch.specs.budget import BudgetDistribution
 from exitsearch.specs.outcomes import Outcomes
@@ -100,7 +100,8 @@ def search(
         MismatchError: profile and outcomes are of different backbones.
     """
     space, watch = as_space(space), watch or Quiet()
-    request = SearchRequest.asked(budget=budget, space=space, worth=utility.name if utility else None, **asked)
+    utility = given_utility(utility, asked)
+    request = SearchRequest.asked(budget=budget, space=space, **asked)
     storage = storage or (str(Path(out) / places.JOURNAL) if out else None)
     job = SearchJob(
         request=request,

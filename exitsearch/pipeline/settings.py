@@ -1,7 +1,7 @@
 """MeasuredSettings: the provider of a search over settings. Measures, trains, and keeps what it did.
 
-What it makes stands under `profiles/knobs/` and `outcomes/knobs/` (`places.py`): one profile a condition, with the heads
-of every setting in it; one folder a training, and one where heads of several answer together.
+What it makes stands under `profiles/knobs/` and `outcomes/knobs/` (`places.py`): one profile a condition, with the
+heads of every setting in it; one folder a training, and one where heads of several answer together.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class MeasuredSettings:
     @property
     def key(self) -> str:
         """All that values depend on besides the setting: model, data, training and machine."""
-        facts = [*self._sources, self._backbone.key, self._heads.key, self._recipe, self._job.seed]
+        facts: list[object] = [*self._sources, self._backbone.key, self._heads.key, self._recipe, self._job.seed]
         facts += [self._job.measuring.max_seconds, self._machine(self.otherwise)]
         if self._given is not None:
             return repr([*facts, self._given.identity, self._data])
@@ -263,7 +263,7 @@ class MeasuredSettings:
         ).identity
 
     def _profile_path(self, setting: Setting, exits: list[Pair]) -> Path:
-        facts = [self._machine(setting), self._sources, self._backbone.key, _library(setting.runtime)]
+        facts: list[object] = [self._machine(setting), self._sources, self._backbone.key, _library(setting.runtime)]
         facts += [self._job.request.needs_energy, self._job.measuring.max_seconds, self._job.seed]
         return places.setting_profile_file(self._backbone.name, self._device.type, setting, digest(exits, facts))
 

@@ -240,7 +240,7 @@ class _Solver:
     def key(self) -> str:
         """All of the question that the values of settings depend on."""
         asked = self._request
-        return repr((str(self.budget), self.limits.model_dump(), asked.policy, asked.fallback, asked.metric))
+        return repr((repr(self.budget), self.limits.model_dump(), asked.policy, asked.fallback, asked.metric))
 
     def _first_ms(self, first: Setting) -> float:
         try:

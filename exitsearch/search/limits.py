@@ -8,19 +8,12 @@ until it does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from exitsearch.errors import InputError
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.specs.budget import latest_in_time
-from exitsearch.specs.request import Policy
-from exitsearch.specs.head import HeadChoice
-from exitsearch.specs.limits import Limits, parse_exit, parse_floor
-from exitsearch.specs.memory import head_held_bytes, held_bytes
-from exitsearch.specs.outcomes import Metric, as_value
-from exitsearch.specs.profile import HeadCost, Profile
-from exitsearch.specs.request import Policy
 
 
 def scarce(problem: Problem) -> tuple[str, ...]:
@@ -60,126 +53,6 @@ def within_limits(
             return None
         choice = max(options, key=value)
     return choice
-
-
-def with_limits(problem: Problem, profile: Profile, limits: Limits, *, metric: Metric) -> Problem:
-    """A problem with all limits but the most exits, which it has from the start.
-
-    `max_memory` holds for the whole model: weights of backbone and heads, and the largest input and output that any
-    one part holds together, at the profile's batch size. `max_energy` holds for an answer (`Problem.energy_mj`).
-
-    Args:
-        profile: that the problem was built from; it must know what is limited.
-        limits: scores in `min_value_at` are of the metric, so for `mae` the most error.
-        metric: of these scores.
-
-    Raises:
-        InputError: a limit that names no candidate, or that the profile knows nothing about.
-    """
-    check_floors(limits, problem.policy)
-    # What may not be chosen breaks no limit, and needs no known costs.
-    problem = forced(problem, limits.force, limits.forbid)
-    heads = {(cost.placement, cost.head): cost for cost in profile.heads}
-    mine = [heads[candidate.placement, candidate.head] for candidate in problem.candidates]
-    if limits.max_extra_params is not None and any(cost.params is None for cost in mine):
-        raise InputError("the profile does not know the parameters of every head, so --max-extra-params cannot hold")
-    if limits.max_energy is not None:
-        if not all(cost.energy_mj is not None for cost in (*profile.segments, profile.final, *mine)):
-            raise InputError(
-                "the profile does not hold the energies of all segments and heads, so --max-energy cannot hold; make "
-                "it again with exitsearch profile --energy"
-            )
-        if problem.final_mj > limits.max_energy:
-            raise InputError(
-                f"the backbone alone takes {problem.final_mj:.4g} mJ an answer, more than the "
-                f"{limits.max_energy:.4g} mJ allowed; raise --max-energy"
-            )
-    if limits.max_memory is not None:
-        problem = _within_memory(problem, profile, mine, limits.max_memory)
-    floors = [parse_floor(text, full_ms=problem.final_ms) for text in limits.min_value_at]
-    return replace(
-        problem,
-        max_params=limits.max_extra_params,
-        max_energy_mj=limits.max_energy,
-        floors=tuple((budget, as_value(least, metric)) for budget, least in floors),
-    )
-
-
-def _within_memory(problem: Problem, profile: Profile, heads: Sequence[HeadCost], most: int) -> Problem:
-    """The problem with the bytes that its candidates add, and what the backbone leaves of so many bytes for them.
-
-    Args:
-        heads: the costs of the candidates.
-        most: bytes of weights and activations of the whole model.
-    """
-    parts = [*profile.segments, profile.final]
-    if any(part.weight_bytes is None or part.activation_bytes is None for part in (*parts, *heads)):
-        raise InputError(
-            "the profile does not know the bytes of weights and activations of every part, so --max-memory cannot "
-            "hold; make it again with exitsearch profile"
-        )
-    held = held_bytes(profile, [])
-    backbone = sum(part.weight_bytes or 0 for part in parts) + held
-    if backbone > most:
-        raise InputError(
-            f"the backbone alone takes {backbone} bytes of weights and activations, more than the {most} allowed; "
-            "raise --max-memory"
-        )
-    candidates = tuple(
-        replace(
-            candidate,
-            memory_bytes=cost.weight_bytes or 0,
-            held_bytes=max(0, head_held_bytes(profile, cost) - held),
-        )
-        for candidate, cost in zip(problem.candidates, heads, strict=True)
-    )
-    return replace(problem, candidates=candidates, max_memory_bytes=most - backbone)
-
-
-def check_floors(limits: Limits, policy: Policy) -> None:
-    """Whether the limits go with a policy, before a profile is at hand.
-
-    Raises:
-        InputError: a least value at a budget under the policy confidence.
-    """
-    if limits.min_value_at and policy == "confidence":
-        raise InputError(
-            "a least value at a budget cannot be combined with the policy confidence, whose value depends on "
-            "thresholds; choose --policy interruptible or contract"
-        )
-
-
-def forced(problem: Problem, force: Iterable[str], forbid: Iterable[str]) -> Problem:
-    """A problem in which some exits must stand and others must not.
-
-    Args:
-        force: `PLACEMENT` (any head there) or `PLACEMENT:HEAD`.
-        forbid: the same.
-
-    Raises:
-        InputError: one that cannot be read or is no candidate, or two that contradict each other.
-    """
-    candidates, required = list(problem.candidates), set(problem.required)
-    for text in forbid:
-        place, head = _exit(problem, text)
-        candidates = [c for c in candidates if c.placement != place or (head is not None and c.head != head)]
-    for text in force:
-        place, head = _exit(problem, text)
-        candidates = [c for c in candidates if c.placement != place or head is None or c.head == head]
-        if not any(c.placement == place for c in candidates):
-            raise InputError(f"{text} is forced in, and forbidden or contradicted by another --force; leave one out")
-        required.add(place)
-    return replace(problem, candidates=tuple(candidates), required=tuple(sorted(required)))
-
-
-def _exit(problem: Problem, text: str) -> tuple[int, str | None]:
-    place, name = parse_exit(text)
-    head = None if name is None else str(HeadChoice.parse(name))
-    here = [c.head for c in problem.candidates if c.placement == place]
-    if not here or (head is not None and head not in here):
-        known = f"the candidates there are {', '.join(here)}" if here else "there is no candidate at that placement"
-        raise InputError(f"{text} is no candidate; {known}")
-    return place, head
 
 
 def nothing_allowed(problem: Problem) -> InputError:

@@ -18,18 +18,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
-from exitsearch.errors import InputError, one_of
+from exitsearch.errors import InputError
 from exitsearch.search.problem import Array, Choice, Problem
 from exitsearch.search.value import exit_probabilities, expected_value, finish_times
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import Policy
+from exitsearch.specs.request import OBJECTIVES, Objective
 
-Objective = Literal["value", "params", "energy", "time"]
-OBJECTIVES: tuple[Objective, ...] = ("value", "params", "energy", "time")
 UNITS: dict[str, str] = {"value": "", "params": "", "energy": "mJ", "time": "ms"}
 
 # Cells of the sum that stands for the mean of min(budget, time): good to a few 1e-5 of the time.
@@ -42,14 +39,13 @@ def read_objectives(names: Sequence[str], problem: Problem, profile: Profile) ->
     """Two or three objectives by name, value first.
 
     Args:
-        names: each once.
+        names: of a request.
         problem: that is searched.
         profile: that it was built from; it must know what is an objective.
 
     Raises:
-        InputError: unknown or too many names, none that is value, or one that the profile knows nothing about.
+        InputError: the profile knows nothing about one.
     """
-    check_objectives(names, problem.policy)
     asked = set(names)
     heads = {(c.placement, c.head) for c in problem.candidates}
     costs = [cost for cost in profile.heads if (cost.placement, cost.head) in heads]
@@ -64,31 +60,6 @@ def read_objectives(names: Sequence[str], problem: Problem, profile: Profile) ->
             "again with exitsearch profile --energy"
         )
     return tuple(name for name in OBJECTIVES if name in asked)
-
-
-def check_objectives(names: Sequence[str], policy: Policy) -> None:
-    """Whether these may be objectives, before a profile is at hand.
-
-    Args:
-        names: as `read_objectives` takes them.
-        policy: that is searched under.
-
-    Raises:
-        InputError: unknown or too many names, none that is value, or the policy confidence.
-    """
-    for name in names:
-        if name not in OBJECTIVES:
-            raise one_of("objective", name, OBJECTIVES)
-    asked = set(names)
-    if "value" not in asked or len(asked) != len(names) or len(asked) not in (2, 3):
-        raise InputError(
-            f"the objectives are value and one or two of params, energy and time, each once, found {','.join(names)}"
-        )
-    if policy == "confidence":
-        raise InputError(
-            "several objectives need one value an exit, which the policy confidence does not have; "
-            "choose --policy interruptible or contract"
-        )
 
 
 class Aims:

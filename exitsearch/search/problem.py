@@ -6,23 +6,15 @@ final exit is always there and is not part of a choice.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from exitsearch.errors import InputError, one_of
-from exitsearch.specs.budget import BudgetDistribution, parse_budget
-from exitsearch.specs.budget import BudgetDistribution, Slowed, latest_in_time, parse_budget
-from exitsearch.specs.request import POLICIES, Policy
-from exitsearch.specs.head import HeadChoice
-from exitsearch.specs.outcomes import Outcomes, fallback_value
-from exitsearch.specs.placement import Placement
-from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import POLICIES, Policy
-from exitsearch.specs.space import select_placements
+from exitsearch.specs.budget import BudgetDistribution, Slowed, latest_in_time
+from exitsearch.specs.request import Policy
 
 Array = NDArray[np.float64]
 Choice = tuple[int, ...]
@@ -129,6 +121,11 @@ class Problem:
             places[candidate.placement] = (*places.get(candidate.placement, ()), position)
         return places
 
+    @property
+    def choices(self) -> float:
+        """How many choices there are, limits left aside."""
+        return math.prod(1.0 + len(positions) for positions in self.by_placement.values())
+
     @cached_property
     def heads(self) -> tuple[str, ...]:
         """Every head among the candidates, in alphabetical order."""
@@ -219,119 +216,3 @@ class Problem:
 @lru_cache(maxsize=4)  # problems that differ in their limits share it
 def _slowed(budget: BudgetDistribution, samples: tuple[float, ...]) -> Slowed:
     return budget.slowed(samples)
-
-
-def build_problem(
-    profile: Profile,
-    outcomes: Outcomes,
-    *,
-    budget: BudgetDistribution | str,
-    policy: Policy = "interruptible",
-    split: str | None = None,
-    fallback: float | None = None,
-    candidates: Mapping[str, Collection[int]] | None = None,
-    heads: Sequence[str] | None = None,
-    placements: str | Iterable[int] | None = None,
-    max_exits: int | None = None,
-) -> tuple[Problem, list[str]]:
-    """Bring a profile and outcomes together.
-
-    Args:
-        profile: a timed profile.
-        outcomes: values of the same backbone's heads.
-        budget: budget distribution; shares (`10%`) are of the profile's full model.
-        policy: `interruptible`, `contract` or `confidence`.
-        split: split of the outcomes to choose on; None takes the one meant for it.
-        fallback: score of having no answer in time; None takes the one that the outcomes know.
-        candidates: allowed placements of each head by its text, as from `SearchSpace.candidates`; None allows all.
-            Heads in it that a document does not hold are warned of.
-        heads: heads to choose from; None allows all.
-        placements: placements to choose from, numbers or a text like `0,2,4-8`; None allows all.
-        max_exits: most exits that may be chosen, at least 0; None means no limit.
-
-    Returns:
-        The problem, and warnings: small differences between the two documents, heads of a space left out.
-
-    Raises:
-        InputError: the profile holds no times, a wanted head is missing in a document, or nothing is left to choose.
-        MismatchError: the two documents are of different backbones.
-    """
-    warnings = profile.backbone.check_same(outcomes.backbone, mine="the profile", others="the outcomes")
-    if not profile.is_timed:
-        raise InputError("this profile only counts operations; measure times with exitsearch profile")
-    if policy not in POLICIES:
-        raise one_of("policy", policy, POLICIES)
-    if max_exits is not None and max_exits < 0:
-        raise InputError(f"the most exits must be at least 0, found {max_exits}")
-    if split is not None and split not in outcomes.splits:
-        raise one_of("split", split, outcomes.splits)
-    costs = {(cost.placement, cost.head): cost for cost in profile.heads}
-    values = outcomes.values(split)
-    both = costs.keys() & values.keys()
-    known = {head for _, head in both}
-    asked = None if heads is None else [str(HeadChoice.parse(head)) for head in heads]
-    for head in asked or ():
-        if head not in known:
-            raise InputError(f"{_lacking(head, costs)} no head {head!r}; heads in both: {', '.join(sorted(known))}")
-    warnings += [
-        f"the space names head {head!r}, of which {_lacking(head, costs)} nothing: it is left out"
-        for head in sorted(set(candidates or ()) - known)
-    ]
-    allowed = allowed_placements(placements, len(profile.segments), facts=profile.placements)
-    chosen = sorted(
-        (place, head)
-        for place, head in both
-        if place in allowed
-        and (asked is None or head in asked)
-        and (candidates is None or place in candidates.get(head, ()))
-    )
-    if not chosen:
-        missing = next(((place, head) for place, head in sorted(values) if (place, head) not in both), None)
-        example = f"; the profile lacks for example {missing[1]} at placement {missing[0]}" if missing else ""
-        raise InputError(
-            f"no exit head is left to choose from: profile and outcomes share {len(both)} (placement, head) pairs, of "
-            f"which heads, placements and space allow none{example}"
-        )
-    arrival = profile.arrival_ms
-    arrival_mj = np.cumsum([segment.energy_mj or 0.0 for segment in profile.segments])
-    problem = Problem(
-        candidates=tuple(
-            Candidate(
-                placement=place,
-                head=head,
-                arrival_ms=float(arrival[place]),
-                head_ms=float(costs[place, head].latency_ms or 0.0),
-                value=values[place, head],
-                params=costs[place, head].params or 0,
-                arrival_mj=float(arrival_mj[place]),
-                head_mj=costs[place, head].energy_mj or 0.0,
-            )
-            for place, head in chosen
-        ),
-        final_ms=profile.full_ms,
-        final_value=outcomes.final_value(split),
-        final_mj=float(arrival_mj[-1]) + (profile.final.energy_mj or 0.0),
-        fallback=fallback_value(outcomes, fallback),
-        budget=(parse_budget(budget) if isinstance(budget, str) else budget).resolved(profile.full_ms),
-        slowdown=tuple(sorted(profile.slowdown)),
-        policy=policy,
-        max_exits=max_exits,
-    )
-    return problem, warnings
-
-
-def _lacking(head: str, costs: Collection[tuple[int, str]]) -> str:
-    """Which document does not hold a head that the two do not share."""
-    return "the outcomes hold" if any(name == head for _, name in costs) else "the profile holds"
-
-
-def allowed_placements(
-    placements: str | Iterable[int] | None, count: int, *, facts: Sequence[Placement] = ()
-) -> set[int]:
-    """Placements given as numbers, as a text like `0,2,4-8`, or as None for all `count` of them."""
-    if placements is None or isinstance(placements, str):
-        return set(select_placements(placements, count, placements=facts))
-    allowed = set(placements)
-    if any(not 0 <= place < count for place in allowed):
-        raise InputError(f"placements run from 0 to {count - 1}, found {sorted(allowed)}")
-    return allowed

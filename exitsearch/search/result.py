@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exitsearch.search.exact import Solution
-from exitsearch.search.objectives import Objective
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.study import StudyResult
 from exitsearch.search.study.objectives import FrontStudy
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.memory import PathMemory
+from exitsearch.specs.request import Objective
 
 if TYPE_CHECKING:
     from exitsearch.search.knobs import SettingsResult

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from exitsearch.errors import InputError, one_of
+from exitsearch.errors import InputError
+from exitsearch.search.build import build_problem
 from exitsearch.search.confident import choose
 from exitsearch.search.exact import TOLERANCE, Solution, solve
 from exitsearch.search.front import Front, find_front
 from exitsearch.search.held_out import split_value
 from exitsearch.search.judge import Judgement, judge_by_samples, judge_by_values
-from exitsearch.search.limits import with_limits
-from exitsearch.search.objectives import Aims, check_objectives, read_objectives
-from exitsearch.search.problem import Choice, Problem, allowed_placements, build_problem
+from exitsearch.search.objectives import Aims, read_objectives
+from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.result import ExitRow, FrontResult, FrontRow, SearchResult
 from exitsearch.search.study import OnTrial, StudyResult, run_study
+from exitsearch.search.utility import Utility, by_utility, given_utility
 from exitsearch.search.value import contract_value, expected_value, finish_times
-from exitsearch.search.worth import Worth, by_worth
 from exitsearch.search.written import exit_scores, write_config
-from exitsearch.specs.budget import BudgetDistribution
-from exitsearch.specs.config import Expected, MultiExitConfig, Optimum
 from exitsearch.specs.budget import BudgetDistribution, latest_in_time
 from exitsearch.specs.config import Expected, MultiExitConfig, Optimum
-from exitsearch.specs.request import POLICIES, SCORES, Policy, Score
-from exitsearch.specs.limits import Limits
 from exitsearch.specs.memory import path_memory
-from exitsearch.specs.outcomes import Metric, Outcomes
+from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import POLICIES, SCORES, Policy, Score
-from exitsearch.specs.space import SearchSpace
+from exitsearch.specs.request import TRIALS, AskedRequest, SearchRequest
 
 
 def search(
@@ -50,8 +45,8 @@ def search(
         budget: a distribution or its text (`uniform:10,80`); shares (`10%`) are of the profile's full model.
         asked: the other keywords of `SearchRequest.asked`: policy, limits, candidates, a search space, objectives.
     """
-    worth = None if utility is None else utility.name
-    request = SearchRequest.asked(budget=budget, worth=worth, **asked)
+    utility = given_utility(utility, asked)
+    request = SearchRequest.asked(budget=budget, **asked)
     return search_request(
         profile, outcomes, request, utility=utility, trials=trials, seed=seed, storage=storage, on_trial=on_trial
     )
@@ -75,7 +70,7 @@ def search_request(
         outcomes: value of every head, of the same backbone.
         request: the question. With objectives the result has a front of them, into which Optuna's trials go; the
             choice itself is the point of the highest value.
-        utility: what an answer is worth, where the request names it; its `fallback` and least values are then utilities.
+        utility: what an answer is worth, where the request names it; `fallback` and least values are then utilities.
         trials: Optuna trials in all, those of earlier runs in the same storage included; 0 leaves Optuna out.
         seed: seed of Optuna's sampler and of the bootstrap.
         storage: where Optuna keeps its study; None for memory.
@@ -85,10 +80,11 @@ def search_request(
         InputError: an option or a combination of documents that cannot be searched.
         MismatchError: profile and outcomes are of different backbones.
     """
-    if (utility.name if utility else None) != request.worth:
+    given = utility.name if utility else None
+    if given != request.worth:
         raise InputError(
-            f"the request is for {request.worth or 'the metric'}, given is {utility.name if utility else 'no utility'}; "
-            "give the one that it names with --worth or --class-weights"
+            f"the request is for {request.worth or 'the metric'}, given is {given or 'no utility'}; give the one that "
+            "it names with --worth or --class-weights"
         )
     if request.metric is not None and request.metric != outcomes.metric:
         raise InputError(f"the outcomes hold {outcomes.metric}, asked was for {request.metric}; leave --metric out")
@@ -213,9 +209,7 @@ def _front(
         best = max(solution.bound, value)
         regret = 0.0 if point.choice == solution.choice and solution.exact else best - value
         optimum = Optimum(value=best, exact=solution.exact, regret=regret, proved_on_front=point.proved)
-        config = write_config(
-            profile, outcomes, problem, point.choice, asked=asked, expected=expected, optimum=optimum
-        )
+        config = write_config(profile, outcomes, problem, point.choice, asked=asked, expected=expected, optimum=optimum)
         rows.append(FrontRow(point.amounts, point.proved, held_out, config))
     return FrontResult(front.names, rows, front.complete, front.study)
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exitsearch.search.problem import Array, Choice, Problem
-from exitsearch.specs.request import Policy
 from exitsearch.specs.budget import latest_in_time
 from exitsearch.specs.request import Policy
 

@@ -127,7 +127,7 @@ class Outcomes(Document):
         return self
 
     @property
-    def worth_name(self) -> str | None:
+    def utility_name(self) -> str | None:
         """What answers are worth instead of the metric, in words; None: the metric."""
         return None
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from exitsearch.errors import UnavailableError
+from exitsearch.specs.candidates import Candidates
+from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.knobs import Knobs, Setting
 from exitsearch.specs.limits import Limits
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.space import SearchSpace, SpaceHead
+from exitsearch.specs.space import SpaceHead
 
 BACKBONE = {"name": "toy", "input_size": [1, 8, 8], "num_outputs": 2}
 OTHERWISE = Setting(dtype="fp32", runtime="eager", threads=1, batch_size=1)
@@ -36,10 +38,8 @@ class FakeProvider:
         *,
         impossible: Callable[[Setting], bool] = lambda setting: False,
         on_outcomes: Callable[[Sequence[Setting]], None] = lambda settings: None,
-        limits: Limits | None = None,
     ) -> None:
         self.knobs, self.impossible, self.on_outcomes = knobs, impossible, on_outcomes
-        self.limits = limits or Limits()
         self.profiled: list[Setting] = []
         self.trained: list[list[Setting]] = []
         self.looked: list[tuple[int, int]] = []
@@ -101,8 +101,13 @@ class FakeProvider:
             }
         )
 
-    def space(self, settings: Sequence[Setting]) -> SearchSpace:
+    def candidates(self, settings: Sequence[Setting]) -> Candidates:
         if self.impossible(settings[0]):
             raise UnavailableError(f"there is no {settings[0].runtime} here")
-        heads = [SpaceHead(type="b", options={"k": k}) for k in self.ks(settings)]
-        return SearchSpace(schema_version=1, heads=heads)
+        return Candidates(space_heads=[SpaceHead(type="b", options={"k": k}) for k in self.ks(settings)])
+
+    def named(self, limits: Limits) -> Limits:
+        return limits
+
+    def sources(self, setting: Setting, config: MultiExitConfig) -> dict[str, str]:
+        return {"profile": str(setting), "outcomes": config.outcomes["identity"]}

@@ -10,6 +10,7 @@ from settings_provider import OTHERWISE, FakeProvider
 
 from exitsearch.search.knobs import search_settings
 from exitsearch.specs.knobs import Knobs
+from exitsearch.specs.request import SearchRequest
 
 KNOBS = Knobs.model_validate({"runtime": ["eager", "compile"], "heads": {"b": {"k": [1, 2, 3, 4]}}})
 
@@ -21,7 +22,8 @@ if __name__ == "__main__":
             file.write(f"{os.getpid()}\n")
 
     provider = FakeProvider(KNOBS)
+    request = SearchRequest.asked(budget="uniform:0,10")
     found = search_settings(
-        KNOBS, provider, otherwise=OTHERWISE, budget="uniform:0,10", trials=8, storage=sys.argv[1], on_tried=tried
+        KNOBS, provider, request, otherwise=OTHERWISE, trials=8, storage=sys.argv[1], on_tried=tried
     )
     print(found.count("tried"), found.proved, found.result.value)

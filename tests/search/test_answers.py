@@ -8,9 +8,10 @@ from toy_documents import RIGHT, toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
 from exitsearch.search.answers import Answers, build_answers, confidence, fit_temperature
-from exitsearch.search.problem import build_problem
+from exitsearch.search.build import build_problem
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.published import published_costs, published_outcomes
+from exitsearch.specs.request import SearchRequest
 
 
 def test_scores_by_hand() -> None:
@@ -50,7 +51,7 @@ def outcomes(tmp_path: Path) -> Outcomes:
 
 
 def test_answers_of_documents(outcomes: Outcomes) -> None:
-    problem, _ = build_problem(toy_profile(), outcomes, budget="uniform:0,20", policy="confidence")
+    problem, _ = build_problem(toy_profile(), outcomes, SearchRequest.asked(budget="uniform:0,20", policy="confidence"))
     answers = build_answers(problem, outcomes, "choice")
     assert answers.right[:-1].sum(axis=1).tolist() == [RIGHT[c.placement, c.head][0] for c in problem.candidates]
     assert answers.right[-1].sum() == 9
@@ -62,12 +63,14 @@ def test_answers_of_documents(outcomes: Outcomes) -> None:
 
 
 def test_what_cannot_be_replayed_is_said(outcomes: Outcomes) -> None:
-    problem, _ = build_problem(toy_profile(), outcomes, budget="uniform:0,20", policy="confidence")
+    problem, _ = build_problem(toy_profile(), outcomes, SearchRequest.asked(budget="uniform:0,20", policy="confidence"))
     with pytest.raises(InputError, match="unknown confidence 'entrpy'"):
         build_answers(problem, outcomes, "choice", score="entrpy")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="classes, the outcomes hold mae"):
         build_answers(problem, outcomes.model_copy(update={"metric": "mae"}), "choice")
     given = published_outcomes("mevit-cifar10")
-    problem, _ = build_problem(published_costs("mevit-gmacs"), given, budget="uniform:10,80", policy="confidence")
+    problem, _ = build_problem(
+        published_costs("mevit-gmacs"), given, SearchRequest.asked(budget="uniform:10,80", policy="confidence")
+    )
     with pytest.raises(InputError, match="hold only scores; train the heads"):
         build_answers(problem, given, "given")

@@ -8,10 +8,11 @@ from safetensors.numpy import load_file, save_file
 from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import MismatchError
+from exitsearch.search.build import build_problem
 from exitsearch.search.held_out import bootstrap_interval, mean_interval, sample_values, split_value
-from exitsearch.search.problem import build_problem
 from exitsearch.search.value import expected_value
 from exitsearch.specs.outcomes import Outcomes
+from exitsearch.specs.request import SearchRequest
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def test_the_choice_split_decides_and_the_report_split_scores(outcomes: Outcomes
     Chances 0.8 - 0.6, 0.6 - 0.45, 0.45. Chosen on 0.7, 0.8, 0.9: 0.14 + 0.12 + 0.405 = 0.665. On the report split b is
     worth 0.7 and a only 0.6, and a's answer still replaces b's: 0.2 * 0.7 + 0.15 * 0.6 + 0.45 * 0.8 = 0.59.
     """
-    problem, _ = build_problem(toy_profile(), outcomes, budget="uniform:0,20")
+    problem, _ = build_problem(toy_profile(), outcomes, SearchRequest.asked(budget="uniform:0,20"))
     choice = (problem.positions[0, "b(k=2)"], problem.positions[1, "a"])
     assert expected_value(problem, choice) == pytest.approx(0.665)
     assert split_value(problem, choice, outcomes, "choice") == pytest.approx(0.665)
@@ -33,7 +34,7 @@ def test_the_choice_split_decides_and_the_report_split_scores(outcomes: Outcomes
 
 
 def test_samples_average_to_the_scores(outcomes: Outcomes) -> None:
-    problem, _ = build_problem(toy_profile(), outcomes, budget="uniform:0,20")
+    problem, _ = build_problem(toy_profile(), outcomes, SearchRequest.asked(budget="uniform:0,20"))
     values = sample_values(problem, (0, 2), outcomes, "report")
     assert values is not None
     assert values.shape == (10, 3)
@@ -42,7 +43,7 @@ def test_samples_average_to_the_scores(outcomes: Outcomes) -> None:
 
 def test_the_interval_is_that_of_the_mean_of_samples(outcomes: Outcomes) -> None:
     """The backbone alone, always in time: 8 of 10 right."""
-    problem, _ = build_problem(toy_profile(), outcomes, budget="point:50")
+    problem, _ = build_problem(toy_profile(), outcomes, SearchRequest.asked(budget="point:50"))
     interval = bootstrap_interval(problem, (), outcomes, "report", seed=3, resamples=20000)
     assert interval == mean_interval(np.array([1.0] * 8 + [0.0] * 2), seed=3, resamples=20000)
     assert interval == bootstrap_interval(problem, (), outcomes, "report", seed=3, resamples=20000)
@@ -81,7 +82,7 @@ def test_the_interval_of_skewed_values_covers_as_stated() -> None:
 
 
 def test_the_fallback_counts_where_nothing_is_in_time(outcomes: Outcomes) -> None:
-    problem, _ = build_problem(toy_profile(), outcomes, budget="point:1", fallback=0.1)
+    problem, _ = build_problem(toy_profile(), outcomes, SearchRequest.asked(budget="point:1", fallback=0.1))
     assert split_value(problem, (0,), outcomes, "report") == pytest.approx(0.1)
     assert bootstrap_interval(problem, (0,), outcomes, "report") == pytest.approx((0.1, 0.1))
 
@@ -96,7 +97,7 @@ def test_errors_count_as_minus_their_size(tmp_path: Path) -> None:
         }
         save_file({**tensors, "labels": np.array([1.5, 1.0, 3.0])}, tmp_path / f"{split}.safetensors")
     error = outcomes.model_copy(update={"metric": "mae", "fallback": 2.0})
-    problem, _ = build_problem(toy_profile(), error, budget="point:50")
+    problem, _ = build_problem(toy_profile(), error, SearchRequest.asked(budget="point:50"))
     values = sample_values(problem, (), error, "report")
     assert values is not None
     assert values[:, 0].tolist() == [-0.5, -1.0, 0.0]
@@ -106,6 +107,6 @@ def test_samples_that_do_not_fit_together_are_refused(outcomes: Outcomes, tmp_pa
     path = tmp_path / "outcomes" / "report.safetensors"
     tensors = load_file(path)
     save_file({**tensors, "labels": tensors["labels"][:5]}, path)
-    problem, _ = build_problem(toy_profile(), outcomes, budget="point:50")
+    problem, _ = build_problem(toy_profile(), outcomes, SearchRequest.asked(budget="point:50"))
     with pytest.raises(MismatchError, match="5 labels"):
         bootstrap_interval(problem, (0,), outcomes, "report")

@@ -13,14 +13,14 @@ from random_problems import all_choices, brute_force, random_problem
 from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
+from exitsearch.search.build import build_problem
 from exitsearch.search.exact import solve
 from exitsearch.search.layers import memory_layers
-from exitsearch.search.limits import with_limits
-from exitsearch.search.problem import Problem, build_problem
+from exitsearch.search.problem import Problem
 from exitsearch.search.run import search
-from exitsearch.specs.limits import Limits
 from exitsearch.specs.memory import path_memory
 from exitsearch.specs.profile import Profile
+from exitsearch.specs.request import SearchRequest
 
 
 def profile_with_bytes(*, weights: dict[str, int], handed: tuple[int, ...], answers: dict[str, int]) -> Profile:
@@ -76,7 +76,8 @@ def test_memory_is_that_of_the_path(tmp_path_factory: pytest.TempPathFactory, se
         handed=tuple(int(n) for n in rng.integers(0, 30, size=3)),
         answers={name: int(rng.integers(0, 80)) for name in names},
     )
-    problem, _ = build_problem(profile, toy_outcomes(tmp_path_factory.mktemp("outcomes")), budget="uniform:0,20")
+    outcomes = toy_outcomes(tmp_path_factory.mktemp("outcomes"))
+    problem, _ = build_problem(profile, outcomes, SearchRequest.asked(budget="uniform:0,20"))
     every = list(all_choices(problem))
 
     def taken(choice: tuple[int, ...]) -> int:
@@ -87,7 +88,7 @@ def test_memory_is_that_of_the_path(tmp_path_factory: pytest.TempPathFactory, se
     for limit in {taken(choice) + extra for choice in every for extra in (-1, 0)}:
         if limit < taken(()):
             continue
-        limited = with_limits(problem, profile, Limits(max_memory=limit), metric="accuracy")
+        limited, _ = build_problem(profile, outcomes, SearchRequest.asked(budget="uniform:0,20", max_memory=limit))
         assert {c for c in every if limited.allows(c)} == {c for c in every if taken(c) <= limit}
         found = solve(limited)
         assert found.exact

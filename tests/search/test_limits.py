@@ -10,8 +10,8 @@ from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
 from exitsearch.search import interruptible
+from exitsearch.search.build import forced
 from exitsearch.search.exact import solve
-from exitsearch.search.limits import forced
 from exitsearch.search.problem import Problem
 from exitsearch.search.run import search
 from exitsearch.search.study import run_study

@@ -7,12 +7,14 @@ import pytest
 from random_problems import problem_of
 
 from exitsearch.errors import InputError, MismatchError
+from exitsearch.search.build import build_problem
 from exitsearch.search.exact import solve
-from exitsearch.search.problem import build_problem
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.budget import Trace, parse_budget
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
+from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.space import SearchSpace
 
 COSTS = """part,placement,head,latency_ms,macs,params
 segment,0,,2,,
@@ -44,7 +46,7 @@ def outcomes(text: str = VALUES, **facts: object) -> Outcomes:
 
 def test_candidates_are_what_both_documents_hold() -> None:
     """Placement 1 is reached after 2 + 3 ms and the full model takes 10 ms; 20% to 100% of it are 2 to 10 ms."""
-    problem, warnings = build_problem(profile(), outcomes(), budget="uniform:20%,100%")
+    problem, warnings = build_problem(profile(), outcomes(), SearchRequest.asked(budget="uniform:20%,100%"))
     found = [(c.placement, c.head, c.arrival_ms, c.head_ms, c.value, c.params) for c in problem.candidates]
     assert found == [
         (0, "a", 2.0, 0.5, 0.4, 10),
@@ -56,16 +58,25 @@ def test_candidates_are_what_both_documents_hold() -> None:
     assert warnings == []
 
 
+def space_of(**placements: str) -> SearchSpace:
+    """A space of heads and where they may stand; `b` stands for `b(stride=2)`."""
+    heads = [
+        {"type": head, "placements": text, "options": {"stride": 2} if head == "b" else {}}
+        for head, text in placements.items()
+    ]
+    return SearchSpace.model_validate({"schema_version": 1, "heads": heads})
+
+
 def test_heads_placements_and_candidates_narrow_the_choice() -> None:
     def pairs(**options: object) -> list[tuple[int, str]]:
-        problem, _ = build_problem(profile(), outcomes(), budget="point:5", **options)
+        problem, _ = build_problem(profile(), outcomes(), SearchRequest.asked(budget="point:5", **options))
         return [(c.placement, c.head) for c in problem.candidates]
 
     assert pairs(heads=["a"]) == [(0, "a"), (1, "a")]
     assert pairs(heads=["b(stride=2)"]) == [(0, "b(stride=2)")]
     assert pairs(placements="1") == [(1, "a")]
     assert pairs(placements=[0]) == [(0, "a"), (0, "b(stride=2)")]
-    assert pairs(candidates={"a": {1}, "b(stride=2)": {0, 1}}) == [(0, "b(stride=2)"), (1, "a")]
+    assert pairs(space=space_of(a="1", b="0,1")) == [(0, "b(stride=2)"), (1, "a")]
 
 
 @pytest.mark.parametrize(
@@ -76,15 +87,17 @@ def test_heads_placements_and_candidates_narrow_the_choice() -> None:
         ({"heads": ["b(stride=2)"], "placements": "1"}, "no exit head is left"),
         ({"placements": "0-2"}, "placements run from 0 to 1"),
         ({"placements": [7]}, "placements run from 0 to 1"),
-        ({"max_exits": -1}, "at least 0, found -1"),
-        ({"policy": "hasty"}, "unknown policy 'hasty'"),
-        ({"split": "report"}, "unknown split 'report'"),
         ({"fallback": 2.0}, "--fallback"),
     ],
 )
 def test_what_cannot_be_searched_is_said(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        build_problem(profile(), outcomes(), **{"budget": "point:5", **options})
+        build_problem(profile(), outcomes(), SearchRequest.asked(**{"budget": "point:5", **options}))
+
+
+def test_a_split_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown split 'report'"):
+        build_problem(profile(), outcomes(), SearchRequest.asked(budget="point:5"), split="report")
 
 
 def test_a_profile_without_times_is_refused() -> None:
@@ -93,12 +106,12 @@ def test_a_profile_without_times_is_refused() -> None:
     for cost in (*data["segments"], *data["heads"], data["final"]):
         cost["latency_ms"] = None
     with pytest.raises(InputError, match="only counts operations"):
-        build_problem(Profile.parse(data, counted), outcomes(), budget="point:5")
+        build_problem(Profile.parse(data, counted), outcomes(), SearchRequest.asked(budget="point:5"))
 
 
 def test_heads_of_a_space_that_a_document_lacks_are_warned_of() -> None:
-    candidates = {"a": {0, 1}, "c": {1}, "d": {1}}
-    problem, warnings = build_problem(profile(), outcomes(), budget="point:5", candidates=candidates)
+    request = SearchRequest.asked(budget="point:5", space=space_of(a="0,1", c="1", d="1"))
+    problem, warnings = build_problem(profile(), outcomes(), request)
     assert problem.heads == ("a",)
     assert [("'c'" in text and "outcomes" in text) or ("'d'" in text and "profile" in text) for text in warnings] == [
         True
@@ -107,7 +120,9 @@ def test_heads_of_a_space_that_a_document_lacks_are_warned_of() -> None:
 
 def test_documents_that_share_nothing_name_a_missing_pair() -> None:
     with pytest.raises(InputError, match=r"share 0 .* lacks for example x at placement 0"):
-        build_problem(profile(), outcomes("placement,head,value\n0,x,0.5\nfinal,,0.9\n"), budget="point:5")
+        build_problem(
+            profile(), outcomes("placement,head,value\n0,x,0.5\nfinal,,0.9\n"), SearchRequest.asked(budget="point:5")
+        )
 
 
 def test_documents_of_two_backbones_are_refused_and_other_outputs_only_warned_of() -> None:
@@ -115,8 +130,8 @@ def test_documents_of_two_backbones_are_refused_and_other_outputs_only_warned_of
         return profile().model_copy(update={"backbone": BackboneFacts(**{"name": None, **facts})})
 
     with pytest.raises(MismatchError, match="input_size"):
-        build_problem(of(input_size=(3, 8, 8)), outcomes(input_size=(1, 8, 8)), budget="point:5")
-    _, warnings = build_problem(of(num_outputs=10), outcomes(num_outputs=100), budget="point:5")
+        build_problem(of(input_size=(3, 8, 8)), outcomes(input_size=(1, 8, 8)), SearchRequest.asked(budget="point:5"))
+    _, warnings = build_problem(of(num_outputs=10), outcomes(num_outputs=100), SearchRequest.asked(budget="point:5"))
     assert "10 outputs" in warnings[0]
 
 
@@ -130,7 +145,7 @@ def test_survival_of_many_times_is_the_mean_over_slow_downs() -> None:
 def test_every_slow_down_sample_counts() -> None:
     """2,940 of 1, 30 of 1.6 and 30 of 5: 2 ms may take 3.2 or 10, so 98% are within 3 ms and 99% within 4."""
     measured = profile().model_copy(update={"slowdown": [1.0] * 2940 + [1.6] * 30 + [5.0] * 30})
-    problem, _ = build_problem(measured, outcomes(), budget="point:3")
+    problem, _ = build_problem(measured, outcomes(), SearchRequest.asked(budget="point:3"))
     assert len(problem.slowdown) == 3000
     assert problem.survival([2.0, 0.6, 0.5]) == pytest.approx([0.98, 1.0, 1.0], abs=1e-15)
     assert replace(problem, budget=parse_budget("point:4")).survival(2.0) == pytest.approx(0.99, abs=1e-15)

@@ -15,11 +15,12 @@ from exitsearch.errors import ExitSearchError, FileError, InputError
 from exitsearch.report.knobs import lines
 from exitsearch.search import knobs as knobs_module
 from exitsearch.search.knobs import search_settings
-from exitsearch.search.run import search
+from exitsearch.search.run import search, search_request
 from exitsearch.search.study.knobs import SettingsSampler
 from exitsearch.search.study.storage import open_study
 from exitsearch.specs.knobs import Knobs
 from exitsearch.specs.limits import Limits
+from exitsearch.specs.request import SearchRequest
 
 HERE = Path(__file__).parent
 FOUR_HEADS = {"heads": {"b": {"k": [1, 2, 3, 4]}}}
@@ -27,9 +28,11 @@ EIGHT = Knobs.model_validate({"runtime": ["eager", "compile"], **FOUR_HEADS})
 
 
 def run(knobs: Knobs, provider: FakeProvider | None = None, **options):
-    provider = provider or FakeProvider(knobs)
-    options = {"budget": "uniform:0,10", "trials": 100, **options}
-    return search_settings(knobs, provider, otherwise=OTHERWISE, **options)
+    """Options of the search over settings, and of the request."""
+    asked = {name: options.pop(name) for name in ("budget", "policy", "limits", "metric") if name in options}
+    request = SearchRequest.asked(**{"budget": "uniform:0,10", **asked})
+    options = {"otherwise": OTHERWISE, "trials": 100, **options}
+    return search_settings(knobs, provider or FakeProvider(knobs), request, **options)
 
 
 def test_every_setting_is_tried_and_the_whole_is_proved():
@@ -42,7 +45,7 @@ def test_every_setting_is_tried_and_the_whole_is_proved():
             provider.profile(row.setting),
             provider.outcomes([row.setting]),
             budget="uniform:0,10",
-            space=provider.space([row.setting]),
+            candidates=provider.candidates([row.setting]),
             trials=0,
         )
         assert row.value == alone.value
@@ -228,18 +231,18 @@ def test_pruning_is_for_what_is_trained():
 def test_with_batch_sizes_a_budget_is_for_one_input():
     """A batch of 8 takes 8 times as long here, so it is worth the same; as the only batch size it is worth less."""
     knobs = Knobs.model_validate({"batch_size": [1, 8]})
-    provider = FakeProvider(knobs, limits=Limits(min_value_at=["50%=0.4"], max_energy=20))
-    found = run(knobs, provider, budget="uniform:10%,100%")
+    limits = Limits(min_value_at=["50%=0.4"], max_energy=20)
+    found = run(knobs, limits=limits, budget="uniform:10%,100%")
     assert found.rows[0].value == pytest.approx(found.rows[1].value)
     assert found.result.config.budget == "uniform:0.8,8"
     assert (found.result.problem.max_energy_mj, found.result.problem.floors) == (20, ((4.0, 0.4),))
-    eight = run(Knobs.model_validate({"batch_size": [8]}), provider, budget="uniform:10%,100%")
+    eight = run(Knobs.model_validate({"batch_size": [8]}), limits=limits, budget="uniform:10%,100%")
     assert eight.result.config.budget == "uniform:6.4,64"
     assert (eight.result.problem.max_energy_mj, eight.result.problem.floors) == (160, ((32.0, 0.4),))
     # With threads alone among the knobs, a budget is for one batch, as ever.
     plain = Knobs.model_validate({"threads": [1, 2]})
     otherwise = OTHERWISE.model_copy(update={"batch_size": 8})
-    found = search_settings(plain, FakeProvider(plain), otherwise=otherwise, budget="uniform:10%,100%", trials=2)
+    found = run(plain, otherwise=otherwise, budget="uniform:10%,100%", trials=2)
     assert found.result.config.budget == "uniform:6.4,64"
 
 
@@ -317,14 +320,14 @@ def test_a_condition_that_may_be_worth_more_forbids_the_proof(monkeypatch, bound
     """The solve of the worse condition over the heads of all settings ends without a proof."""
     assert run(EIGHT).proved
 
-    def bounded(profile, outcomes, **options):
-        found = search(profile, outcomes, **options)
-        if len(options["space"].heads) == 1 or profile.environment.identity["runtime"] == "compile":
+    def bounded(profile, outcomes, request, **options):
+        found = search_request(profile, outcomes, request, **options)
+        if len(request.candidates.space_heads) == 1 or profile.environment.identity["runtime"] == "compile":
             return found
         optimum = found.config.optimum.model_copy(update={"exact": False, "value": bound})
         return replace(found, config=found.config.model_copy(update={"optimum": optimum}))
 
-    monkeypatch.setattr(knobs_module, "search", bounded)
+    monkeypatch.setattr(knobs_module, "search_request", bounded)
     found = run(EIGHT)
     assert (found.setting.runtime, found.proved) == ("compile", proved)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from random_problems import all_choices, problem_of, random_problem
 
-from exitsearch.search.problem import Problem, build_problem
+from exitsearch.search.build import build_problem
+from exitsearch.search.problem import Problem
 from exitsearch.search.value import (
     budget_curve,
     contract_value,
@@ -14,6 +15,7 @@ from exitsearch.search.value import (
     interruptible_value,
 )
 from exitsearch.specs.published import published_costs, published_outcomes
+from exitsearch.specs.request import SearchRequest
 
 
 def small_problem(**changes: object) -> Problem:
@@ -134,7 +136,9 @@ def test_published_figures() -> None:
     one that fits the budget is run. One head a placement comes to 0.8195 at most.
     """
     problem, warnings = build_problem(
-        published_costs("mevit-gmacs"), published_outcomes("mevit-cifar100"), budget="uniform:10,80"
+        published_costs("mevit-gmacs"),
+        published_outcomes("mevit-cifar100"),
+        SearchRequest.asked(budget="uniform:10,80"),
     )
     assert warnings == []
     assert expected_value(problem, ()) == pytest.approx(0.3163, abs=5e-5)

@@ -18,7 +18,7 @@ from exitsearch.search.confidence import Replay, optimise
 from exitsearch.search.confident import oracle_bound
 from exitsearch.search.held_out import mean_interval
 from exitsearch.search.run import search
-from exitsearch.search.worth import Worth, by_worth, load_class_weights, load_worth
+from exitsearch.search.utility import Utility, by_utility, load_class_weights, load_utility
 from exitsearch.specs.outcomes import Outcomes
 
 FUNCTION = """import numpy as np
@@ -57,7 +57,7 @@ def test_class_weights_by_hand(outcomes: Outcomes, tmp_path: Path) -> None:
 
     Six right: 3 * 3 + 3 * 1 = 12 of 20; seven 15; eight 16; nine 19.
     """
-    found = by_worth(outcomes, load_class_weights(weights(tmp_path)))
+    found = by_utility(outcomes, load_class_weights(weights(tmp_path)))
     assert found.values("choice") == pytest.approx({(0, "a"): 0.6, (0, "b(k=2)"): 0.75, (1, "a"): 0.8})
     assert found.final_value("choice") == pytest.approx(0.95)
     assert found.final_value("report") == pytest.approx(0.8)
@@ -79,7 +79,7 @@ def test_unequal_weights_where_all_is_right_leave_nothing_open(
     perfect = replace(samples, final=right, outputs=dict.fromkeys(samples.outputs, right))
     monkeypatch.setattr(Outcomes, "samples", lambda _self, _split: perfect)
     skewed = load_class_weights(weights(tmp_path))
-    found = search(toy_profile(), outcomes, budget="point:50", policy=policy, worth=skewed, trials=0)  # type: ignore[arg-type]
+    found = search(toy_profile(), outcomes, budget="point:50", policy=policy, utility=skewed, trials=0)  # type: ignore[arg-type]
     assert found.held_out == pytest.approx(1)
     assert found.interval == pytest.approx((1, 1))
 
@@ -102,20 +102,20 @@ def test_the_interval_of_class_weights_covers_as_stated() -> None:
 def test_no_answer_is_worth_0_unless_said(outcomes: Outcomes) -> None:
     """The outcomes of a regression know an error instead, which is no worth."""
     other = outcomes.model_copy(update={"metric": "mae", "fallback": 8.3})
-    worth = Worth("near", lambda outputs, labels: np.ones(len(labels)))
-    assert by_worth(other, worth).fallback == 0.0
-    assert by_worth(other, worth, fallback=0.2).fallback == 0.2
+    worth = Utility("near", lambda outputs, labels: np.ones(len(labels)))
+    assert by_utility(other, worth).fallback == 0.0
+    assert by_utility(other, worth, fallback=0.2).fallback == 0.2
 
 
 def test_no_operating_point_beats_having_no_answer(outcomes: Outcomes, file: Path) -> None:
     """Every answer costs at least 1: without an answer nothing is lost."""
-    worth = Worth("costly", lambda outputs, labels: np.full(len(labels), -1.0))
+    worth = Utility("costly", lambda outputs, labels: np.full(len(labels), -1.0))
     options = {"budget": "uniform:0,20", "policy": "confidence", "trials": 0}
-    found = search(toy_profile(), outcomes, worth=worth, **options)  # type: ignore[arg-type]
+    found = search(toy_profile(), outcomes, utility=worth, **options)  # type: ignore[arg-type]
     assert (found.value, found.no_answer) == (0.0, 1.0)
     assert found.config.confidence is not None
     assert found.config.confidence.points == []
-    forced = search(toy_profile(), outcomes, worth=worth, force=["0:a"], **options)  # type: ignore[arg-type]
+    forced = search(toy_profile(), outcomes, utility=worth, force=["0:a"], **options)  # type: ignore[arg-type]
     assert [row.chance for row in forced.rows] == [0.0, 0.0]
 
 
@@ -124,7 +124,7 @@ def test_equal_weights_are_the_accuracy(outcomes: Outcomes, tmp_path: Path) -> N
     options = {"budget": "uniform:0,20", "trials": 0}
     for policy in ("interruptible", "contract", "confidence"):
         plain = search(toy_profile(), outcomes, policy=policy, **options)  # type: ignore[arg-type]
-        mine = search(toy_profile(), outcomes, policy=policy, worth=even, **options)  # type: ignore[arg-type]
+        mine = search(toy_profile(), outcomes, policy=policy, utility=even, **options)  # type: ignore[arg-type]
         assert mine.config.exits == plain.config.exits
         assert (mine.value, mine.held_out) == (pytest.approx(plain.value), pytest.approx(plain.held_out))
         assert mine.interval == pytest.approx(plain.interval)
@@ -139,7 +139,7 @@ def test_a_function_by_hand(outcomes: Outcomes, file: Path, policy: str) -> None
     of 0.25, 0.4 and 0.7: 0.46. Contract and confidence (every toy answer is equally sure): a0, a1 and final at 3, 6 and
     8 ms: 0.34 + 0.3 * 0.7 + 0.15 * 0.6 = 0.64; on the report split 0.15 * 0.25 + 0.1 * 0.4 + 0.6 * 0.7 = 0.4975.
     """
-    worth = load_worth(f"{file}:value")
+    worth = load_utility(f"{file}:value")
     options = {"budget": "uniform:0,20", "policy": policy, "trials": 4, "worth": worth}
     result = search(toy_profile(), outcomes, **options)  # type: ignore[arg-type]
     assert [(e.placement, e.head) for e in result.config.exits] == [(0, "a"), (1, "a")]
@@ -156,12 +156,12 @@ def test_a_function_by_hand(outcomes: Outcomes, file: Path, policy: str) -> None
     assert result.config.optimum.value >= result.value - 1e-12
 
 
-def test_the_fallback_is_a_worth(outcomes: Outcomes, file: Path) -> None:
+def test_the_fallback_is_a_utility(outcomes: Outcomes, file: Path) -> None:
     """No answer is worth 0.5, more than a0 (0.4): b0 is then first worth its time."""
-    worth = load_worth(f"{file}:value")
-    result = search(toy_profile(), outcomes, budget="uniform:0,20", worth=worth, fallback=-2.5, trials=0)
+    worth = load_utility(f"{file}:value")
+    result = search(toy_profile(), outcomes, budget="uniform:0,20", utility=worth, fallback=-2.5, trials=0)
     assert result.config.fallback == -2.5
-    higher = search(toy_profile(), outcomes, budget="uniform:0,20", worth=worth, fallback=0.5, trials=0)
+    higher = search(toy_profile(), outcomes, budget="uniform:0,20", utility=worth, fallback=0.5, trials=0)
     assert (0, "a") not in [(e.placement, str(e.choice)) for e in higher.config.exits]
 
 
@@ -172,13 +172,13 @@ def test_a_regression_may_have_a_function(outcomes: Outcomes, tmp_path: Path) ->
     def within(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return np.abs(outputs[:, 0] - labels) < 0.5
 
-    found = by_worth(other, Worth("near enough", within, fallback=0.0))
+    found = by_utility(other, Utility("near enough", within, fallback=0.0))
     samples = outcomes.samples("choice")
     assert samples is not None
     assert found.final_value("choice") == np.mean(np.abs(samples.final[:, 0] - samples.labels) < 0.5)
     assert not found.holds_classes
     with pytest.raises(InputError, match="classes, the outcomes hold mae"):
-        by_worth(other, load_class_weights(weights(tmp_path)))
+        by_utility(other, load_class_weights(weights(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_regression_may_have_a_function(outcomes: Outcomes, tmp_path: Path) ->
 )
 def test_a_function_that_does_not_keep_to_its_rule(outcomes: Outcomes, file: Path, name: str, words: str) -> None:
     with pytest.raises(InputError, match=f"mine.py:{name} ({words})"):
-        by_worth(outcomes, load_worth(f"{file}:{name}"))
+        by_utility(outcomes, load_utility(f"{file}:{name}"))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_function_that_cannot_be_had(
     weights(tmp_path)
     (tmp_path / "broken.py").write_text("1 / 0\n")
     with pytest.raises(InputError, match=message):
-        load_worth(source)
+        load_utility(source)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_function_that_cannot_be_had(
 )
 def test_wrong_weights(outcomes: Outcomes, tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        by_worth(outcomes, load_class_weights(weights(tmp_path, text)))
+        by_utility(outcomes, load_class_weights(weights(tmp_path, text)))
 
 
 def test_the_command_line(
@@ -256,7 +256,7 @@ def test_the_command_line(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_thresholds_for_a_worth(seed: int) -> None:
+def test_thresholds_for_a_utility(seed: int) -> None:
     """Right answers worth 0.2 to 2 a sample: the optimiser's points are true ones, and the bound holds."""
     problem, answers = made_answers(3, 400, seed=seed)
     each = np.random.default_rng(seed).uniform(0.2, 2.0, 400)

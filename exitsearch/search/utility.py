@@ -3,7 +3,7 @@
 A worth is a number for every sample's answer. Its mean over a split stands where the accuracy (or minus the error)
 stood: in the values that are searched, in the replay of thresholds, and on the report split with its interval.
 
-    # my_worth.py
+    # my_utility.py
     import numpy as np
 
     def value(outputs, labels):              # [samples, num_outputs] before the softmax, [samples]
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ Each = Callable[[NDArray[np.float32], NDArray[Any]], Any]
 
 
 @dataclass(frozen=True)
-class Worth:
+class Utility:
     """What answers are worth.
 
     Attributes:
@@ -73,7 +74,21 @@ class Worth:
         return found
 
 
-def load_worth(source: str) -> Worth:
+def given_utility(utility: Utility | None, asked: dict[str, Any]) -> Utility | None:
+    """The utility of a search's keywords, whose name becomes part of what is asked.
+
+    Args:
+        utility: by its own keyword.
+        asked: the other keywords, in which it may stand under its former name, `worth`.
+    """
+    if isinstance(asked.get("worth"), Utility):
+        warnings.warn("the keyword worth is called utility now", DeprecationWarning, stacklevel=3)
+        utility = asked["worth"]
+    asked["worth"] = None if utility is None else utility.name
+    return utility
+
+
+def load_utility(source: str) -> Utility:
     """A function of the user's own.
 
     Args:
@@ -103,10 +118,10 @@ def load_worth(source: str) -> Worth:
     function = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"{path} holds no function {name!r}; define it there, or name another one after the colon")
-    return Worth(f"{file.name}:{name}", function)
+    return Utility(f"{file.name}:{name}", function)
 
 
-def load_class_weights(path: Path | str) -> Worth:
+def load_class_weights(path: Path | str) -> Utility:
     """Class-weighted accuracy: the weights of the rightly answered samples over those of all.
 
     Args:
@@ -146,13 +161,13 @@ def load_class_weights(path: Path | str) -> Worth:
         worth: Array = (outputs.argmax(axis=1) == labels) * of_labels(labels)
         return worth
 
-    return Worth(f"class weights {Path(path).name}", each, of_classes=True, weights=of_labels)
+    return Utility(f"class weights {Path(path).name}", each, of_classes=True, weights=of_labels)
 
 
-class WorthOutcomes(Outcomes):
+class UtilityOutcomes(Outcomes):
     """Outcomes whose scores are the mean worth of the answers. Never written."""
 
-    _worth: Worth = PrivateAttr()
+    _utility: Utility = PrivateAttr()
     _of: Outcomes = PrivateAttr()
 
     @property
@@ -161,9 +176,9 @@ class WorthOutcomes(Outcomes):
         return self._of
 
     @property
-    def worth_name(self) -> str | None:
+    def utility_name(self) -> str | None:
         """What answers are worth, in words."""
-        return self._worth.name
+        return self._utility.name
 
     @property
     def holds_classes(self) -> bool:
@@ -172,14 +187,14 @@ class WorthOutcomes(Outcomes):
 
     def worth(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[Any]:
         """What each sample's answer is worth [samples]."""
-        return self._worth(outputs, labels)
+        return self._utility(outputs, labels)
 
     def sample_weights(self, labels: NDArray[Any]) -> Array | None:
         """How much each sample counts [samples], 1 on the average; None: all alike."""
-        return None if self._worth.weights is None else self._worth.weights(labels)
+        return None if self._utility.weights is None else self._utility.weights(labels)
 
 
-def by_worth(outcomes: Outcomes, worth: Worth, *, fallback: float | None = None) -> WorthOutcomes:
+def by_utility(outcomes: Outcomes, worth: Utility, *, fallback: float | None = None) -> UtilityOutcomes:
     """Outcomes judged by worth instead of their metric.
 
     Args:
@@ -202,7 +217,7 @@ def by_worth(outcomes: Outcomes, worth: Worth, *, fallback: float | None = None)
             )
         means[split] = {key: float(worth(outputs, samples.labels).mean()) for key, outputs in samples.outputs.items()}
         means[split][None] = float(worth(samples.final, samples.labels).mean())
-    found = WorthOutcomes.model_construct(
+    found = UtilityOutcomes.model_construct(
         **{
             **dict(outcomes),
             "metric": "worth",
@@ -219,5 +234,5 @@ def by_worth(outcomes: Outcomes, worth: Worth, *, fallback: float | None = None)
             "final": FinalOutcome.model_construct(scores={split: of[None] for split, of in means.items()}),
         }
     )
-    found._folder, found._worth, found._of = outcomes._folder, worth, outcomes
+    found._folder, found._utility, found._of = outcomes._folder, worth, outcomes
     return found
