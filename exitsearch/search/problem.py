@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exitsearch.errors import InputError, one_of
+from exitsearch.search.matching import off_by_one, unmatched
 from exitsearch.specs.budget import BudgetDistribution, parse_budget
 from exitsearch.specs.config import POLICIES, Policy
 from exitsearch.specs.head import HeadChoice
@@ -265,7 +266,7 @@ def build_problem(
         max_exits: most exits that may be chosen, at least 0; None means no limit.
 
     Returns:
-        The problem, and warnings: small differences between the two documents, heads of a space left out.
+        The problem, and warnings: small differences between the two documents, heads of a space and pairs left out.
 
     Raises:
         InputError: the profile holds no times, a wanted head is missing in a document, or nothing is left to choose.
@@ -293,20 +294,30 @@ def build_problem(
         for head in sorted(set(candidates or ()) - known)
     ]
     allowed = allowed_placements(placements, len(profile.segments), facts=profile.placements)
-    chosen = sorted(
-        (place, head)
-        for place, head in both
-        if place in allowed
-        and (asked is None or head in asked)
-        and (candidates is None or place in candidates.get(head, ()))
-    )
+    # A placement that the profile does not have is left out of everything; whether it is meant is not known.
+    outside = set() if len(allowed) < len(profile.segments) else {place for place, _ in values} - allowed
+
+    def wanted(place: int, head: str) -> bool:
+        return (
+            (place in allowed or place in outside)
+            and (asked is None or head in asked)
+            and (candidates is None or place in candidates.get(head, ()) or (place in outside and head in candidates))
+        )
+
+    chosen = sorted(pair for pair in both if wanted(*pair))
     if not chosen:
         missing = next(((place, head) for place, head in sorted(values) if (place, head) not in both), None)
         example = f"; the profile lacks for example {missing[1]} at placement {missing[0]}" if missing else ""
         raise InputError(
             f"no exit head is left to choose from: profile and outcomes share {len(both)} (placement, head) pairs, of "
-            f"which heads, placements and space allow none{example}"
+            f"which heads, placements and space allow none{example}{off_by_one(profile, costs=costs, values=values)}"
         )
+    warnings += unmatched(
+        profile,
+        outcomes,
+        costs=[pair for pair in costs if wanted(*pair)],
+        values=[pair for pair in values if wanted(*pair)],
+    )
     arrival = profile.arrival_ms
     arrival_mj = np.cumsum([segment.energy_mj or 0.0 for segment in profile.segments])
     problem = Problem(
