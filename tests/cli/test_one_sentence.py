@@ -270,8 +270,9 @@ def test_a_finished_study_draws_nothing_and_says_so(
         assert "no new trial was drawn, whatever the seed: the study exitsearch-" in sentence
         assert "holds 3 trials of earlier runs" in sentence
     assert said([*argv, "--trials", "5", "--seed", "7"], capsys) == (0, "")
-    status, sentence = said(
-        [*argv, "--objectives", "value,time"][-2:] and [*SAMPLED, "--objectives", "value,time"], capsys
-    )
-    assert (status, sentence) == (0, "")
-    assert "no new trial was drawn" in said([*SAMPLED, "--objectives", "value,time"], capsys)[1]
+
+
+def test_a_finished_front_says_so_too(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [*SAMPLED, "--objectives", "value,time"]
+    assert said(argv, capsys) == (0, "")
+    assert "no new trial was drawn" in said(argv, capsys)[1]
