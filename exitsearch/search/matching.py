@@ -6,34 +6,89 @@ counterpart is more often a slip, and the commonest slip is to count placements 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 from exitsearch.errors import InputError
+from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
 
-Pairs = Collection[tuple[int, str]]
+Pair = tuple[int, str]
+Pairs = Collection[Pair]
 
 
-def unmatched(profile: Profile, outcomes: Outcomes, *, costs: Pairs, values: Pairs) -> list[str]:
-    """What a user must know of the pairs that only one document holds; nothing where there are none.
+def matching_exits(
+    profile: Profile,
+    outcomes: Outcomes,
+    *,
+    costs: Pairs,
+    values: Pairs,
+    allowed: set[int],
+    heads: Sequence[str] | None = None,
+    candidates: Mapping[str, Collection[int]] | None = None,
+) -> tuple[list[Pair], list[str]]:
+    """The exits that both documents hold and that may be chosen, sorted, and what a user must know of the others.
 
     Args:
-        costs: (placement, head) pairs with costs, of those that are asked for.
-        values: the same with values; those at placements that the profile does not have among them.
+        costs: (placement, head) pairs with costs.
+        values: the same with values.
+        allowed: placements to choose from.
+        heads: heads to choose from; None allows all.
+        candidates: allowed placements of each head by its text; None allows all.
 
     Raises:
-        InputError: in a table that a user brought, most values of the heads that both documents hold have no cost.
+        InputError: a wanted head is missing in a document, nothing is left to choose, or most values of a table that a
+            user brought have no cost.
     """
+    both = set(costs) & set(values)
+    known = {head for _, head in both}
+    asked = None if heads is None else [str(HeadChoice.parse(head)) for head in heads]
+    for head in asked or ():
+        if head not in known:
+            raise InputError(f"{_lacking(head, costs)} no head {head!r}; heads in both: {', '.join(sorted(known))}")
+    # A placement that the profile does not have is in nobody's list, and is left out all the same.
+    outside = set() if len(allowed) < len(profile.segments) else {place for place, _ in values} - allowed
+
+    def wanted(pair: Pair) -> bool:
+        place, head = pair
+        here = allowed | outside if candidates is None else allowed & set(candidates.get(head, ())) | outside
+        return place in here and (asked is None or head in asked) and (candidates is None or head in candidates)
+
+    chosen = sorted(filter(wanted, both))
+    if not chosen:
+        missing = next((pair for pair in sorted(values) if pair not in both), None)
+        example = f"; the profile lacks for example {missing[1]} at placement {missing[0]}" if missing else ""
+        guess = _off_by_one(costs, values, len(profile.segments))
+        raise InputError(
+            f"no exit head is left to choose from: profile and outcomes share {len(both)} (placement, head) pairs, of "
+            f"which heads, placements and space allow none{example}{'; ' + guess if guess else ''}"
+        )
+    lacking = set(candidates or ()) - known
+    notes = [
+        f"the space names head {head!r}, of which {_lacking(head, costs)} nothing: it is left out"
+        for head in sorted(lacking)
+    ]
+    return chosen, notes + _unmatched(
+        profile,
+        outcomes,
+        costs=[pair for pair in costs if wanted(pair) and pair[1] not in lacking],
+        values=[pair for pair in values if wanted(pair) and pair[1] not in lacking],
+    )
+
+
+def _lacking(head: str, costs: Pairs) -> str:
+    """Which document does not hold a head that the two do not share."""
+    return "the outcomes hold" if any(name == head for _, name in costs) else "the profile holds"
+
+
+def _unmatched(profile: Profile, outcomes: Outcomes, *, costs: Pairs, values: Pairs) -> list[str]:
+    """What a user must know of the pairs that only one document holds; nothing where there are none."""
     count = len(profile.segments)
     brought = profile.verdict.status == "given" or set(outcomes.splits) == {"given"}
     no_cost = sorted(set(values) - set(costs))
     no_value = sorted(set(costs) - set(values))
     if not brought:  # a head or a placement that is nowhere else is no slip; one that cannot exist is
         no_cost, no_value = [pair for pair in no_cost if pair[0] >= count], []
-    known = {head for _, head in costs}
-    shared = {pair for pair in values if pair[1] in known}
-    lost = [pair for pair in no_cost if pair in shared]
     said = []
     if no_cost:
         said.append(f"{len(no_cost)} of {len(values)} values have no cost in the profile ({_example(no_cost)})")
@@ -42,19 +97,15 @@ def unmatched(profile: Profile, outcomes: Outcomes, *, costs: Pairs, values: Pai
     if not said:
         return []
     guess = _off_by_one(costs, values, count)
-    if 2 * len(lost) > len(shared):
+    known = {head for _, head in costs}
+    shared = [pair for pair in values if pair[1] in known]
+    if 2 * len(set(shared) & set(no_cost)) > len(shared):
         raise InputError(
             f"most values of the heads that both tables name cannot be used: {'; '.join(said)}; "
             f"{guess or f'placements run from 0 to {count - 1}'}; mend the table, or say with --placements and "
             "--heads what is meant"
         )
     return [f"{'; '.join(said)}: left out{'; ' + guess if guess else ''}"]
-
-
-def off_by_one(profile: Profile, *, costs: Pairs, values: Pairs) -> str:
-    """A guess for two documents that share nothing, as the end of a sentence; empty where there is none."""
-    guess = _off_by_one(costs, values, len(profile.segments))
-    return f"; {guess}" if guess else ""
 
 
 def _off_by_one(costs: Pairs, values: Pairs, count: int) -> str | None:

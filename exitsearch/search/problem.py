@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exitsearch.errors import InputError, one_of
-from exitsearch.search.matching import off_by_one, unmatched
+from exitsearch.search.matching import matching_exits
 from exitsearch.specs.budget import BudgetDistribution, parse_budget
 from exitsearch.specs.config import POLICIES, Policy
-from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.outcomes import Outcomes, fallback_value
 from exitsearch.specs.placement import Placement
 from exitsearch.specs.profile import Profile
@@ -283,41 +282,16 @@ def build_problem(
         raise one_of("split", split, outcomes.splits)
     costs = {(cost.placement, cost.head): cost for cost in profile.heads}
     values = outcomes.values(split)
-    both = costs.keys() & values.keys()
-    known = {head for _, head in both}
-    asked = None if heads is None else [str(HeadChoice.parse(head)) for head in heads]
-    for head in asked or ():
-        if head not in known:
-            raise InputError(f"{_lacking(head, costs)} no head {head!r}; heads in both: {', '.join(sorted(known))}")
-    warnings += [
-        f"the space names head {head!r}, of which {_lacking(head, costs)} nothing: it is left out"
-        for head in sorted(set(candidates or ()) - known)
-    ]
-    allowed = allowed_placements(placements, len(profile.segments), facts=profile.placements)
-    # A placement that the profile does not have is left out of everything; whether it is meant is not known.
-    outside = set() if len(allowed) < len(profile.segments) else {place for place, _ in values} - allowed
-
-    def wanted(place: int, head: str) -> bool:
-        return (
-            (place in allowed or place in outside)
-            and (asked is None or head in asked)
-            and (candidates is None or place in candidates.get(head, ()) or (place in outside and head in candidates))
-        )
-
-    chosen = sorted(pair for pair in both if wanted(*pair))
-    if not chosen:
-        missing = next(((place, head) for place, head in sorted(values) if (place, head) not in both), None)
-        example = f"; the profile lacks for example {missing[1]} at placement {missing[0]}" if missing else ""
-        raise InputError(
-            f"no exit head is left to choose from: profile and outcomes share {len(both)} (placement, head) pairs, of "
-            f"which heads, placements and space allow none{example}{off_by_one(profile, costs=costs, values=values)}"
-        )
-    warnings += unmatched(
+    chosen, notes = matching_exits(
         profile,
         outcomes,
-        costs=[pair for pair in costs if wanted(*pair)],
-        values=[pair for pair in values if wanted(*pair)],
+        costs=costs,
+        values=values,
+        allowed=allowed_placements(placements, len(profile.segments), facts=profile.placements),
+        heads=heads,
+        candidates=candidates,
     )
+    warnings += notes
     arrival = profile.arrival_ms
     arrival_mj = np.cumsum([segment.energy_mj or 0.0 for segment in profile.segments])
     problem = Problem(
@@ -344,11 +318,6 @@ def build_problem(
         max_exits=max_exits,
     )
     return problem, warnings
-
-
-def _lacking(head: str, costs: Collection[tuple[int, str]]) -> str:
-    """Which document does not hold a head that the two do not share."""
-    return "the outcomes hold" if any(name == head for _, name in costs) else "the profile holds"
 
 
 def allowed_placements(
