@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from exitsearch.errors import InputError
@@ -31,7 +30,8 @@ def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> in
                 f"--{name} cannot be combined with [knobs] in a search space: the table is of one setting; search that "
                 "one alone"
             )
-    result = search_over_settings(job, utility=utility, on_tried=_told(), watch=console.Terminal())
+    tell = _Told()
+    result = search_over_settings(job, utility=utility, on_tried=tell, watch=console.Terminal())
     found = result.settings
     assert found is not None
     chosen = result.config.write(args.out / CHOSEN)
@@ -49,19 +49,31 @@ def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> in
         console.note(sentence)
     if found.interrupted:
         console.note("interrupted before every setting was tried; run the same command again to go on")
+    elif not tell.count:
+        console.note(
+            "no setting was tried anew, whatever the seed: the storage holds the results of earlier runs; for more "
+            "give a larger --trials, to try again another --storage"
+        )
     return 0
 
 
-def _told() -> Callable[[SettingRow], None]:
-    """Prints one line on stderr for every setting that was tried."""
-    from exitsearch.cli import console
+class _Told:
+    """Prints one line on stderr for every setting that was tried.
 
-    lines = console.err()
+    Attributes:
+        count: how many were.
+    """
 
-    def tell(row: SettingRow) -> None:
+    def __init__(self) -> None:
+        from exitsearch.cli import console
+
+        self.count = 0
+        self._lines = console.err()
+
+    def __call__(self, row: SettingRow) -> None:
+        """Print the line of one setting."""
+        self.count += 1
         value = "" if row.value is None else f"{row.value:.4f} with {row.exits} exits, full model {row.full_ms:.4g} ms"
         words = {"tried": value, "pruned": f"given up early at {value}", "impossible": str(row.reason)}
         words["failed"] = f"failed, the next run tries it again: {row.reason}"
-        lines.print(f"{row.setting}: {words[row.state]}", markup=False, soft_wrap=True)
-
-    return tell
+        self._lines.print(f"{row.setting}: {words[row.state]}", markup=False, soft_wrap=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from exitsearch.errors import shown
 
 if TYPE_CHECKING:
     from exitsearch.pipeline.backbone import BackboneRequest
@@ -63,7 +66,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """`--seed`."""
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default: 0)")
+    parser.add_argument("--seed", type=count, default=0, metavar="N", help="seed of everything random (default: 0)")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -73,9 +76,40 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def positive_int(text: str) -> int:
     """A whole number from 1, for argparse."""
-    number = int(text) if text.lstrip("+-").isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, found {text!r}")
+    from exitsearch.specs.table import whole_number
+
+    number = whole_number(text.removeprefix("+"))
+    if not number:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, found {shown(text)}")
+    return number
+
+
+def count(text: str) -> int:
+    """A whole number from 0, for argparse."""
+    from exitsearch.specs.table import whole_number
+
+    number = whole_number(text)
+    if number is None:
+        raise argparse.ArgumentTypeError(f"a whole number from 0 is needed, found {shown(text)}")
+    return number
+
+
+def finite(text: str) -> float:
+    """A number that is neither infinite nor NaN, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"a finite number is needed, found {shown(text)}")
+    return number
+
+
+def seconds(text: str) -> float:
+    """A number of seconds above 0, for argparse."""
+    number = finite(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"a number of seconds above 0 is needed, found {shown(text)}")
     return number
 
 
@@ -86,7 +120,7 @@ def share(text: str) -> float:
     except ValueError:
         number = -1.0
     if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"a share such as 2% or 0.02 is needed, found {text!r}")
+        raise argparse.ArgumentTypeError(f"a share such as 2% or 0.02 is needed, found {shown(text)}")
     return number
 
 

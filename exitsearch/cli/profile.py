@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-seconds",
-        type=float,
+        type=options.seconds,
         default=MAX_SECONDS,
         metavar="S",
         help=f"stop then at the latest (default: {MAX_SECONDS:g})",

@@ -42,8 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--profile", metavar="P", help="profile JSON, costs CSV or published:NAME (default: the newest)"
     )
     parser.add_argument("--outcomes", metavar="O", help="outcomes folder, values CSV or published:NAME")
-    parser.add_argument("--max-exits", type=_count, metavar="N", help="at most so many early exits")
-    parser.add_argument("--max-extra-params", type=_count, metavar="N", help="at most so many parameters of all heads")
+    parser.add_argument("--max-exits", type=options.count, metavar="N", help="at most so many early exits")
+    parser.add_argument(
+        "--max-extra-params", type=options.count, metavar="N", help="at most so many parameters of all heads"
+    )
     parser.add_argument("--max-memory", metavar="BYTES", help="of the whole model, weights and activations, as 64MiB")
     parser.add_argument("--max-energy", metavar="ENERGY", help="of an answer, backbone included, as 12mJ or 0.5J")
     parser.add_argument(
@@ -56,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--forbid", action="append", default=[], metavar="P[:HEAD]", help="an exit that must not, as 3 or 3:linear"
     )
     parser.add_argument(
-        "--fallback", type=float, metavar="X", help="value of having no answer in time (mae: its error)"
+        "--fallback", type=options.finite, metavar="X", help="value of having no answer in time (mae: its error)"
     )
     worth = parser.add_mutually_exclusive_group()
     worth.add_argument("--worth", metavar="FILE.py:FUNCTION", help="what each answer is worth instead of the metric")
@@ -65,7 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--objectives", metavar="A,B", help="value and one or two of params, energy, time: also a front of them"
     )
     parser.add_argument(
-        "--trials", type=_count, default=TRIALS, metavar="N", help=f"Optuna trials, or settings (default: {TRIALS})"
+        "--trials",
+        type=options.count,
+        default=TRIALS,
+        metavar="N",
+        help=f"Optuna trials, or settings (default: {TRIALS})",
     )
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file in DIR)")
     parser.add_argument("--out", type=Path, default=OUT_FOLDER, metavar="DIR", help=f"default: {OUT_FOLDER}")
@@ -91,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_data(parser)
     parser.add_argument(
         "--max-seconds",
-        type=float,
+        type=options.seconds,
         default=MAX_SECONDS,
         metavar="S",
         help=f"for a profile that is made on the way (default: {MAX_SECONDS:g})",
@@ -182,10 +188,3 @@ def _read_job(args: argparse.Namespace, utility: Utility | None) -> SearchJob:
         storage=args.storage or str(args.out / JOURNAL),
         guard=not args.no_guard,
     )
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isdecimal() else -1
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"a whole number from 0 is needed, found {text!r}")
-    return number

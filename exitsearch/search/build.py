@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from exitsearch.errors import InputError, one_of
+from exitsearch.search.matching import matching_exits
 from exitsearch.search.problem import Candidate, Problem
 from exitsearch.specs.budget import parse_budget
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.limits import Limits, parse_exit, parse_floor
 from exitsearch.specs.memory import head_held_bytes, held_bytes
@@ -31,7 +31,7 @@ def build_problem(
         split: split of the outcomes to choose on; None takes the one meant for it.
 
     Returns:
-        The problem, and warnings: small differences between the two documents, heads of a space left out.
+        The problem, and warnings: small differences between the two documents, heads of a space and pairs left out.
 
     Raises:
         InputError: the profile holds no times, a wanted head is missing in a document, nothing is left to choose, or
@@ -45,7 +45,7 @@ def build_problem(
         raise one_of("split", split, outcomes.splits)
     costs = {(cost.placement, cost.head): cost for cost in profile.heads}
     values = outcomes.values(split)
-    chosen, further = _chosen(profile, request, costs, values)
+    chosen, further = matching_exits(profile, outcomes, request.candidates, costs=costs, values=values)
     arrival = profile.arrival_ms
     arrival_mj = np.cumsum([segment.energy_mj or 0.0 for segment in profile.segments])
     problem = Problem(
@@ -73,39 +73,6 @@ def build_problem(
         max_exits=request.limits.max_exits,
     )
     return _with_limits(problem, profile, outcomes, request.limits), [*warnings, *further]
-
-
-def _chosen(
-    profile: Profile,
-    request: SearchRequest,
-    costs: Mapping[Pair, HeadCost],
-    values: Mapping[Pair, float],
-) -> tuple[list[Pair], list[str]]:
-    """The pairs that both documents hold and that may be chosen, and warnings."""
-    both, rule = costs.keys() & values.keys(), request.candidates
-    known = {head for _, head in both}
-    for head in rule.heads or ():
-        if head not in known:
-            raise InputError(f"{_lacking(head, costs)} no head {head!r}; heads in both: {', '.join(sorted(known))}")
-    theirs = {str(head.choice) for head in rule.space_heads}
-    warnings = [
-        f"the space names head {head!r}, of which {_lacking(head, costs)} nothing: it is left out"
-        for head in sorted(theirs - known)
-    ]
-    chosen = rule.among(both, len(profile.segments), facts=profile.placements)
-    if not chosen:
-        missing = next(((place, head) for place, head in sorted(values) if (place, head) not in both), None)
-        example = f"; the profile lacks for example {missing[1]} at placement {missing[0]}" if missing else ""
-        raise InputError(
-            f"no exit head is left to choose from: profile and outcomes share {len(both)} (placement, head) pairs, of "
-            f"which heads, placements and space allow none{example}"
-        )
-    return chosen, warnings
-
-
-def _lacking(head: str, costs: Collection[Pair]) -> str:
-    """Which document does not hold a head that the two do not share."""
-    return "the outcomes hold" if any(name == head for _, name in costs) else "the profile holds"
 
 
 def _with_limits(problem: Problem, profile: Profile, outcomes: Outcomes, limits: Limits) -> Problem:

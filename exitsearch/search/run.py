@@ -16,6 +16,7 @@ from exitsearch.search.objectives import Aims, read_objectives
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.result import ExitRow, FrontResult, FrontRow, SearchResult
 from exitsearch.search.study import OnTrial, StudyResult, run_study
+from exitsearch.search.study.objectives import FrontStudy
 from exitsearch.search.utility import Utility, by_utility, given_utility
 from exitsearch.search.value import contract_value, expected_value, finish_times
 from exitsearch.search.written import exit_scores, write_config
@@ -105,6 +106,7 @@ def search_request(
         )
         judged = judge_by_samples(problem, found, outcomes, seed=seed)
         solution = Solution(found.choice, judged.value, exact=False, bound=found.bound, by_count=())
+        notes += _study_notes(found.study, trials)
         return _result(profile, outcomes, problem, asked, found.choice, solution, found.study, judged, notes)
     solution = solve(problem)
     study = None
@@ -120,6 +122,7 @@ def search_request(
         # As valuable as the solver's or, where that is not proved, more; of equal ones one that costs no more.
         choice = front.points[0].choice
     judged = judge_by_values(problem, choice, outcomes, seed=seed)
+    notes += _study_notes(front.study if front is not None else study, trials)
     result = _result(profile, outcomes, problem, asked, choice, solution, study, judged, notes)
     if front is None:
         return result
@@ -239,8 +242,7 @@ def _rows(
 def _budget_notes(problem: Problem) -> list[str]:
     """Whether the budgets are such that no choice matters, with the range that would be meaningful."""
     low, high = problem.budget.support()
-    first = min(candidate.arrival_ms + candidate.head_ms for candidate in problem.candidates)
-    first = min(first, problem.final_ms)
+    first = min([problem.final_ms, *(c.arrival_ms + c.head_ms for c in problem.candidates)])
     full = f"the full model's latency of {problem.final_ms:.4g} ms"
     hint = f"meaningful budgets lie between {first:.4g} ms, the fastest answer, and {full}"
     found = f"({low:.4g} to {high:.4g} ms)" if high > low else f"({low:.4g} ms)"
@@ -249,6 +251,20 @@ def _budget_notes(problem: Problem) -> list[str]:
     if latest_in_time(high) < first:
         return [
             f"every budget {found} lies below the first possible answer at {first:.4g} ms, so none is in time; {hint}"
+        ]
+    return []
+
+
+def _study_notes(study: StudyResult | FrontStudy | None, trials: int) -> list[str]:
+    """Whether a study is less than, or nothing but, what it was asked for."""
+    if study is None:
+        return []
+    if study.interrupted:
+        return [f"interrupted after {study.trials} of {trials} trials; run the same command again to go on"]
+    if not study.drawn:
+        return [
+            f"no new trial was drawn, whatever the seed: the study {study.name} holds {study.trials} trials of earlier "
+            "runs; for more give a larger --trials, for those of another seed another --storage"
         ]
     return []
 

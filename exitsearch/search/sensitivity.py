@@ -89,6 +89,8 @@ def same_mean(mean_ms: float) -> list[str]:
     >>> same_mean(20.0)[:2]
     ['point:20', 'normal:20,5']
     """
+    if mean_ms == 0:  # no spread around nothing
+        return ["point:0"]
     m = f"{mean_ms:.6g}"
     return [
         f"point:{m}",

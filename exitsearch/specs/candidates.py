@@ -74,6 +74,12 @@ class Candidates(Part):
         """Whether heads were named, so that one which fits nowhere is an error."""
         return self.heads is not None or bool(self.space_heads)
 
+    @property
+    def names_placements(self) -> bool:
+        """Whether placements were named that are not all of them, for every head alike."""
+        named = (self.placements, self.space_placements)
+        return any(text is not None and text != "all" for text in named)
+
     def choices(self, known: Iterable[str]) -> list[SpaceHead]:
         """The heads to choose from, in the order in which they were named, each with its own placements.
 

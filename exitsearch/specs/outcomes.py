@@ -264,6 +264,8 @@ class Outcomes(Document):
 
 def check_score(score: float, metric: Metric, what: str) -> None:
     """Raise ValueError when a score is outside its metric's range."""
+    if not np.isfinite(score):
+        raise ValueError(f"{what}: a finite number is needed, found {score:g}")
     if metric == "accuracy" and not 0 <= score <= 1:
         raise ValueError(f"{what}: an accuracy is in 0..1, found {score:g}")
     if metric == "mae" and score < 0:

@@ -55,7 +55,9 @@ def test_candidates_are_what_both_documents_hold() -> None:
     ]
     assert (problem.final_ms, problem.final_value, problem.fallback) == (10.0, 0.9, 0.0)
     assert str(problem.budget) == "uniform:2,10"
-    assert warnings == []
+    (warning,) = warnings
+    assert "1 of 4 values have no cost in the profile (d at placement 1)" in warning
+    assert "1 of 4 heads of the profile have no value (c at placement 1): left out" in warning
 
 
 def space_of(**placements: str) -> SearchSpace:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from exitsearch.search.worth import load_class_weights
 
 from exitsearch.errors import FileError, InputError
+from exitsearch.search.utility import load_class_weights
 from exitsearch.specs import Outcomes, Profile
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.limits import parse_exit

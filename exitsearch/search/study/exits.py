@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from exitsearch.errors import InputError
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.study.sampler import NumberedSampler
-from exitsearch.search.study.shared import OnFinished, run_trials
+from exitsearch.search.study.shared import run_trials
 from exitsearch.search.study.storage import open_study, quiet
 from exitsearch.search.value import expected_value
 
@@ -42,6 +42,7 @@ class StudyResult:
         value_without_first: best value among the trials that Optuna drew itself. The first trial, from the solver,
             still guided them.
         trials: finished trials in the study, those of earlier runs included.
+        drawn: how many of them this run finished.
         seconds: duration of this run.
         interrupted: whether it was stopped before its last trial.
     """
@@ -51,12 +52,16 @@ class StudyResult:
     value: float
     value_without_first: float
     trials: int
+    drawn: int
     seconds: float
     interrupted: bool
 
 
 def study_name(problem: Problem, *, key: str = "") -> str:
-    """`exitsearch-` and 12 hexadecimal digits that stand for the whole problem, and for what else `key` names."""
+    """`exitsearch-` and 12 hexadecimal digits that stand for the whole problem, and for what else `key` names.
+
+    The seed is not among it: processes with seeds of their own share one study, as is usual with Optuna.
+    """
     # A frozen dataclass prints every field in order, and repr of a float reads back exactly.
     return f"exitsearch-{hashlib.sha256((repr(problem) + key).encode()).hexdigest()[:12]}"
 
@@ -96,6 +101,7 @@ def run_study(
         raise InputError(f"the number of trials must be at least 0, found {trials}")
     started = time.perf_counter()
     name = study_name(problem, key=key)
+    reporter = Reporter(on_trial)
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = open_study(name, storage)
@@ -106,7 +112,7 @@ def run_study(
                 study,
                 _objective(problem, value or partial(expected_value, problem), marked=first is not None),
                 trials=trials,
-                on_finished=_reporter(on_trial),
+                on_finished=reporter,
             )
         except KeyboardInterrupt:
             interrupted = True
@@ -123,6 +129,7 @@ def run_study(
         value=best_value,
         value_without_first=max(own, default=-float("inf")),
         trials=len(done),
+        drawn=reporter.drawn,
         seconds=time.perf_counter() - started,
         interrupted=interrupted,
     )
@@ -166,17 +173,25 @@ def _objective(problem: Problem, value: Callable[[Choice], float], *, marked: bo
     return objective
 
 
-def _reporter(on_trial: OnTrial | None) -> OnFinished:
-    best = -float("inf")
+class Reporter:
+    """Counts the trials that this process finished, and passes on the best value so far.
 
-    def report(trial: FrozenTrial, finished: int) -> None:
-        nonlocal best
+    Attributes:
+        drawn: how many these are.
+    """
+
+    def __init__(self, on_trial: OnTrial | None) -> None:
+        self.drawn = 0
+        self._on_trial = on_trial
+        self._best = -float("inf")
+
+    def __call__(self, trial: FrozenTrial, finished: int) -> None:
+        """Take note of a trial just finished."""
+        self.drawn += 1
         if all(excess <= 0 for excess in trial.constraints.values()):
-            best = max(best, _value(trial))
-        if on_trial is not None:
-            on_trial(finished, best)
-
-    return report
+            self._best = max(self._best, trial.values[0])
+        if self._on_trial is not None:
+            self._on_trial(finished, self._best)
 
 
 def _value(trial: FrozenTrial) -> float:

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from exitsearch.search.objectives import Aims
 from exitsearch.search.problem import Choice
-from exitsearch.search.study.exits import OnTrial, parameters_of, read_choice, study_name, suggest
+from exitsearch.search.study.exits import OnTrial, Reporter, parameters_of, read_choice, study_name, suggest
 from exitsearch.search.study.sampler import trial_seed
 from exitsearch.search.study.shared import run_trials
 from exitsearch.search.study.storage import Direction, open_study, quiet
@@ -34,6 +34,7 @@ class FrontStudy:
         name: the study's name in its storage.
         choices: of every finished trial that keeps to all limits, each once.
         trials: finished trials in the study, those of earlier runs included.
+        drawn: how many of them this run finished.
         seconds: duration of this run.
         interrupted: whether it was stopped before its last trial.
     """
@@ -41,6 +42,7 @@ class FrontStudy:
     name: str
     choices: list[Choice]
     trials: int
+    drawn: int
     seconds: float
     interrupted: bool
 
@@ -72,19 +74,12 @@ def run_front_study(
     problem = aims.problem
     name = study_name(problem, key=",".join(aims.names))
     directions: list[Direction] = ["maximize" if objective == "value" else "minimize" for objective in aims.names]
-    best = -float("inf")
+    reporter = Reporter(on_trial)
 
     def objective(trial: Trial) -> tuple[float, ...]:
         choice = suggest(problem, trial)
         amounts = aims.amounts(choice)
         return tuple(amounts[name] for name in aims.names)
-
-    def report(trial: FrozenTrial, finished: int) -> None:
-        nonlocal best
-        if on_trial is not None:
-            if all(excess <= 0 for excess in trial.constraints.values()):
-                best = max(best, trial.values[0])
-            on_trial(finished, best)
 
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -92,7 +87,7 @@ def run_front_study(
         study.sampler = NumberedGenetic(seed, [parameters_of(problem, choice) for choice in first])
         interrupted = False
         try:
-            run_trials(study, objective, trials=trials, on_finished=report)
+            run_trials(study, objective, trials=trials, on_finished=reporter)
         except KeyboardInterrupt:
             interrupted = True
         done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -101,6 +96,7 @@ def run_front_study(
         name=name,
         choices=[choice for choice in choices if problem.allows(choice)],
         trials=len(done),
+        drawn=reporter.drawn,
         seconds=time.perf_counter() - started,
         interrupted=interrupted,
     )
