@@ -231,7 +231,8 @@ class SlowedSmooth(Slowed):
         self._made: tuple[NDArray[np.int64], Array] = np.zeros(0, dtype=np.int64), np.zeros((0, _NODES))
 
     def _mean(self, times_ms: Array) -> Array:
-        places = np.log(times_ms / self._smoothness.unit_ms) / self._width
+        limits = np.finfo(np.float64)
+        places = np.log(np.clip(times_ms / self._smoothness.unit_ms, limits.tiny, limits.max)) / self._width
         pieces = np.floor(places).astype(np.int64)
         numbers, coefficients = self._pieces(pieces)
         rows = np.searchsorted(numbers, pieces)
