@@ -51,8 +51,8 @@ def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> in
         console.note("interrupted before every setting was tried; run the same command again to go on")
     elif not tell.count:
         console.note(
-            "no setting was tried anew, whatever the seed: the storage holds the results of earlier runs; for more "
-            "give a larger --trials, to try again another --storage"
+            "no setting was tried anew: the storage holds the results of earlier runs; for more settings give a larger "
+            "--trials, to try these again another --storage"
         )
     return 0
 

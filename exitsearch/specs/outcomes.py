@@ -214,6 +214,8 @@ class Outcomes(Document):
         file = path / DOCUMENT_NAME if os.path.isdir(path) else path
         outcomes = cls.read(file)
         outcomes._folder = file.parent
+        if file.name.startswith("outcomes-"):  # scores after an early epoch: the samples beside them are of the end
+            outcomes._checked.update(outcomes.splits)
         return outcomes
 
     @classmethod

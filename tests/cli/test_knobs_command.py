@@ -79,8 +79,11 @@ def test_the_whole_way(folder: Path, capsys: pytest.CaptureFixture[str], monkeyp
     # Again: nothing is measured, trained or tried twice. Fewer settings: what was made is used again.
     made = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.parts[-2:-1] != ("exitsearch-out",)}
     monkeypatch.setattr(settings, "subprocess", SimpleNamespace())  # measuring would fail
-    again = run_json(capsys, *SEARCH, *QUICK)
+    assert main([*SEARCH, *QUICK, "--json"]) == 0
+    captured = capsys.readouterr()
+    again = json.loads(captured.out)
     assert (again["value"], again["tried"]) == (found["value"], found["tried"])
+    assert "no setting was tried anew: the storage holds the results of earlier runs" in captured.err
     assert main([*SEARCH, *QUICK, "--trials", "1", "--storage", "other.journal"]) == 0
     assert "within the 1 of 4 settings tried to the end (3 not tried)" in capsys.readouterr().out
     assert {path for path in made if path.is_file() and path.stat().st_mtime_ns != made[path]} <= {

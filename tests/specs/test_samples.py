@@ -85,6 +85,12 @@ def test_scores_are_those_of_the_samples(tmp_path: Path) -> None:
         load_outcomes(folder(tmp_path, scores=(0.75, 0.75 + 2 * SCORE_TOLERANCE)))
 
 
+def test_early_scores_are_not_those_of_the_samples(tmp_path: Path) -> None:
+    """`outcomes-<epoch>.json`, which a training keeps beside the samples of its end."""
+    (folder(tmp_path, scores=(0.5, 0.75)) / "outcomes.json").rename(tmp_path / "outcomes-1.json")
+    assert load_outcomes(tmp_path / "outcomes-1.json").values() == {(0, "a"): 0.5}
+
+
 def test_errors_are_compared_by_their_share(tmp_path: Path) -> None:
     """Targets 1 and answers 1.5 and 2, of two targets each: a mean error of 0.75."""
     tensors = {"labels": np.ones((4, 2)), "0/a": np.tile(np.float32([1.5, 2.0]), (4, 1))}
