@@ -24,6 +24,8 @@ _SUBGRADIENT_STEPS = 60
 # After so many subgradient steps without a lower bound the step is halved (Held, Wolfe and Crowder 1974).
 _PATIENCE = 4
 _FINAL = -1
+# Attributes of a candidate that the fields of a label sum up.
+_AMOUNTS = {"params": "params", "memory": "memory_bytes"}
 
 
 @dataclass(frozen=True)
@@ -94,17 +96,22 @@ class ContractSolver:
         reached = problem.survival(finish)
         smallest = float(np.diff(self.values).min(initial=np.inf))
 
-        def superfluous(mine: int, other: int) -> bool:
-            """Whether another head of the same placement can always stand in, also where values tie."""
+        amounts = ("params", *(_AMOUNTS[name] for name in scarce(problem)))
+
+        def stands_in(other: int, mine: int) -> bool:
+            """Whether another head of the same placement can always take this one's part, also where values tie."""
             a, b = problem.candidates[mine], problem.candidates[other]
             if finish[other] > finish[mine] or b.value < a.value:
                 return False
-            same = (a.params, a.memory_bytes) == (b.params, b.memory_bytes)
-            if finish[other] == finish[mine] and b.value == a.value and same:
-                return other < mine
-            if scarce(problem):
-                return b.params <= a.params and b.memory_bytes <= a.memory_bytes
-            return b.params <= a.params or bool((reached[other] - reached[mine]) * smallest > 10 * self.tolerance)
+            if all(getattr(b, name) <= getattr(a, name) for name in amounts):
+                return True
+            # More parameters count for something only where values tie, or where parameters are limited.
+            earlier = bool((reached[other] - reached[mine]) * smallest > 10 * self.tolerance)
+            return earlier and not scarce(problem)
+
+        def superfluous(mine: int, other: int) -> bool:
+            # Two that can take each other's part differ in nothing that counts. One of them must stay: the first.
+            return stands_in(other, mine) and (other < mine or not stands_in(mine, other))
 
         kept: list[tuple[int, int | None]] = []
         bits = 0
