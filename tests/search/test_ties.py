@@ -17,7 +17,7 @@ from exitsearch.search.value import expected_value
 @pytest.mark.parametrize("policy", ["interruptible", "contract"])
 @pytest.mark.parametrize("block", range(5))
 def test_equals_brute_force_where_everything_ties(policy: str, block: int) -> None:
-    """500 problems a policy: value, exits, parameters, every smaller number of exits, and whether any choice is left."""
+    """500 problems a policy: value, exits, parameters, fewer exits, and whether any choice is left."""
     for seed in range(100 * block, 100 * block + 100):
         problem = tied_problem(seed, policy=policy)  # type: ignore[arg-type]
         scored = [(expected_value(problem, choice), choice) for choice in all_choices(problem)]
