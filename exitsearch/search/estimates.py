@@ -1,9 +1,9 @@
 """Optimistic estimates for the exact solver of interruptible budgets: what a label can still gain, never too little.
 
-A table computed backwards over a grid of delays and of best values so far. Delays are rounded down; since survival falls
-with time, that never underestimates. Between two values of the grid the table is read along the chord: what exits F add
-to a best value A is the integral over x > A of their chance g(x) of an answer worth at least x in time, so it is convex
-in A, and so is the most that any F adds; a chord of a convex function lies nowhere below it.
+A table computed backwards over a grid of delays and of best values so far. Delays are rounded down; since survival
+falls with time, that never underestimates. Between two values of the grid the table is read along the chord: what
+exits F add to a best value A is the integral over x > A of their chance g(x) of an answer worth at least x in time, so
+it is convex in A, and so is the most that any F adds; a chord of a convex function lies nowhere below it.
 
 A limit on a sum (parameters, bytes, energy, time of all heads) may have a price, a
 Lagrangian multiplier: each exit pays for what it takes, and what is left of the limit is refunded. At any prices that

@@ -36,7 +36,7 @@ def test_between_two_values_of_the_grid_estimates_are_never_too_low(
             limited = max(value for value, choice in scored if len(choice) <= count)
             assert value == pytest.approx(limited, abs=1e-12), (seed, count)
         between += len(solver_of(problem).values) > knots
-    assert between > 60
+    assert between > 40
 
 
 def test_the_chord_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
