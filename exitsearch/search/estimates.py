@@ -55,6 +55,11 @@ class Step:
     energy: tuple[float, ...]
     required: bool
 
+    def amounts(self, name: str) -> tuple[float, ...]:
+        """What each candidate adds to a field of a label."""
+        fields = {"params": self.params, "memory": self.memory, "energy": self.energy, "delay": self.head_ms}
+        return fields[name]
+
 
 class Estimates:
     """What can still be gained after each step, never too little: [steps + 1][layers, knots, delays].
@@ -131,9 +136,8 @@ class Estimates:
         self.gains.reverse()
 
     def _payments(self, step: Step) -> list[float]:
-        amounts = {"params": step.params, "memory": step.memory, "energy": step.energy, "delay": step.head_ms}
         return [
-            sum(price * amounts[name][number] for name, price in self.prices.items())
+            sum(price * step.amounts(name)[number] for name, price in self.prices.items())
             for number in range(len(step.positions))
         ]
 

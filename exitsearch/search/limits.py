@@ -41,6 +41,8 @@ def within_limits(
 ) -> Choice | None:
     """A choice that keeps to the limits, made from another by taking exits away, the least valuable first.
 
+    Where only exits are left that must stand, their heads are exchanged for others that break the limits less.
+
     Args:
         value: expected value of a choice.
         most: most exits, beside the problem's own limits; None means no further limit.
@@ -52,10 +54,24 @@ def within_limits(
     while not limited.allows(choice):
         kept = [k for k, c in enumerate(problem.chosen(choice)) if c.placement not in problem.required]
         options = [choice[:k] + choice[k + 1 :] for k in kept]
-        if not options:
+        if options:
+            choice = max(options, key=value)
+            continue
+        exchanged = [
+            (*choice[:k], position, *choice[k + 1 :])
+            for k, candidate in enumerate(problem.chosen(choice))
+            for position in problem.by_placement[candidate.placement]
+        ]
+        best = min(exchanged, key=lambda option: _broken(limited, option), default=choice)
+        if _broken(limited, best) >= _broken(limited, choice):
             return None
-        choice = max(options, key=value)
+        choice = best
     return choice
+
+
+def _broken(problem: Problem, choice: Choice) -> float:
+    """By how much a choice breaks all limits together."""
+    return sum(max(0.0, excess) for excess in problem.excess(choice).values())
 
 
 def with_limits(problem: Problem, profile: Profile, limits: Limits, *, metric: Metric) -> Problem:
@@ -170,8 +186,12 @@ def _exit(problem: Problem, text: str) -> tuple[int, str | None]:
     return place, head
 
 
-def nothing_allowed(problem: Problem) -> InputError:
-    """The error when no choice keeps to all limits."""
+def nothing_allowed(problem: Problem, *, proved: bool) -> InputError:
+    """The error when no choice keeps to all limits.
+
+    Args:
+        proved: whether that is so, or only none was found.
+    """
     limits = {
         f"at most {problem.max_exits} exits": problem.max_exits,
         f"at most {problem.max_params} extra parameters": problem.max_params,
@@ -181,4 +201,9 @@ def nothing_allowed(problem: Problem) -> InputError:
     }
     found = [words for words, limit in limits.items() if limit is not None]
     found += [f"a value of {least:g} within {budget:g} ms" for budget, least in problem.floors]
-    return InputError(f"no choice of exits keeps to all limits ({'; '.join(found)}); lift one of them")
+    if proved:
+        return InputError(f"no choice of exits keeps to all limits ({'; '.join(found)}); lift one of them")
+    return InputError(
+        f"no choice of exits was found that keeps to all limits ({'; '.join(found)}), but there may be one, for there "
+        "were too many to try; loosen a limit, or leave fewer heads or placements to choose from"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from random_problems import all_choices, problem_of
 from tied_problems import tied_problem
@@ -64,3 +65,78 @@ def test_of_equal_heads_the_one_with_fewer_parameters_stays() -> None:
     assert solve(problem).choice == (2,)
     assert solve(replace(problem, max_memory_bytes=30)).choice == (1,)
     assert solve(replace(problem, max_memory_bytes=30, required=(0,))).choice == (1,)
+
+
+@pytest.mark.parametrize("policy", ["interruptible", "contract"])
+def test_with_room_for_few_labels_nothing_is_called_impossible_that_is_not(policy: str) -> None:
+    """One label at a time: often no choice is found, and then the sentence says so and not that there is none."""
+    found, sentences = 0, []
+    for seed in range(400):
+        problem = tied_problem(seed, policy=policy)  # type: ignore[arg-type]
+        scored = [expected_value(problem, choice) for choice in all_choices(problem)]
+        if not scored:
+            continue
+        try:
+            solution = solve(problem, most_labels=1)
+        except InputError as error:
+            sentences.append(str(error))
+            continue
+        found += 1
+        assert problem.allows(solution.choice), seed
+        assert solution.bound >= max(scored) - 1e-12, seed
+        assert not solution.exact or solution.value == pytest.approx(max(scored), abs=1e-12), seed
+    assert found > 300
+    assert sentences
+    assert all("no choice of exits was found that keeps to all limits" in sentence for sentence in sentences)
+
+
+def forced_and_tight(seed: int, policy: str, *, placements: int = 12, heads: int = 6) -> Problem:
+    """Every placement must carry an exit, and one choice that is known takes all parameters and bytes that there are.
+
+    It takes at each placement the head whose parameters and bytes are least in one mixture of the two, so that there
+    is none that takes less of both.
+    """
+    rng = np.random.default_rng(seed)
+    arrival = np.cumsum(rng.uniform(0.5, 1.5, placements + 1))
+    candidates = tuple(
+        Candidate(
+            placement=place,
+            head=head,
+            arrival_ms=float(arrival[place]),
+            head_ms=float(rng.uniform(0.05, 1)),
+            value=float(rng.uniform(0.2, 0.9)),
+            params=int(rng.integers(100, 10_000)),
+            memory_bytes=int(rng.integers(100, 10_000)),
+        )
+        for place in range(placements)
+        for head in "abcdefgh"[:heads]
+    )
+    share = rng.uniform(0.3, 0.7)
+    least = [
+        min(candidates[k : k + heads], key=lambda c: share * c.params + (1 - share) * c.memory_bytes)
+        for k in range(0, len(candidates), heads)
+    ]
+    return replace(
+        problem_of([], final=(float(arrival[-1]), 0.9), budget=f"uniform:1,{arrival[-1]:.3f}"),
+        candidates=candidates,
+        policy=policy,  # type: ignore[arg-type]
+        max_params=sum(c.params for c in least),
+        max_memory_bytes=sum(c.memory_bytes for c in least),
+        required=tuple(range(placements)),
+    )
+
+
+@pytest.mark.parametrize("policy", ["interruptible", "contract"])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_placement_forced_and_limits_that_are_hit(policy: str, seed: int) -> None:
+    """At 12 x 6 proved with few labels, though there are 2e9 choices; at 5 x 4 against all choices."""
+    solution = solve(forced_and_tight(seed, policy), most_labels=2_000)
+    assert solution.exact
+    assert len(solution.choice) == 12
+    small = forced_and_tight(seed, policy, placements=5, heads=4)
+    small = replace(small, max_params=int(1.2 * (small.max_params or 0)))
+    best = max(expected_value(small, choice) for choice in all_choices(small))
+    assert solve(small).value == pytest.approx(best, abs=1e-12)
+    impossible = replace(small, max_memory_bytes=500)
+    with pytest.raises(InputError, match="no choice of exits keeps to all limits"):
+        solve(impossible)
