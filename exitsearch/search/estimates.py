@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 from exitsearch.search.labels import Array, Bools, Ints, Labels
 from exitsearch.search.problem import Problem
 
-# Cells of the table of estimates, 4 bytes each. More cells make a finer grid of delays and so fewer labels; at this
-# size the table and the sweep take about the same time with 24 or 48 placements and 12 heads.
-CELLS = 20_000_000
+# Cells of the table of estimates, 4 bytes each. More cells make a finer grid of delays and so fewer labels; with 12 to
+# 48 placements twice as many cost more time than they save. With more placements and layers the grid is kept fine
+# enough all the same, for labels grow many on a coarse one.
+CELLS = 10_000_000
 # Values in the grid: few where layers are many, for there the delays need the cells more.
 _FEWEST_KNOTS = 32
 _MOST_KNOTS = 128
 _FINEST_GRID = 1024
-_COARSEST_GRID = 32
+_COARSEST_GRID = 320
 # Added to every estimate for the rounding of float32, in units of the largest absolute value.
 _FLOAT32 = 1e-5
 # Subtracted from times at which an estimate is made, in units of the final exit's time, so that rounding in a sum of
