@@ -1,19 +1,33 @@
-"""Time the exact solver on random and on realistic problems.
+"""Time the exact solver on random and on realistic problems, with and without limits, beside the solver of before.
 
-    python scripts/bench_solver.py [--limits] [--json FILE]
+    python scripts/bench_solver.py [--before REV] [--limits] [--sizes 24x12,48x12] [--seeds N] [--json FILE]
 
 Random: latency and value of every head drawn alike. Realistic: values rise with depth, with noise, and better heads
-are slower, so that thousands of choices lie within a thousandth of the best.
+are slower, so that thousands of choices lie within a thousandth of the best. Limits, of realistic problems: at most 6
+exits, half the parameters, bytes or energy that the best choice takes without a limit, half of all three, and a least
+value within half the full latency. The values by number of exits are found too, as a search does.
 
-With `--limits` the realistic problems with noise alone, under each limit of the search and several at once: half the
-parameters, bytes, energy that the best choice takes without a limit, and a least value within half the full latency.
+Each solve has a process of its own, on one thread, so that its peak memory is its own (the interpreter and the package
+take some 40 MiB of it). With `--before` the package of an earlier revision is taken from git and solves the same
+problems in turn with this one (before, now, before, now), of which the faster time counts.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +36,9 @@ from exitsearch.search.problem import Candidate, Problem
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.document import write_json
 
-SIZES = ((12, 7), (24, 12), (48, 12))
+SIZES = "12x7,24x12,48x12,96x24"
+POLICIES = ("interruptible", "contract")
+ROOT = Path(__file__).resolve().parents[1]
 FULL_MS = 100.0
 SLOWDOWNS = 300
 
@@ -66,104 +82,147 @@ def make_problem(placements: int, heads: int, *, realistic: bool, noise: bool, s
     )
 
 
-def limited(problem: Problem) -> dict[str, Problem]:
-    """A problem under each kind of limit, by name."""
+def limits_of(problem: Problem) -> dict[str, dict[str, Any]]:
+    """Fields of a problem that limit it, by the kind of limit."""
     free = solve(problem, by_count=False).choice
     chosen = problem.chosen(free)
-    limits = {
+    limits: dict[str, dict[str, Any]] = {
         "params": {"max_params": problem.params(free) // 2},
         "memory": {"max_memory_bytes": sum(c.memory_bytes for c in chosen) // 2},
         "energy": {"max_energy_mj": sum(c.head_mj for c in chosen) / 2},
-        "floor": {"floors": ((FULL_MS / 2, problem.value_within(free, FULL_MS / 2)),)},
+        "floor": {"floors": [[FULL_MS / 2, problem.value_within(free, FULL_MS / 2)]]},
     }
-    limits["all but floor"] = limits["params"] | limits["memory"] | limits["energy"]
-    return {name: replace(problem, **limit) for name, limit in limits.items()}
+    return limits | {
+        "all but floor": limits["params"] | limits["memory"] | limits["energy"],
+        "6 exits": {"max_exits": 6},
+    }
 
 
-def time_limits(seeds: int) -> list[dict[str, object]]:
-    """Print and return how long each limit takes."""
-    print(f"{'placements x heads':20}{'policy':16}{'limit':16}{'exits':>6}{'worst s':>9}  {'ok':8}{'bound off by':>12}")
-    rows: list[dict[str, object]] = []
-    for placements, heads in SIZES:
-        for policy in ("interruptible", "contract"):
-            kinds: dict[str, list[tuple[float, int, bool, float]]] = {}
-            for seed in range(seeds):
-                problem = make_problem(placements, heads, realistic=True, noise=True, seed=seed)
-                for name, hard in limited(replace(problem, policy=policy)).items():
-                    started = time.perf_counter()
-                    solution = solve(hard, by_count=False)
-                    seconds = time.perf_counter() - started
-                    found = (seconds, len(solution.choice), solution.exact, solution.bound - solution.value)
-                    kinds.setdefault(name, []).append(found)
-                    if seed + 1 < seeds:
-                        continue
-                    worst, exits, exact, gap = (list(column) for column in zip(*kinds[name], strict=True))
-                    row = {
-                        "placements": placements,
-                        "heads": heads,
-                        "policy": policy,
-                        "limit": name,
-                        "exits": max(exits),
-                        "worst_s": max(worst),
-                        "exact": all(exact),
-                        "worst_gap": max(gap),
-                    }
-                    rows.append(row)
-                    print(
-                        f"{f'{placements} x {heads}':20}{policy:16}{name:16}{row['exits']:6}{row['worst_s']:9.2f}  "
-                        f"{row['exact']!s:8}{row['worst_gap']:12.2g}",
-                        flush=True,
-                    )
+def solve_one(case: dict[str, Any]) -> dict[str, Any]:
+    """Solve one problem and say how that went; runs in a process of its own."""
+    problem = replace(make_problem(**case["problem"]), policy=case["policy"])
+    limits = dict(case["limits"])
+    if "floors" in limits:
+        limits["floors"] = tuple(tuple(floor) for floor in limits["floors"])
+    problem = replace(problem, **limits)
+    started = time.perf_counter()
+    solution = solve(problem)
+    seconds = time.perf_counter() - started
+    return {
+        "seconds": seconds,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "exits": len(solution.choice),
+        "value": solution.value,
+        "exact": solution.exact,
+        "gap": solution.bound - solution.value,
+    }
+
+
+def in_process(case: dict[str, Any], package: Path) -> dict[str, Any]:
+    """The same in a process that imports the package from a folder."""
+    env = {**os.environ, "PYTHONPATH": str(package), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--solve-one", json.dumps(case)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"the solver in {package} failed on {case}:\n{done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def package_of(revision: str, folder: Path) -> Path:
+    """Put the package of a revision into a folder."""
+    command = ["git", "-C", str(ROOT), "archive", "--format=tar", revision, "exitsearch"]
+    done = subprocess.run(command, capture_output=True)
+    if done.returncode:
+        sys.exit(f"git knows no package at revision {revision}: {done.stderr.decode().strip()}")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def measure(cases: list[dict[str, Any]], packages: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """What each package needs for some problems: the slowest, the largest, and whether all were proved."""
+    runs: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in packages}
+    for case in cases:
+        rounds = [{n: in_process(case, folder) for n, folder in packages.items()} for _ in range(len(packages))]
+        for name in packages:
+            runs[name].append([found[name] for found in rounds])
+    rows = {}
+    for name, problems in runs.items():
+        every = [run for problem in problems for run in problem]
+        rows[name] = {
+            "exits": max(run["exits"] for run in every),
+            "worst_s": max(min(run["seconds"] for run in problem) for problem in problems),
+            "peak_mib": round(max(run["peak_mib"] for run in every)),
+            "exact": all(run["exact"] for run in every),
+            "worst_gap": max(run["gap"] for run in every),
+        }
+    if "before" in packages:
+        pairs = list(zip(runs["now"], runs["before"], strict=True))
+        rows["now"]["ratio"] = statistics.median(
+            min(run["seconds"] for run in now) / min(run["seconds"] for run in before) for now, before in pairs
+        )
+        rows["now"]["same_value"] = all(abs(now[0]["value"] - old[0]["value"]) <= 1e-9 for now, old in pairs)
     return rows
+
+
+def kinds_of_size(
+    placements: int, heads: int, policy: str, *, seeds: int, only_limits: bool
+) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """Name of the values, name of the limit, and the problems of each kind."""
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for seed in range(seeds):
+        for values in ("random", "realistic"):
+            fixed = {"placements": placements, "heads": heads, "realistic": values == "realistic", "noise": True}
+            case: dict[str, Any] = {"problem": {**fixed, "seed": seed}, "policy": policy}
+            limits: dict[str, dict[str, Any]] = {} if only_limits else {"none": {}}
+            if values == "realistic":
+                limits |= limits_of(replace(make_problem(**case["problem"]), policy=policy))  # type: ignore[arg-type]
+            for name, limit in limits.items():
+                kinds.setdefault((values, name), []).append({**case, "limits": limit})
+    return [(values, name, cases) for (values, name), cases in kinds.items()]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="FILE", help="write the figures here too")
     parser.add_argument("--seeds", type=int, default=3, help="problems of each kind (default 3)")
-    parser.add_argument("--limits", action="store_true", help="time the limits of the search instead")
+    parser.add_argument("--sizes", default=SIZES, help=f"placements x heads (default {SIZES})")
+    parser.add_argument("--limits", action="store_true", help="only the problems with limits")
+    parser.add_argument("--before", metavar="REV", help="also time the solver of this git revision, in turn")
+    parser.add_argument("--solve-one", metavar="JSON", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.limits:
-        rows = time_limits(options.seeds)
-        if options.json:
-            write_json(options.json, {"schema_version": 1, "seeds": options.seeds, "limits": rows})
+    if options.solve_one:
+        print(json.dumps(solve_one(json.loads(options.solve_one))))
         return
     print(
-        f"{'placements x heads':20}{'values':12}{'noise':8}{'policy':16}{'most exits':12}{'exits':>6}{'worst s':>9}  ok"
+        f"{'size':9}{'policy':15}{'values':11}{'limit':15}{'exits':>6}{'worst s':>9}{'MiB':>6}  {'proved':8}{'gap':>9}"
+        + (f"{'before s':>10}{'MiB':>6}  {'proved':8}{'now/before':>10}  same value" if options.before else "")
     )
     rows = []
-    for placements, heads in SIZES:
-        for realistic, noise in ((False, False), (False, True), (True, False), (True, True)):
-            for policy in ("interruptible", "contract"):
-                for limit in (None, 6):
-                    seconds, exits, exact = [], [], []
-                    for seed in range(options.seeds):
-                        problem = make_problem(placements, heads, realistic=realistic, noise=noise, seed=seed)
-                        problem = replace(problem, policy=policy, max_exits=limit)
-                        started = time.perf_counter()
-                        solution = solve(problem)
-                        seconds.append(time.perf_counter() - started)
-                        exits.append(len(solution.choice))
-                        exact.append(solution.exact)
-                    row = {
-                        "placements": placements,
-                        "heads": heads,
-                        "values": "realistic" if realistic else "random",
-                        "noise": noise,
-                        "policy": policy,
-                        "max_exits": limit,
-                        "exits": max(exits),
-                        "worst_s": max(seconds),
-                        "exact": all(exact),
-                    }
-                    rows.append(row)
-                    print(
-                        f"{f'{placements} x {heads}':20}{row['values']:12}{noise!s:8}{policy:16}{limit!s:12}"
-                        f"{row['exits']:6}{row['worst_s']:9.2f}  {row['exact']}",
-                        flush=True,
+    with tempfile.TemporaryDirectory() as folder:
+        packages = {"before": package_of(options.before, Path(folder))} if options.before else {}
+        packages["now"] = ROOT
+        for size in options.sizes.split(","):
+            placements, heads = (int(number) for number in size.split("x"))
+            for policy in POLICIES:
+                kinds = kinds_of_size(placements, heads, policy, seeds=options.seeds, only_limits=options.limits)
+                for values, limit, cases in kinds:
+                    found = measure(cases, packages)
+                    now, old = found["now"], found.get("before")
+                    line = (
+                        f"{size:9}{policy:15}{values:11}{limit:15}{now['exits']:6}{now['worst_s']:9.2f}"
+                        f"{now['peak_mib']:6}  {now['exact']!s:8}{now['worst_gap']:9.2g}"
                     )
+                    if old is not None:
+                        line += f"{old['worst_s']:10.2f}{old['peak_mib']:6}  {old['exact']!s:8}{now['ratio']:10.2f}"
+                        line += f"  {now['same_value']}"
+                    print(line, flush=True)
+                    what = {"placements": placements, "heads": heads, "policy": policy, "values": values}
+                    rows.append({**what, "noise": True, "limit": limit, **now, "before": old})
     if options.json:
-        write_json(options.json, {"schema_version": 1, "seeds": options.seeds, "slowdowns": SLOWDOWNS, "runs": rows})
+        facts = {"seeds": options.seeds, "slowdowns": SLOWDOWNS, "before": options.before}
+        write_json(options.json, {"schema_version": 2, **facts, "runs": rows})
 
 
 if __name__ == "__main__":

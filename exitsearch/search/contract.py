@@ -1,51 +1,25 @@
 """Exact solver for contract budgets: the budget is known beforehand and only one head is run, so no exit waits.
 
-With the candidates in order of finish time the best choice is a staircase of rising values, which one sweep would find
-if a placement could carry several heads. That it carries at most one ties the steps together. So each placement gets a
-price for every use, refunded once (a Lagrangian multiplier, found by subgradient steps): the best staircase at these
-prices is never below the optimum. A second sweep carries labels (best value so far, expected value so far, placements
-used) and drops what another label makes superfluous (`labels.py`, without delays) and what the priced staircase leaves
-below a choice already known. A placement is remembered only while candidates of it are still to come.
+With the candidates in order of finish time the best choice is a staircase of rising values (`staircase.py`), which one
+sweep would find if a placement could carry several heads. That it carries at most one ties the steps together. So each
+placement gets a price (`prices.py`): the best staircase at these prices is never below the optimum. A second sweep
+carries labels (best value so far, expected value so far, placements used) and drops what another label makes
+superfluous (`labels.py`, without delays) and what the priced staircase leaves below a choice already known. A placement
+is remembered only while candidates of it are still to come.
+
+A label that leaves a required placement open stands in for one that has used it: what its filler takes is paid already.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-
 import numpy as np
 
 from exitsearch.search.labels import Array, Bools, History, Labels, undominated
-from exitsearch.search.limits import floor_bits, scarce, within_limits
+from exitsearch.search.limits import floor_bits
+from exitsearch.search.prices import PricedStaircase, Prices, find_prices
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.staircase import FINAL, Staircase
 from exitsearch.search.value import contract_value
-
-_SUBGRADIENT_STEPS = 60
-# After so many subgradient steps without a lower bound the step is halved (Held, Wolfe and Crowder 1974).
-_PATIENCE = 4
-_FINAL = -1
-
-
-@dataclass(frozen=True)
-class Item:
-    """A candidate, or the final exit, in order of finish time.
-
-    Attributes:
-        position: of the candidate in the problem; -1 for the final exit, which is always there.
-        level: position of its value in the table of values.
-        reached: survival of its finish time.
-        memory: bytes of its head's weights.
-        met: one bit for each floor that it keeps to.
-        bit: number of its placement among those that have several items or must be used; None at the others.
-    """
-
-    position: int
-    level: int
-    reached: float
-    params: int
-    memory: int
-    met: int
-    bit: int | None
 
 
 class ContractSolver:
@@ -63,313 +37,177 @@ class ContractSolver:
         self.tolerance = tolerance
         self.most_labels = most_labels
         self.is_hard = False  # limits seldom make labels many, since no exit waits
-        values = [problem.final_value, *(candidate.value for candidate in problem.candidates)]
-        self.values = np.unique([problem.fallback, *(value for value in values if value > problem.fallback)])
-        # One head is run, so a limit on the energy of an answer speaks of each candidate alone.
-        most_mj = np.inf if problem.max_energy_mj is None else problem.max_energy_mj
-        self.affordable = {
-            placement: tuple(
-                p for p in positions if problem.candidates[p].arrival_mj + problem.candidates[p].head_mj <= most_mj
-            )
-            for placement, positions in problem.by_placement.items()
-        }
-        self.items = self._items()
-        bits = [item.bit for item in self.items if item.bit is not None]
-        self.bits = len(set(bits))
-        last = {item.bit: index for index, item in enumerate(self.items)}
-        # Exits that stand only because their placement must carry one are added at the end, and count for nothing.
-        self.fillers = self._fillers(bits)
-        self.owed = [0] * -(-self.bits // 64)
-        for bit, _ in self.fillers:
-            last[bit] = len(self.items)
-            self.owed[bit // 64] |= 1 << bit % 64
-        # open[i]: placements of which a candidate comes at item i or later [items + 1, bits].
-        self.open = np.array(
-            [[last[bit] >= index for bit in range(self.bits)] for index in range(len(self.items) + 1)], dtype=np.bool_
-        )
+        self.stairs = Staircase(problem, tolerance=tolerance)
+        self.spare = {name: self.stairs.spare(name) for name in self.stairs.limits}
+        # Prices without a limit on the number of exits, the items of the best staircase that they led to, and how many
+        # exits the best choice has, where it is known.
+        self._free: tuple[Prices, list[int]] | None = None
+        self._free_exits: int | None = None
 
-    def _items(self) -> list[Item]:
-        problem = self.problem
-        finish = np.array([c.arrival_ms + c.head_ms for c in problem.candidates])
-        reached = problem.survival(finish)
-        smallest = float(np.diff(self.values).min(initial=np.inf))
-
-        def superfluous(mine: int, other: int) -> bool:
-            """Whether another head of the same placement can always stand in, also where values tie."""
-            a, b = problem.candidates[mine], problem.candidates[other]
-            if finish[other] > finish[mine] or b.value < a.value:
-                return False
-            same = (a.params, a.memory_bytes) == (b.params, b.memory_bytes)
-            if finish[other] == finish[mine] and b.value == a.value and same:
-                return other < mine
-            if scarce(problem):
-                return b.params <= a.params and b.memory_bytes <= a.memory_bytes
-            return b.params <= a.params or bool((reached[other] - reached[mine]) * smallest > 10 * self.tolerance)
-
-        kept: list[tuple[int, int | None]] = []
-        bits = 0
-        for placement, positions in self.affordable.items():
-            worth = [p for p in positions if problem.candidates[p].value > problem.fallback]
-            useful = [p for p in worth if reached[p] > 0 or problem.floors]
-            here = [p for p in useful if not any(superfluous(p, other) for other in useful if other != p)]
-            numbered = len(here) > 1 or (placement in problem.required and len(here) > 0)
-            kept.extend((p, bits if numbered else None) for p in here)
-            bits += numbered
-        entries = []
-        for position, bit in kept:
-            candidate = problem.candidates[position]
-            level = int(np.searchsorted(self.values, candidate.value))
-            met = floor_bits(problem, candidate.value, float(finish[position]))
-            memory = candidate.memory_bytes
-            item = Item(position, level, float(reached[position]), candidate.params, memory, met, bit)
-            entries.append((finish[position], item))
-        if problem.final_value > problem.fallback:
-            level = int(np.searchsorted(self.values, problem.final_value))
-            survival = float(problem.survival(problem.final_ms))
-            met = floor_bits(problem, problem.final_value, problem.final_ms)
-            entries.append((problem.final_ms, Item(_FINAL, level, survival, 0, 0, met, None)))
-        return [item for _, item in sorted(entries, key=lambda entry: (entry[0], entry[1].level))]
-
-    def _fillers(self, bits: list[int]) -> list[tuple[int, tuple[int, ...]]]:
-        """Bit and candidates of each required placement; those without an item get bits of their own."""
-        by_place = {
-            self.problem.candidates[item.position].placement: item.bit for item in self.items if item.bit is not None
-        }
-        found = []
-        for placement in self.problem.required:
-            bit = by_place.get(placement)
-            if bit is None:
-                bit, self.bits = self.bits, self.bits + 1
-            found.append((bit, self.affordable[placement]))
-        return found
-
-    def solve(self, limits: int | None) -> tuple[list[Choice | None], float]:
+    def solve(self, limits: int | None, *, frugal: bool = False) -> tuple[list[Choice | None], float]:
         """The best choice with at most 0, 1, ..., `limits` exits, or with any number of them.
 
         Args:
             limits: largest limit on the number of exits; None lifts the limit, and only one choice is returned.
+            frugal: of too many labels keep those that take least of what is limited, not the most promising.
 
         Returns:
-            A choice for each limit (None where none keeps to all limits), and an upper bound of what was let go (minus
-            infinity: nothing, so they are exact).
+            A choice for each limit (None where none that keeps to all limits was found), and an upper bound of what was
+            let go (minus infinity: nothing, so they are exact, and None means that there is none).
         """
-        table = _Prices(self, limits)
-        problem = self.problem
-        known = [self._feasible(items, None if limits is None else limit) for limit, items in enumerate(table.known)]
-        floor = np.array([-np.inf if choice is None else contract_value(problem, choice) for choice in known])
-        labels, history, let_go = Labels.start(problem.fallback, words=-(-self.bits // 64)), History(), -np.inf
-        labels.met = labels.met | floor_bits(problem, problem.fallback, 0.0)
-        for index, item in enumerate(self.items):
-            rows: Bools = labels.level < item.level
-            gains = (self.values[item.level] - self.values[labels.level]) * item.reached
-            if item.position == _FINAL:
+        stairs, problem = self.stairs, self.problem
+        if stairs.fillers is None:
+            return [None] * (1 if limits is None else limits + 1), -np.inf
+        labels, history, let_go = self._start(), History(), -np.inf
+        table, known = self._bounds(labels, limits)
+        values = [-np.inf if choice is None else contract_value(problem, choice) for choice in known]
+        floor = np.array(values) - 10 * self.tolerance
+        for bit in range(stairs.bits):
+            if not stairs.open[0, bit]:
+                labels = Labels.join([labels, *self._exchanged(labels, bit, history)])
+        labels = labels.take(self._fit(labels, 0, limits))
+        for index, item in enumerate(stairs.items):
+            if item.position == FINAL:
                 # Always there and free of charge: every label takes it.
-                labels.value = labels.value + np.where(rows, gains, 0.0)
+                gains = (stairs.values[item.level] - stairs.values[labels.level]) * item.reached
+                labels.value = labels.value + np.where(labels.level < item.level, gains, 0.0)
                 labels.level = np.maximum(labels.level, item.level)
                 labels.met = labels.met | item.met
                 continue
-            if item.bit is not None:
-                word, mask = item.bit // 64, np.uint64(1 << (item.bit % 64))
-                rows &= (labels.used[:, word] & mask) == 0
-            rows &= self._affordable(labels, limits, item.params, item.memory)
-            more = labels.take(rows).extended(
-                level=item.level,
-                gain=gains[rows],
-                delay=0.0,
-                params=item.params,
-                memory=item.memory,
-                met=item.met,
-            )
-            if item.bit is not None:
-                still_open = self.open[index + 1, item.bit]
-                if still_open:
-                    more.used[:, word] |= mask
-                else:
-                    labels.used[:, word] &= ~mask
-            more = more.take(table.promising(more, index + 1, floor))
-            history.record(more, item.position)
-            labels = Labels.join([labels.take(table.promising(labels, index + 1, floor)), more])
-            ceiling = self.items[index + 1].reached if index + 1 < len(self.items) else 0.0
+            parts = [part.take(self._fit(part, index + 1, limits)) for part in self._after(labels, index, history)]
+            labels = Labels.join([part.take(table.promising(part, index + 1, floor)) for part in parts])
+            ceiling = stairs.items[index + 1].reached if index + 1 < len(stairs.items) else 0.0
             labels = undominated(
                 labels,
-                self.values[labels.level],
+                stairs.values[labels.level],
                 np.full(len(labels), ceiling),
                 counted=limits is not None,
                 tolerance=self.tolerance,
-                scarce=scarce(problem),
-                owed=self.owed,
+                scarce=tuple(stairs.limits),
             )
             if len(labels) > self.most_labels:
-                hope = table.hope(labels, index + 1, len(floor) - 1)
-                order = np.argsort(-hope, kind="stable")
-                let_go = max(let_go, float(hope[order[self.most_labels]]))
+                hope = table.hope(labels, index + 1)
+                order = np.lexsort((-hope, self._tightness(labels, index + 1) * frugal))
+                let_go = max(let_go, float(hope[order[self.most_labels :]].max()))
                 labels = labels.take(np.sort(order[: self.most_labels]))
-        labels = self._filled(labels, history, limits)
+        choices = self._ends(labels, history, known, floor, limits)
+        if limits is None and choices[0] is not None:
+            self._free_exits = len(choices[0])
+        return choices, let_go
+
+    def _start(self) -> Labels:
+        """The one label from which a sweep starts: the fillers of the required placements."""
+        assert self.stairs.fillers is not None
+        labels = Labels.start(self.problem.fallback, words=-(-self.stairs.bits // 64))
+        chosen = self.problem.chosen(tuple(self.stairs.fillers.values()))
+        labels.count = labels.count + len(chosen)
+        labels.params = labels.params + sum(candidate.params for candidate in chosen)
+        labels.memory = labels.memory + sum(candidate.memory_bytes for candidate in chosen)
+        labels.met = labels.met | floor_bits(self.problem, self.problem.fallback, 0.0)
+        return labels
+
+    def _bounds(self, start: Labels, limits: int | None) -> tuple[PricedStaircase, list[Choice | None]]:
+        """What can still be gained, and for each limit a good choice within it, of those that keep to all limits."""
+        stairs, forced = self.stairs, int(start.count[0])
+        if self._free is None:
+            self._free = find_prices(stairs, start, None, tolerance=self.tolerance)
+        prices, seen = self._free
+        if limits is not None and (self._free_exits is None or limits < self._free_exits):
+            prices, seen = find_prices(stairs, start, max(0, limits - forced), tolerance=self.tolerance)
+        table = PricedStaircase(stairs, prices, limits)
+        paths = [table.known(path) for path in table.paths()]
+        known: list[Choice | None] = []
+        best, best_value = None, -np.inf
+        for limit in range(table.layers):
+            most = None if limits is None else limit
+            options = [paths[0 if most is None else max(0, most - forced)]]
+            if limit == table.layers - 1:
+                options.append(seen)
+            for items in options:
+                choice = stairs.feasible(items, most)
+                if choice is not None and contract_value(self.problem, choice) > best_value:
+                    best, best_value = choice, contract_value(self.problem, choice)
+            known.append(best)
+        return table, known
+
+    def _after(self, labels: Labels, index: int, history: History) -> list[Labels]:
+        """The labels behind an item: those that take it, those that do not, and those that exchange a filler."""
+        stairs, item = self.stairs, self.stairs.items[index]
+        rows: Bools = labels.level < item.level
+        word, mask = (0, np.uint64(0)) if item.bit is None else (item.bit // 64, np.uint64(1 << (item.bit % 64)))
+        if item.bit is not None:
+            rows &= (labels.used[:, word] & mask) == 0
+        gains = (stairs.values[item.level] - stairs.values[labels.level]) * item.reached
+        more = labels.take(rows).extended(
+            level=item.level,
+            gain=gains[rows],
+            delay=0.0,
+            exits=item.exits,
+            params=item.params,
+            memory=item.memory,
+            met=item.met,
+        )
+        history.record(more, item.position)
+        if item.bit is None:
+            return [labels, more]
+        if stairs.open[index + 1, item.bit]:
+            more.used[:, word] |= mask
+            return [labels, more]
+        parts = [labels, more, *self._exchanged(labels, item.bit, history)]
+        for part in parts:
+            part.used[:, word] &= ~mask
+        return parts
+
+    def _exchanged(self, labels: Labels, bit: int, history: History) -> list[Labels]:
+        """The labels that leave a required placement open, with each other head that its filler may be."""
+        parts = []
+        there = (labels.used[:, bit // 64] >> np.uint64(bit % 64)) & np.uint64(1) == 1
+        for filler in self.stairs.others[bit]:
+            part = labels.take(~there)
+            part = part.extended(
+                level=0,
+                gain=np.zeros(len(part)),
+                delay=0.0,
+                exits=0,
+                params=filler.params,
+                memory=filler.memory,
+            )
+            history.record(part, filler.position)
+            parts.append(part)
+        return parts
+
+    def _left(self, labels: Labels, index: int, name: str) -> Array:
+        """The least that a label standing before an item will have taken of something limited [labels]."""
+        spare = np.where(self.stairs.open[index], self.spare[name], 0.0)
+        least: Array = getattr(labels, name) - (spare.sum() - self.stairs.used(labels.used) @ spare)
+        return least
+
+    def _fit(self, labels: Labels, index: int, limits: int | None) -> Bools:
+        """Whether each label can still keep to the limits on sums, whatever it chooses next."""
+        rows = np.ones(len(labels), dtype=np.bool_) if limits is None else labels.count <= limits
+        for name, limit in self.stairs.limits.items():
+            rows &= self._left(labels, index, name) <= limit
+        return rows
+
+    def _tightness(self, labels: Labels, index: int) -> Array:
+        """The largest share of a limit that each label needs at least [labels]."""
+        shares = [self._left(labels, index, name) / max(1.0, limit) for name, limit in self.stairs.limits.items()]
+        result: Array = np.max([np.zeros(len(labels)), *shares], axis=0)
+        return result
+
+    def _ends(
+        self, labels: Labels, history: History, known: list[Choice | None], floor: Array, limits: int | None
+    ) -> list[Choice | None]:
+        """The best choice for each limit that the labels at the end of a sweep stand for."""
         choices: list[Choice | None] = []
-        for limit in range(len(floor)):
+        for limit, other in enumerate(known):
             ends = np.flatnonzero((labels.count <= limit) | (limits is None))
-            ends = ends[labels.met[ends] == (1 << len(problem.floors)) - 1]
-            ends = ends[labels.value[ends] >= floor[limit] - 10 * self.tolerance]
+            ends = ends[labels.met[ends] == (1 << len(self.problem.floors)) - 1]
+            ends = ends[labels.value[ends] >= floor[limit]]
             if not len(ends):  # everything was let go but the choice known beforehand
-                choices.append(known[limit])
+                choices.append(other)
                 continue
             ends = ends[labels.value[ends] >= labels.value[ends].max() - 10 * self.tolerance]
             best = ends[np.lexsort((labels.params[ends], labels.count[ends]))[0]]
-            choices.append(history.choice(int(labels.node[best])))
-        return choices, let_go
-
-    def _affordable(self, labels: Labels, limits: int | None, params: int, memory: int) -> Bools:
-        """Whether each label may take one more head."""
-        problem, rows = self.problem, np.ones(len(labels), dtype=np.bool_)
-        if limits is not None:
-            rows &= labels.count < limits
-        if problem.max_params is not None:
-            rows &= labels.params + params <= problem.max_params
-        if problem.max_memory_bytes is not None:
-            rows &= labels.memory + memory <= problem.max_memory_bytes
-        return rows
-
-    def _filled(self, labels: Labels, history: History, limits: int | None) -> Labels:
-        """The labels with an exit at every placement that must carry one."""
-        for bit, positions in self.fillers:
-            there = (labels.used[:, bit // 64] >> np.uint64(bit % 64)) & np.uint64(1) == 1
-            parts = [labels.take(there)]
-            for position in positions:
-                candidate = self.problem.candidates[position]
-                params, memory = candidate.params, candidate.memory_bytes
-                open_ = labels.take(~there & self._affordable(labels, limits, params, memory))
-                more = open_.extended(level=0, gain=np.zeros(len(open_)), delay=0.0, params=params, memory=memory)
-                history.record(more, position)
-                parts.append(more)
-            labels = Labels.join(parts)
-        return labels
-
-    def _feasible(self, items: list[int], most: int | None) -> Choice | None:
-        """A choice within the limits from some items, or None."""
-        choice = [self.items[index].position for index in items]
-        places = {self.problem.candidates[position].placement for position in choice}
-        for placement in self.problem.required:
-            if placement not in places:
-                if not (options := self.affordable[placement]):
-                    return None
-                choice.append(min(options, key=lambda p: self.problem.candidates[p].params))
-        value = partial(contract_value, self.problem)
-        return within_limits(self.problem, tuple(sorted(choice)), value, most)
-
-    def staircase(self, chosen: list[int]) -> float:
-        """Expected value of some items; the final exit is added."""
-        value, best = self.problem.fallback, 0
-        members = set(chosen)
-        for index, item in enumerate(self.items):
-            if (index in members or item.position == _FINAL) and item.level > best:
-                value += float(self.values[item.level] - self.values[best]) * item.reached
-                best = item.level
-        return value
-
-
-class _Prices:
-    """Prices of the placements and, at these prices, what can still be gained: [items + 1][layers, values].
-
-    Layer r stands for at most r more exits; with `limits` None there is one layer without a limit.
-
-    Attributes:
-        known: for each limit the items of a good choice.
-    """
-
-    def __init__(self, solver: ContractSolver, limits: int | None) -> None:
-        self.solver = solver
-        self.free = limits is None
-        self.layers = 1 if limits is None else limits + 1
-        self.price = np.zeros(solver.bits)
-        self.known: list[list[int]] = [[] for _ in range(self.layers)]
-        top = self.layers - 1
-        best_price, best_bound, best_value = self.price, np.inf, solver.staircase([])
-        step, waited = 1.0, 0
-        for _ in range(_SUBGRADIENT_STEPS):
-            self.gains = self._gains()
-            path = self._path(top)
-            bound = solver.problem.fallback + float(self.gains[0][top, 0]) + float(self.price.sum())
-            waited += 1
-            if bound < best_bound - 1e-9 * abs(bound):
-                best_price, best_bound, waited = self.price, bound, 0
-            known = self._repaired(path)
-            value = solver.staircase(known)
-            if value > best_value:
-                self.known[top], best_value = known, value
-            uses = np.zeros(solver.bits)
-            for index in path:
-                if (bit := solver.items[index].bit) is not None:
-                    uses[bit] += 1
-            slope = np.where((uses > 1) | (self.price > 0), uses - 1.0, 0.0)
-            if not slope.any() or best_bound - best_value <= solver.tolerance:
-                break
-            if waited >= _PATIENCE:
-                step, waited = step / 2, 0
-            self.price = np.maximum(0.0, self.price + step * (bound - best_value) / (slope @ slope) * slope)
-        self.price = best_price
-        self.gains = self._gains()
-        for layer in range(self.layers):
-            known = self._repaired(self._path(layer))
-            options = [known, self.known[layer], *([self.known[layer - 1]] if layer else [])]
-            self.known[layer] = max(options, key=solver.staircase)
-
-    def _gains(self) -> list[Array]:
-        solver = self.solver
-        gains = [np.zeros((self.layers, len(solver.values)))]
-        for item in reversed(solver.items):
-            after = gains[-1]
-            now, level = after.copy(), item.level
-            gain = (solver.values[level] - solver.values[:level]) * item.reached
-            if item.position == _FINAL:
-                now[:, :level] = gain + after[:, level, None]
-            else:
-                gain = gain - (0.0 if item.bit is None else self.price[item.bit])
-                if self.free:
-                    np.maximum(now[:, :level], gain + after[:, level, None], out=now[:, :level])
-                else:
-                    np.maximum(now[1:, :level], gain + after[:-1, level, None], out=now[1:, :level])
-            gains.append(now)
-        gains.reverse()
-        return gains
-
-    def _path(self, layer: int) -> list[int]:
-        """The candidates of a best staircase at these prices."""
-        path, best = [], 0
-        for index, item in enumerate(self.solver.items):
-            if item.level <= best:
-                continue
-            if item.position == _FINAL:
-                best = item.level
-            elif self.gains[index][layer, best] > self.gains[index + 1][layer, best]:
-                path.append(index)
-                best = item.level
-                layer -= not self.free
-        return path
-
-    def _repaired(self, path: list[int]) -> list[int]:
-        """The same with one candidate a placement: where there are several, the ones that matter least go."""
-        solver, kept = self.solver, list(path)
-        for bit in {solver.items[index].bit for index in path} - {None}:
-            while len(same := [index for index in kept if solver.items[index].bit == bit]) > 1:
-                without = {index: [other for other in kept if other != index] for index in same}
-                kept = max(without.values(), key=solver.staircase)
-        return kept
-
-    def hope(self, labels: Labels, index: int, limit: int) -> Array:
-        """The most that each label, standing before item `index`, can come to under a limit."""
-        layers = np.zeros(len(labels), dtype=np.int64) if self.free else limit - labels.count
-        refund = np.where(self.solver.open[index], self.price, 0.0) if self.solver.bits else np.zeros(0)
-        used = np.unpackbits(labels.used.view(np.uint8), axis=1, bitorder="little")[:, : self.solver.bits]
-        result: Array = labels.value + self.gains[index][layers, labels.level] + (refund.sum() - used @ refund)
-        return result
-
-    def promising(self, labels: Labels, index: int, floor: Array) -> Bools:
-        """Whether each label may still reach what is known already, for one of the limits at least."""
-        slack = 10 * self.solver.tolerance
-        if self.free:
-            return np.asarray(self.hope(labels, index, 0) >= floor[0] - slack)
-        result = np.zeros(len(labels), dtype=np.bool_)
-        for limit in range(self.layers):
-            rows = np.flatnonzero(labels.count <= limit)
-            result[rows] |= self.hope(labels.take(rows), index, limit) >= floor[limit] - slack
-        return result
+            choices.append(self.stairs.filled(history.choice(int(labels.node[best]))))
+        return choices

@@ -1,7 +1,11 @@
 """Optimistic estimates for the exact solver of interruptible budgets: what a label can still gain, never too little.
 
-A table computed backwards over a grid of delays, in which every delay is rounded down; since survival falls with time,
-that never underestimates. A limit on a sum (parameters, bytes, energy, time of all heads) may have a price, a
+A table computed backwards over a grid of delays and of best values so far. Delays are rounded down; since survival
+falls with time, that never underestimates. Between two values of the grid the table is read along the chord: what
+exits F add to a best value A is the integral over x > A of their chance g(x) of an answer worth at least x in time, so
+it is convex in A, and so is the most that any F adds; a chord of a convex function lies nowhere below it.
+
+A limit on a sum (parameters, bytes, energy, time of all heads) may have a price, a
 Lagrangian multiplier: each exit pays for what it takes, and what is left of the limit is refunded. At any prices that
 is an estimate too; at good ones it knows that the limit binds.
 """
@@ -14,14 +18,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exitsearch.search.labels import Array, Bools, Labels
+from exitsearch.search.labels import Array, Bools, Ints, Labels
 from exitsearch.search.problem import Problem
 
-# Cells of the table of estimates, 4 bytes each. More cells make a finer grid of delays and so fewer labels; at this
-# size the table and the sweep take about the same time with 24 or 48 placements and 12 heads.
-CELLS = 20_000_000
+# Cells of the table of estimates, 4 bytes each. More cells make a finer grid of delays and so fewer labels; with 12 to
+# 48 placements twice as many cost more time than they save. With more placements and layers the grid is kept fine
+# enough all the same, for labels grow many on a coarse one.
+CELLS = 10_000_000
+# Values in the grid: few where layers are many, for there the delays need the cells more.
+_FEWEST_KNOTS = 32
+_MOST_KNOTS = 128
 _FINEST_GRID = 1024
-_COARSEST_GRID = 32
+_COARSEST_GRID = 320
 # Added to every estimate for the rounding of float32, in units of the largest absolute value.
 _FLOAT32 = 1e-5
 # Subtracted from times at which an estimate is made, in units of the final exit's time, so that rounding in a sum of
@@ -48,9 +56,14 @@ class Step:
     energy: tuple[float, ...]
     required: bool
 
+    def amounts(self, name: str) -> tuple[float, ...]:
+        """What each candidate adds to a field of a label."""
+        fields = {"params": self.params, "memory": self.memory, "energy": self.energy, "delay": self.head_ms}
+        return fields[name]
+
 
 class Estimates:
-    """What can still be gained after each step, never too little: [steps + 1][layers, values, delays].
+    """What can still be gained after each step, never too little: [steps + 1][layers, knots, delays].
 
     Layer r stands for at most r more exits; with `exits` None there is one layer without a limit.
 
@@ -65,6 +78,7 @@ class Estimates:
     Attributes:
         layers: the layer to which one more exit leads from each layer.
         payments: what each candidate of each step pays.
+        knots: positions in the table of values of those in the grid, the lowest and the highest among them.
     """
 
     def __init__(
@@ -83,8 +97,15 @@ class Estimates:
         self.free = exits is None
         self.layers = [0] if exits is None else [max(0, limit - 1) for limit in range(exits + 1)]
         slack_ms = SLACK * problem.final_ms
-        states = (len(steps) + 1) * len(values) * len(self.layers)
-        count = int(np.clip(cells // states, _COARSEST_GRID, _FINEST_GRID))
+        rows = (len(steps) + 1) * len(self.layers)
+        knots = min(len(values), int(np.clip(cells // (rows * _FINEST_GRID), _FEWEST_KNOTS, _MOST_KNOTS)))
+        self.knots = np.unique(np.linspace(0, len(values) - 1, knots).round().astype(np.int64))
+        # Every value lies between two knots, as their mean with these weights.
+        self._below = np.clip(np.searchsorted(self.knots, np.arange(len(values)), side="right") - 1, 0, None)
+        self._above = np.minimum(self._below + 1, len(self.knots) - 1)
+        low, high = values[self.knots[self._below]], values[self.knots[self._above]]
+        self._share = np.where(high > low, (values - low) / np.where(high > low, high - low, 1.0), 0.0)
+        count = int(np.clip(cells // (rows * len(self.knots)), _COARSEST_GRID, _FINEST_GRID))
         self.payments = [self._payments(step) for step in steps]
         # No delay is longer than all heads together, and none matters beyond the longest budget.
         fastest = min(problem.slowdown, default=1.0)
@@ -95,7 +116,8 @@ class Estimates:
         delays = np.arange(count) * self.spacing_ms
         scale = float(np.abs([*values, problem.final_value]).max())
         self.extra = _FLOAT32 * scale
-        rise = np.maximum(problem.final_value - values, 0.0)
+        grid = values[self.knots]
+        rise = np.maximum(problem.final_value - grid, 0.0)
         last = rise[:, None] * problem.survival_above(problem.final_ms + delays - slack_ms)
         self.gains: list[NDArray[np.float32]] = [np.repeat(last[None], len(self.layers), 0).astype(np.float32)]
         for step, payments in zip(reversed(steps), reversed(self.payments), strict=True):
@@ -104,18 +126,21 @@ class Estimates:
             for level, head_ms, payment in zip(step.levels, step.head_ms, payments, strict=True):
                 reached = problem.survival_above(step.arrival_ms + delays + head_ms - slack_ms).astype(np.float32)
                 moved = np.minimum(np.arange(count) + int(head_ms / self.spacing_ms), count - 1)
-                gain = (values[level] - values[:level]).astype(np.float32)[:, None] * reached - np.float32(payment)
-                for layer, next_layer in enumerate(self.layers):
-                    if self.free or layer:
-                        option = gain + after[next_layer, level, moved]
-                        np.maximum(now[layer, :level], option, out=now[layer, :level])
+                lower = int(np.searchsorted(self.knots, level))  # knots below this value
+                gain = (values[level] - grid[:lower]).astype(np.float32)[:, None] * reached - np.float32(payment)
+                share = np.float32(self._share[level])
+                here = after[:, self._below[level]] * (1 - share) + after[:, self._above[level]] * share
+                if self.free:
+                    np.maximum(now[0, :lower], gain + here[0, moved], out=now[0, :lower])
+                else:
+                    # One more exit leads from each layer but the lowest to the one below it.
+                    np.maximum(now[1:, :lower], gain + here[:-1, None, moved], out=now[1:, :lower])
             self.gains.append(now)
         self.gains.reverse()
 
     def _payments(self, step: Step) -> list[float]:
-        amounts = {"params": step.params, "memory": step.memory, "energy": step.energy, "delay": step.head_ms}
         return [
-            sum(price * amounts[name][number] for name, price in self.prices.items())
+            sum(price * step.amounts(name)[number] for name, price in self.prices.items())
             for number in range(len(step.positions))
         ]
 
@@ -126,12 +151,17 @@ class Estimates:
             left += price * (self.limits[name] - getattr(labels, name))
         return left
 
-    def gain(self, labels: Labels, index: int, layers: NDArray[np.int64]) -> Array:
+    def gain(self, labels: Labels, index: int, layers: Ints) -> Array:
         """Estimated future gain of labels that stand before step `index`, in some layers."""
-        delays = self.gains[index].shape[2]
-        cell = np.minimum((labels.delay / self.spacing_ms).astype(np.int64), delays - 1)
-        result: Array = self.gains[index][layers, labels.level, cell].astype(np.float64) + self.extra
+        below, above, share, cell = self._places(labels, index)
+        table = self.gains[index]
+        result: Array = table[layers, below, cell] * (1 - share) + table[layers, above, cell] * share + self.extra
         return result
+
+    def _places(self, labels: Labels, index: int) -> tuple[Ints, Ints, Array, Ints]:
+        """Where each label stands in a table: the knots around its best value, the share of the upper, the delay."""
+        cell = np.minimum((labels.delay / self.spacing_ms).astype(np.int64), self.gains[index].shape[2] - 1)
+        return self._below[labels.level], self._above[labels.level], self._share[labels.level], cell
 
     def hope(self, labels: Labels, index: int) -> Array:
         """The most that each label can come to with any number of exits allowed."""
@@ -143,10 +173,11 @@ class Estimates:
         """Whether each label may still reach what is known already, for one of the limits at least."""
         if self.free:
             return np.asarray(self.hope(labels, index) >= floor[0])
-        result = np.zeros(len(labels), dtype=np.bool_)
-        for limit in range(len(self.layers)):
-            rows = np.flatnonzero(labels.count <= limit)
-            part = labels.take(rows)
-            hope = part.value + self.refund(part) + self.gain(part, index, limit - part.count)
-            result[rows] |= hope >= floor[limit]
-        return result
+        below, above, share, cell = self._places(labels, index)
+        table = self.gains[index]
+        gains = table[:, below, cell] * (1 - share) + table[:, above, cell] * share  # [layers, labels]
+        # Under a limit on the number of exits a label stands in the layer of those that are left; none has more.
+        beyond = np.append(floor, np.full(len(self.layers), np.inf))
+        needed = beyond[labels.count + np.arange(len(self.layers))[:, None]]
+        known = labels.value + self.refund(labels) + self.extra
+        return np.asarray((known + gains >= needed).any(axis=0))

@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from exitsearch.search.contract import ContractSolver
 from exitsearch.search.interruptible import InterruptibleSolver
 from exitsearch.search.layers import best_of_layers, has_layers
-from exitsearch.search.limits import nothing_allowed
+from exitsearch.search.limits import NothingAllowed
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.value import expected_value
 
@@ -52,7 +54,7 @@ def solve(problem: Problem, *, by_count: bool = True, most_labels: int = _MOST_L
         most_labels: most partial choices carried at once, at least 1; beyond it the result is no longer proved.
 
     Raises:
-        InputError: no choice keeps to all limits.
+        InputError: no choice keeps to all limits, or, where there were too many partial choices, none was found.
     """
     values = (problem.fallback, problem.final_value, *(c.value for c in problem.candidates))
     tolerance = TOLERANCE * max(1e-300, *(abs(value) for value in values))
@@ -61,23 +63,17 @@ def solve(problem: Problem, *, by_count: bool = True, most_labels: int = _MOST_L
         return best_of_layers(problem, plain, tolerance=tolerance)
     family = InterruptibleSolver if problem.policy == "interruptible" else ContractSolver
     solver = family(problem, tolerance=tolerance, most_labels=most_labels)
-    (found,), let_go = solver.solve(None)
-    if found is None:
-        raise nothing_allowed(problem)
-    choice = found
+    _, choice, let_go = _sweep(solver, None)
     limited: list[Choice | None] = []
     # The choice without a limit has the fewest exits of all the best ones: where it keeps to the limit, it is the best.
     binding = problem.max_exits is not None and problem.max_exits < len(choice)
     counted = by_count and not solver.is_hard
     if binding or (counted and choice):
         limit = len(choice) if problem.max_exits is None else min(problem.max_exits, len(choice))
-        limited, limited_let_go = solver.solve(limit)
         if binding:
-            found, let_go = limited[limit], limited_let_go
-            if found is None:
-                raise nothing_allowed(problem)
-            choice = found
+            limited, choice, let_go = _sweep(solver, limit)
         else:
+            limited, _ = solver.solve(limit)
             limited[limit] = choice
     value = expected_value(problem, choice)
     counts = dict(enumerate([*limited[: len(choice)], choice] if counted else []))
@@ -90,3 +86,22 @@ def solve(problem: Problem, *, by_count: bool = True, most_labels: int = _MOST_L
         bound=max(value, let_go),
         by_count=tuple((count, expected_value(problem, best)) for count, best in counts.items() if best is not None),
     )
+
+
+def _sweep(
+    solver: InterruptibleSolver | ContractSolver, limits: int | None
+) -> tuple[list[Choice | None], Choice, float]:
+    """What a solver finds for each limit, the last of them, and an upper bound of what it had to let go.
+
+    Where it found nothing and had to let go of labels it sweeps once more and keeps those that take least.
+
+    Raises:
+        InputError: no choice keeps to all limits, or none was found.
+    """
+    found, let_go = solver.solve(limits)
+    if found[-1] is None and let_go > -np.inf:
+        found, again = solver.solve(limits, frugal=True)
+        let_go = min(let_go, again)  # each bounds what any choice is worth
+    if found[-1] is None:
+        raise NothingAllowed(solver.problem, bound=let_go)
+    return found, found[-1], let_go

@@ -21,6 +21,8 @@ from exitsearch.search.value import interruptible_value
 
 # Under limits, so many labels at once make it worth while to find prices first: cells of the grids, and steps.
 _MANY, _PRICING_CELLS, _PRICING_STEPS = 1000, CELLS // 4, 20
+# More than any rounding in a sum of what exits take, in units of the sum.
+_ROUNDING = 1e-9
 
 
 class InterruptibleSolver:
@@ -53,6 +55,13 @@ class InterruptibleSolver:
             "delay": problem.max_heads_ms,
         }
         self.limits = {name: float(limit) for name, limit in limits.items() if limit is not None}
+        # What the required placements of the steps from each on take at least [steps + 1].
+        owed = [step if step.required else None for step in self.steps]
+        self.owed = {
+            name: np.append(np.cumsum([0.0 if s is None else min(s.amounts(name)) for s in owed[::-1]])[::-1], 0.0)
+            for name in self.limits
+        }
+        self.owed_exits = np.append(np.cumsum([s is not None for s in owed[::-1]])[::-1], 0).astype(np.int64)
         # Earliest answer after each step for a label without delay: of a later candidate or of the final exit.
         earliest = [problem.final_ms]
         for step in reversed(self.steps):
@@ -80,16 +89,19 @@ class InterruptibleSolver:
                 )
         return steps
 
-    def solve(self, limits: int | None, *, priced: bool = False) -> tuple[list[Choice | None], float]:
+    def solve(
+        self, limits: int | None, *, priced: bool = False, frugal: bool = False
+    ) -> tuple[list[Choice | None], float]:
         """The best choice with at most 0, 1, ..., `limits` exits, or with any number of them.
 
         Args:
             limits: largest limit on the number of exits; None lifts the limit, and only one choice is returned.
             priced: whether to find prices of what is limited first; without, that is done when labels grow many.
+            frugal: of too many labels keep those that take least of what is limited, not the most promising.
 
         Returns:
-            A choice for each limit (None where none keeps to all limits), and an upper bound of what was let go (minus
-            infinity: nothing, so they are exact).
+            A choice for each limit (None where none that keeps to all limits was found), and an upper bound of what was
+            let go (minus infinity: nothing, so they are exact, and None means that there is none).
         """
         table = self._estimates(limits)
         problem, scarce_fields = self.problem, scarce(self.problem)
@@ -118,6 +130,7 @@ class InterruptibleSolver:
         )
         labels, history, let_go = Labels.start(problem.fallback), History(), -np.inf
         labels.met = labels.met | floor_bits(problem, problem.fallback, 0.0)
+        labels = labels.take(self._fit(labels, 0, limits))
         for index, step in enumerate(self.steps):
             parts = [labels]
             for position, level, head_ms, params, memory, energy in zip(
@@ -127,16 +140,6 @@ class InterruptibleSolver:
                 rows: Bools = (gains > 0) | step.required
                 if problem.floors:  # an answer may count for a floor where no budget of the distribution is
                     rows |= self.values[level] > self.values[labels.level]
-                if limits is not None:
-                    rows &= labels.count < limits
-                if problem.max_params is not None:
-                    rows &= labels.params + params <= problem.max_params
-                if problem.max_memory_bytes is not None:
-                    rows &= labels.memory + memory <= problem.max_memory_bytes
-                if problem.heads_mj_left is not None:
-                    rows &= labels.energy + energy <= problem.heads_mj_left
-                if problem.max_heads_ms is not None:
-                    rows &= labels.delay + head_ms <= problem.max_heads_ms
                 more = labels.take(rows)
                 met = self._met(more, position, head_ms)
                 more = more.extended(
@@ -148,6 +151,7 @@ class InterruptibleSolver:
                     energy=energy,
                     met=met,
                 )
+                more = more.take(self._fit(more, index + 1, limits))
                 for estimates in tables:
                     more = more.take(estimates.promising(more, index + 1, floor))
                 if len(more):
@@ -167,11 +171,11 @@ class InterruptibleSolver:
                 scarce=scarce_fields,
             )
             if len(labels) > _MANY and self.limits and not priced:
-                return self.solve(limits, priced=True)
+                return self.solve(limits, priced=True, frugal=frugal)
             if len(labels) > self.most_labels:
                 hope = table.hope(labels, index + 1)
-                order = np.argsort(-hope, kind="stable")
-                let_go = max(let_go, float(hope[order[self.most_labels]]))
+                order = np.lexsort((-hope, self._tightness(labels, index + 1) * frugal))
+                let_go = max(let_go, float(hope[order[self.most_labels :]].max()))
                 labels = labels.take(np.sort(order[: self.most_labels]))
         final = np.maximum(self.problem.final_value - self.values[labels.level], 0.0)
         totals = labels.value + final * self.problem.survival(self.problem.final_ms + labels.delay)
@@ -199,6 +203,26 @@ class InterruptibleSolver:
             candidate = self.problem.candidates[position]
             value, times = candidate.value, candidate.arrival_ms + (labels.delay + head_ms)
         return np.array([floor_bits(self.problem, value, time) for time in times.tolist()], dtype=np.int64)
+
+    def _fit(self, labels: Labels, index: int, limits: int | None) -> Bools:
+        """Whether each label before step `index` can still keep to the limits on sums and on exits [labels]."""
+        rows = np.ones(len(labels), dtype=np.bool_)
+        if limits is not None:
+            rows &= labels.count + self.owed_exits[index] <= limits
+        for name, limit in self.limits.items():
+            taken = getattr(labels, name)
+            # What is owed is summed up in another order than by a choice, so it may be more by rounding.
+            rows &= (taken <= limit) & (taken + self.owed[name][index] * (1 - _ROUNDING) <= limit)
+        return rows
+
+    def _tightness(self, labels: Labels, index: int) -> Array:
+        """The largest share of a limit that each label needs at least [labels]."""
+        shares = [
+            (getattr(labels, name) + self.owed[name][index]) / max(limit, _ROUNDING)
+            for name, limit in self.limits.items()
+        ]
+        result: Array = np.max([np.zeros(len(labels)), *shares], axis=0)
+        return result
 
     def _gains(self, labels: Labels, arrival_ms: float, head_ms: float, level: int) -> Array:
         """What one more exit adds to the expected value of each label; at most 0 where it is worth no more."""

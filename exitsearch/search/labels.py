@@ -95,16 +95,17 @@ class Labels:
         gain: Array,
         delay: float,
         params: int,
+        exits: int = 1,
         memory: int = 0,
         energy: float = 0.0,
         met: Ints | int = 0,
     ) -> Self:
-        """Every label with one more exit."""
+        """Every label with one more exit; with `exits=0` it replaces one that was counted already."""
         return type(self)(
             delay=self.delay + delay,
             level=np.maximum(self.level, level),
             value=self.value + gain,
-            count=self.count + 1,
+            count=self.count + exits,
             params=self.params + params,
             memory=self.memory + memory,
             energy=self.energy + energy,
@@ -147,7 +148,6 @@ def undominated(
     counted: bool,
     tolerance: float,
     scarce: Sequence[str] = (),
-    owed: Sequence[int] = (),
 ) -> Labels:
     """The labels that no other makes superfluous.
 
@@ -160,7 +160,6 @@ def undominated(
         counted: whether a label must also have no more exits to make another superfluous (limits on their number).
         tolerance: difference of values that counts as none.
         scarce: fields of which a label must also use no more (limits on their sum).
-        owed: in each word of `used` the bits in which two labels must agree: placements that must be used.
     """
     if len(labels) < 2:
         return labels
@@ -188,9 +187,6 @@ def undominated(
             better &= amounts[others, None] <= amounts[mine]
         if labels.met.any():
             better &= (labels.met[mine] & ~labels.met[others, None]) == 0
-        for word, mask in enumerate(owed):
-            bits = labels.used[:, word] & np.uint64(mask)
-            better &= bits[others, None] == bits[mine]
         for word in range(labels.used.shape[1]):
             bits = labels.used[:, word]
             better &= (bits[others, None] & ~bits[mine]) == 0

@@ -10,12 +10,12 @@ Where no head holds more than the backbone does anyhow, as is usual, there is on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from exitsearch.errors import InputError
-from exitsearch.search.limits import nothing_allowed
+from exitsearch.search.limits import NothingAllowed
 from exitsearch.search.problem import Choice, Problem
 
 if TYPE_CHECKING:
@@ -50,28 +50,31 @@ def best_of_layers(problem: Problem, solve: Callable[[Problem], Solution], *, to
     """The best choice of a problem that has layers.
 
     Args:
-        solve: finds the best choice of one layer, or raises an `InputError` where there is none.
+        solve: finds the best choice of one layer, or raises `NothingAllowed`.
         tolerance: values this close are equal; fewer exits are then preferred, and then fewer parameters.
 
     Raises:
-        InputError: no choice keeps to all limits.
+        NothingAllowed: no choice keeps to all limits, or none was found.
     """
     found: list[Solution] = []
+    untried = -math.inf
     for layer, positions in memory_layers(problem):
         try:
             solution = solve(layer)
-        except InputError:
+        except NothingAllowed as nothing:
+            untried = max(untried, nothing.bound)
             continue
         found.append(replace(solution, choice=tuple(positions[k] for k in solution.choice)))
     if not found:
-        raise nothing_allowed(problem)
+        raise NothingAllowed(problem, bound=untried)
     highest = max(solution.value for solution in found)
     equal = [solution for solution in found if solution.value >= highest - tolerance]
     best = min(equal, key=lambda solution: (len(solution.choice), problem.params(solution.choice)))
-    bound = max(best.value, *(solution.bound for solution in found))
+    bound = max(best.value, untried, *(solution.bound for solution in found))
     return replace(
         best,
-        exact=all(solution.exact or solution.bound <= best.value + tolerance for solution in found),
+        exact=untried <= best.value + tolerance
+        and all(solution.exact or solution.bound <= best.value + tolerance for solution in found),
         bound=bound if bound > best.value + tolerance else best.value,
         by_count=_by_count(found, best),
     )

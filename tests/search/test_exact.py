@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from random_problems import brute_force, problem_of, random_problem
 
-from exitsearch.search import contract, interruptible
+from exitsearch.search import contract, interruptible, prices
 from exitsearch.search.exact import solve
 from exitsearch.search.value import expected_value
 
@@ -75,7 +75,7 @@ def test_contract_holds_to_one_head_a_placement() -> None:
 @pytest.fixture
 def _no_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels then go only when another makes them superfluous."""
-    for table in (interruptible.Estimates, contract._Prices):
+    for table in (interruptible.Estimates, prices.PricedStaircase):
         monkeypatch.setattr(table, "promising", lambda self, labels, index, floor: np.ones(len(labels), dtype=bool))
 
 
@@ -102,7 +102,7 @@ def test_bounds_alone_are_exact(policy: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("_no_bounds")
 @pytest.mark.parametrize("policy", ["interruptible", "contract"])
 def test_too_few_labels_give_a_bound_and_no_false_proof(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contract, "_SUBGRADIENT_STEPS", 1)  # no prices: a bound that small problems do not meet
+    monkeypatch.setattr(prices, "_SUBGRADIENT_STEPS", 1)  # no prices: a bound that small problems do not meet
     beaten = 0
     for seed in range(60):
         problem = replace(random_problem(seed, policy=policy), max_exits=None)

@@ -1,0 +1,212 @@
+"""A problem of the policy `contract` as a staircase: items in order of finish time, of which the best value rises.
+
+A placement that must carry an exit has one from the start, its *filler*: the head that takes least. An item of that
+placement replaces the filler and takes only what it takes more, which may be less than nothing; where several heads
+take least of one thing or another, a choice may also exchange the filler once no item of the placement is to come. So
+a partial choice never owes anything, and what all required exits take at least is known from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exitsearch.search.labels import Array, Bools
+from exitsearch.search.limits import floor_bits, scarce, within_limits
+from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.value import contract_value
+
+FINAL = -1
+# Attributes of a candidate that the fields of a label sum up.
+_AMOUNTS = {"params": "params", "memory": "memory_bytes"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A candidate, or the final exit, in order of finish time.
+
+    Attributes:
+        position: of the candidate in the problem; -1 for the final exit, which is always there.
+        level: position of its value in the table of values.
+        reached: survival of its finish time.
+        exits: 1, or 0 where it replaces a filler and at the final exit.
+        params: parameters of its head, less those of the filler that it replaces.
+        memory: bytes of its head's weights, less those of the filler.
+        met: one bit for each floor that it keeps to.
+        bit: number of its placement among those that have several items or fillers; None at the others.
+    """
+
+    position: int
+    level: int
+    reached: float
+    exits: int
+    params: int
+    memory: int
+    met: int
+    bit: int | None
+
+
+@dataclass(frozen=True)
+class Filler:
+    """A head that can stand at a required placement instead of the filler; amounts are what it takes more."""
+
+    position: int
+    params: int
+    memory: int
+    exits: int = 0
+
+
+class Staircase:
+    """Items, placements and fillers of a problem.
+
+    Attributes:
+        values: every value that an answer may have, ascending; the lowest is that of having none.
+        items: in order of finish time, of equal times the lowest value first.
+        limits: what the fields of a label that are limited may sum up to.
+        fillers: position of the filler of each required placement; None where a placement has no head that may stand.
+        others: by bit the heads that may take a filler's place.
+        bits: placements that a label remembers.
+        open: whether an item of each placement comes at item i or later [items + 1, bits].
+    """
+
+    def __init__(self, problem: Problem, *, tolerance: float) -> None:
+        self.problem = problem
+        values = [problem.final_value, *(candidate.value for candidate in problem.candidates)]
+        self.values: Array = np.unique([problem.fallback, *(value for value in values if value > problem.fallback)])
+        # One head is run, so a limit on the energy of an answer speaks of each candidate alone.
+        most_mj = np.inf if problem.max_energy_mj is None else problem.max_energy_mj
+        self.affordable = {
+            placement: tuple(
+                p for p in positions if problem.candidates[p].arrival_mj + problem.candidates[p].head_mj <= most_mj
+            )
+            for placement, positions in problem.by_placement.items()
+        }
+        limits = {"params": problem.max_params, "memory": problem.max_memory_bytes}
+        self.limits = {name: float(limit) for name, limit in limits.items() if limit is not None}
+        self._amounts = ("params", *(_AMOUNTS[name] for name in scarce(problem)))
+        least = {place: self._least(self.affordable[place]) for place in problem.required}
+        self.fillers: dict[int, int] | None = None
+        if all(least.values()):
+            self.fillers = {place: positions[0] for place, positions in least.items()}
+        self.others: dict[int, list[Filler]] = {}
+        self.items, last = self._items(least, tolerance)
+        self.bits = len(last)
+        self.open: Bools = np.array(
+            [[end >= index for end in last] for index in range(len(self.items) + 1)], dtype=np.bool_
+        ).reshape(len(self.items) + 1, self.bits)
+
+    def _least(self, positions: Sequence[int]) -> list[int]:
+        """Those of some heads of which no other takes less of everything that counts, least parameters first."""
+        found: list[int] = []
+        amounts = {p: [getattr(self.problem.candidates[p], name) for name in self._amounts] for p in positions}
+        for mine in sorted(positions, key=lambda p: (amounts[p], p)):
+            if not any(all(a <= b for a, b in zip(amounts[p], amounts[mine], strict=True)) for p in found):
+                found.append(mine)
+        return found
+
+    def _items(self, least: dict[int, list[int]], tolerance: float) -> tuple[list[Item], list[int]]:
+        """The items, and for each bit the index of its last item, -1 where it has none."""
+        problem = self.problem
+        finish = np.array([c.arrival_ms + c.head_ms for c in problem.candidates])
+        reached = problem.survival(finish)
+        entries: list[tuple[float, Item]] = []
+        bits = 0
+        for placement, here in self._useful(finish, reached, tolerance).items():
+            free = least.get(placement, [])
+            bit = bits if len(here) > 1 or len(free) > 1 else None
+            if bit is not None:
+                bits += 1
+                self.others[bit] = [self._filler(p, free[0]) for p in free[1:]]
+            for p in here:
+                candidate = problem.candidates[p]
+                more = self._filler(p, free[0] if free else None)
+                level = int(np.searchsorted(self.values, candidate.value))
+                met = floor_bits(problem, candidate.value, float(finish[p]))
+                exits = int(placement not in problem.required)
+                item = Item(p, level, float(reached[p]), exits, more.params, more.memory, met, bit)
+                entries.append((float(finish[p]), item))
+        if problem.final_value > problem.fallback:
+            level = int(np.searchsorted(self.values, problem.final_value))
+            survival = float(problem.survival(problem.final_ms))
+            met = floor_bits(problem, problem.final_value, problem.final_ms)
+            entries.append((problem.final_ms, Item(FINAL, level, survival, 0, 0, 0, met, None)))
+        items = [item for _, item in sorted(entries, key=lambda entry: (entry[0], entry[1].level))]
+        last = [-1] * bits
+        for index, item in enumerate(items):
+            if item.bit is not None:
+                last[item.bit] = index
+        return items, last
+
+    def _filler(self, position: int, instead_of: int | None) -> Filler:
+        mine = self.problem.candidates[position]
+        if instead_of is None:
+            return Filler(position, mine.params, mine.memory_bytes)
+        theirs = self.problem.candidates[instead_of]
+        return Filler(position, mine.params - theirs.params, mine.memory_bytes - theirs.memory_bytes)
+
+    def _useful(self, finish: Array, reached: Array, tolerance: float) -> dict[int, list[int]]:
+        """The heads of each placement that can be worth something, without those whose part another can always take."""
+        problem = self.problem
+        smallest = float(np.diff(self.values).min(initial=np.inf))
+
+        def stands_in(other: int, mine: int) -> bool:
+            """Whether another head of the same placement can always take this one's part, also where values tie."""
+            a, b = problem.candidates[mine], problem.candidates[other]
+            if finish[other] > finish[mine] or b.value < a.value:
+                return False
+            if all(getattr(b, name) <= getattr(a, name) for name in self._amounts):
+                return True
+            # More parameters count for something only where values tie, or where parameters are limited.
+            earlier = bool((reached[other] - reached[mine]) * smallest > 10 * tolerance)
+            return earlier and not self.limits
+
+        def superfluous(mine: int, other: int) -> bool:
+            # Two that can take each other's part differ in nothing that counts. One of them must stay: the first.
+            return stands_in(other, mine) and (other < mine or not stands_in(mine, other))
+
+        found = {}
+        for placement, positions in self.affordable.items():
+            worth = [p for p in positions if problem.candidates[p].value > problem.fallback]
+            useful = [p for p in worth if reached[p] > 0 or problem.floors]
+            found[placement] = [p for p in useful if not any(superfluous(p, q) for q in useful if q != p)]
+        return found
+
+    def spare(self, name: str) -> Array:
+        """By how much a choice can still lower something limited by exchanging the filler of a placement [bits]."""
+        found = np.zeros(self.bits)
+        for bit, fillers in self.others.items():
+            found[bit] = -min([0, *(getattr(filler, name) for filler in fillers)])
+        return found
+
+    def filled(self, choice: Choice) -> Choice:
+        """A choice with the filler of every required placement that it leaves open."""
+        assert self.fillers is not None, "a required placement has no head that may stand"
+        there = {self.problem.candidates[position].placement for position in choice}
+        return tuple(sorted([*choice, *(p for place, p in self.fillers.items() if place not in there)]))
+
+    def feasible(self, items: Sequence[int], most: int | None) -> Choice | None:
+        """A choice within the limits from some items, or None where none is found.
+
+        Args:
+            most: most exits; None means no further limit.
+        """
+        choice = self.filled(tuple(self.items[index].position for index in items))
+        return within_limits(self.problem, choice, partial(contract_value, self.problem), most)
+
+    def value(self, chosen: Sequence[int]) -> float:
+        """Expected value of some items; the final exit is added."""
+        value, best = self.problem.fallback, 0
+        members = set(chosen)
+        for index, item in enumerate(self.items):
+            if (index in members or item.position == FINAL) and item.level > best:
+                value += float(self.values[item.level] - self.values[best]) * item.reached
+                best = item.level
+        return value
+
+    def used(self, bits: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        """The words of a label's bits as one number 0 or 1 for each placement [labels, bits]."""
+        return np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")[:, : self.bits]
