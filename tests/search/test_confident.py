@@ -10,7 +10,7 @@ from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
 from exitsearch.search.confidence import Replay, optimise
-from exitsearch.search.confident import oracle_bound
+from exitsearch.search.oracle import oracle_bound
 from exitsearch.search.run import search
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes
