@@ -17,7 +17,7 @@ import numpy as np
 from exitsearch.search.answers import Answers, build_answers
 from exitsearch.search.baselines import greedy
 from exitsearch.search.confidence import Replay, Staircase
-from exitsearch.search.exact import solve
+from exitsearch.search.exact import TOLERANCE, solve
 from exitsearch.search.held_out import split_weights
 from exitsearch.search.patience import every_threshold
 from exitsearch.search.problem import Array, Choice, Problem
@@ -48,6 +48,7 @@ class ConfidentResult:
         staircase: their operating points, at most `MOST_POINTS`.
         answers: of the split that was chosen on.
         bound: no choice with any thresholds is worth more.
+        exact: whether some choice is proved to be worth as much.
         tried: how many choices were judged in full when all were (`few_choices`); None when they were too many.
         study: Optuna's result; None without trials.
         rules: expected value of the same exits with thresholds set as others do.
@@ -57,6 +58,7 @@ class ConfidentResult:
     staircase: Staircase
     answers: Answers
     bound: float
+    exact: bool
     tried: int | None
     study: StudyResult | None
     rules: dict[str, float]
@@ -165,15 +167,16 @@ def choose_from(
     found = {choice: judged(problem, answers, choice) for choice in every or dict.fromkeys(starts)}
     choice = max(found, key=lambda one: found[one].staircase.value(problem))
     choice, staircase = _without_idle_exits(problem, answers, choice, found[choice].staircase)
-    bound = upper_bound(problem, answers, found[max(found, key=lambda one: found[one].most)].whole)
-    if every and all(one.proved for one in found.values()):
-        bound = max(one.most for one in found.values())
+    best = max(found.values(), key=lambda one: one.most)
+    exact = bool(every) and all(one.proved for one in found.values())
+    bound = best.most if exact else upper_bound(problem, answers, best.whole)
     replay = Replay(problem, answers, choice)
     return ConfidentResult(
         choice=choice,
         staircase=staircase,
         answers=answers,
         bound=bound,
+        exact=exact or bound - best.most <= TOLERANCE,
         tried=len(every) if every else None,
         study=study,
         rules={
