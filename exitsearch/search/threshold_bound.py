@@ -38,6 +38,8 @@ _MOST_STEPS, _FEWEST_STEPS, _MOST_WORK = 150, 10, 3e7
 _PATIENCE, _SMALLEST = 10, 0.02
 # Directions turn from the last by up to this (Camerini, Fratta and Maffioli, On Improving Relaxation Methods, 1975).
 _TURN = 1.5
+# Prices of being late among which the steps for a cut begin.
+_LATE_PRICES = 21
 # Up to so many candidates every head has a cut of its own; above, those of one placement share one.
 _MOST_CUTS = 40
 
@@ -70,10 +72,11 @@ def _by_prices(problem: Problem, answers: Answers, found: Staircase) -> float:
     states, prices, heights = [], [], []
     arrival = np.array([*(c.arrival_ms for c in problem.candidates), problem.final_ms])
     head = np.array([c.head_ms for c in problem.candidates])
-    state = whole.start()
+    state = None
     for price in tried:
         aim = float((found.values - price * found.costs_ms).max())
-        height, state = whole.lowered(_Prices(worth - price * arrival[:, None], price * head), aim, steps, state)
+        there = _Prices(worth - price * arrival[:, None], price * head)
+        height, state = whole.lowered(there, aim, steps, whole.start(there) if state is None else state)
         states.append(state)
         heights.append(height)
     prices += tried
@@ -143,9 +146,16 @@ class _Relaxed:
         self.cut = np.ones((len(rows), self.samples + 1), dtype=np.bool_)
         self.cut[:, 1:-1] = ranked[:, 1:] != ranked[:, :-1]
 
-    def start(self) -> Array:
-        """No state prices [pass or leave, exits, samples], and last the price of being late."""
-        return np.zeros(2 * self.exits * self.samples + 1)
+    def start(self, prices: _Prices) -> Array:
+        """No state prices [pass or leave, exits, samples], and last the price of being late with which that is best."""
+        state = np.zeros(2 * self.exits * self.samples + 1)
+        if prices.late is not None:
+            soon = prices.gains[~prices.late].max(axis=0, initial=-np.inf)
+            late = prices.gains[prices.late].max(axis=0, initial=-np.inf)
+            tried = np.linspace(0, max(1e-12, float(np.ptp(prices.gains))), _LATE_PRICES)
+            heights = [np.maximum(soon, late - price).sum() + price * prices.most_late for price in tried]
+            state[-1] = tried[int(np.argmin(heights))] * np.sqrt(self.samples)
+        return state
 
     def lowered(self, prices: _Prices, aim: float, steps: int, state: Array) -> tuple[float, Array]:
         """The lowest bound that some subgradient steps reach, and its state prices.
@@ -160,11 +170,9 @@ class _Relaxed:
             if height < best - 1e-7:
                 best, kept, since = height, state, 0
             elif (since := since + 1) > _PATIENCE:
-                share, since, state = share / 2, 0, kept
-                direction = np.zeros_like(state)
+                share, since = share / 2, 0
                 if share < _SMALLEST:
                     break
-                continue
             length = float(direction @ direction)
             if length > 0:
                 slope = slope + max(0.0, -_TURN * float(slope @ direction) / length) * direction
@@ -285,9 +293,7 @@ def _by_cuts(problem: Problem, answers: Answers, found: Staircase, quantile: flo
         prices = _Prices(worth[[*cut.rows, -1]], np.zeros(len(cut.rows)), tardy, late)
         there = found.at(cut.reached_ms + 1e-9)
         aim = best if there is None else max(best, float(found.values[there]))
-        start = part.start()
-        start[-1] = 0.5 * np.sqrt(answers.samples)
-        height, _ = part.lowered(prices, aim, steps, start)
+        height, _ = part.lowered(prices, aim, steps, part.start(prices))
         if grain:
             height = np.floor(height / grain + 1e-6) * grain
         if height > best:
