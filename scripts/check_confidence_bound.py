@@ -32,7 +32,9 @@ QUANTILES = (None, 0.5, 0.8)
 Row = dict[str, object]
 
 
-def made_up(seed: int, *, placements: int, heads: int, samples: int, score: Score = "softmax") -> tuple[Problem, Answers]:
+def made_up(
+    seed: int, *, placements: int, heads: int, samples: int, score: Score = "softmax"
+) -> tuple[Problem, Answers]:
     """Exits of random skill, cost and sureness; every placement has at least one head."""
     rng = np.random.default_rng(seed)
     arrivals = np.cumsum(rng.uniform(1, 6, placements + 1))
@@ -106,7 +108,8 @@ def show(title: str, rows: list[Row]) -> Row:
         **{f"worst_{key}": float(columns[key].max()) for key in ("oracle_gap", "gap")},
     }
     print(
-        f"{title:34}{len(rows):5d} problems, missed by over 1e-4 {summary['missed']} (worst {summary['worst_missed']:.5f}),"
+        f"{title:34}{len(rows):5d} problems, missed by over 1e-4 {summary['missed']} (worst"
+        f" {summary['worst_missed']:.5f}),"
         f" bound broken {summary['broken']}, exact {summary['exact']}; gap mean {summary['mean_oracle_gap']:.4f} ->"
         f" {summary['mean_gap']:.4f}, worst {summary['worst_oracle_gap']:.4f} -> {summary['worst_gap']:.4f};"
         f" {summary['mean_seconds']:.2f} s",

@@ -1,9 +1,9 @@
 """Patience: every threshold that can matter.
 
-How many answers in a row agree is at most the number of exits before, so an exit has few thresholds; and what has
-stayed under a threshold of n has a count below n, so that larger ones soon let nothing go. Of m exits the configurations
-that differ number no more than the paths of Catalan's triangle: 4,862 of eight exits, 16,796 of nine. All are followed
-exit by exit, with samples that agree in the same way taken together.
+How many answers in a row agree is at most the number of exits before, so an exit has few thresholds; and what stays
+under a threshold of n has a count below n, so that larger ones soon let nothing go. The configurations that differ
+grow like Catalan's numbers, some thousands of eight exits. All are followed exit by exit, with samples that agree in
+the same way taken together.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ def every_threshold(replay: Replay) -> Staircase | None:
         """All that stays leaves at an exit."""
         rows = thresholds.copy()
         rows[:, k : k + 1] = 0.0
-        last = np.where(gone < enough, times[k], cost) if replay.quantile is not None else cost + staying @ sizes * times[k]
+        last = (
+            np.where(gone < enough, times[k], cost)
+            if replay.quantile is not None
+            else cost + staying @ sizes * times[k]
+        )
         ended.append((last, won + staying @ right[k], rows))
 
     for k in range(exits):
@@ -67,4 +71,4 @@ def every_threshold(replay: Replay) -> Staircase | None:
     if replay.quantile is None:
         costs = costs / samples
     best = efficient(costs, values / samples)
-    return Staircase(costs[best], values[best] / samples, rows[best])
+    return Staircase(costs[best], values[best] / samples, rows[best].astype(np.float64))

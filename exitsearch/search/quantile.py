@@ -113,9 +113,7 @@ class _Cuts:
         return np.flatnonzero(values >= ahead - _NEAR)
 
     def _time(self, point: _Point) -> float:
-        return float(
-            self.replay.arrival[point.cut] + self.replay.head[[*point.before, point.cut]].sum()
-        )
+        return float(self.replay.arrival[point.cut] + self.replay.head[[*point.before, point.cut]].sum())
 
     def _points(self, cut: int) -> list[_Point]:
         """The best thresholds with no head before the cut, with each, and with the more that the best are given."""
@@ -125,7 +123,8 @@ class _Cuts:
             start = self._after(cut, np.argsort(self.replay.scores[cut], kind="stable")[: self.late], start)
         later = self._outcome(cut, start)
         alone = self._alone(cut, start, later)
-        found, parents, seen = [alone], [alone], set()
+        found, parents = [alone], [alone]
+        seen: set[frozenset[int]] = set()
         for _ in range(min(self.before, cut)):
             added = []
             for parent in parents:
@@ -231,7 +230,9 @@ class _Cuts:
                 edges = np.append(self.fine[k], np.float32(np.inf))
                 if won[best] > won[np.searchsorted(edges, np.float32(thresholds[k]))] + 1e-12:
                     thresholds[k], changed = float(edges[best]), True
-                later = np.where(levels > np.searchsorted(edges, np.float32(thresholds[k])), self.right[k][passing], later)
+                later = np.where(
+                    levels > np.searchsorted(edges, np.float32(thresholds[k])), self.right[k][passing], later
+                )
             if not changed:
                 break
         return thresholds

@@ -85,8 +85,6 @@ def test_by_hand() -> None:
 def test_without_candidates_it_is_the_backbone() -> None:
     problem, answers = made_answers(1, 4, seed=0)
     bare = replace(problem, candidates=())
-    alone = replace(
-        answers, scores=answers.scores[1:], right=answers.right[1:], predicted=answers.predicted[1:]
-    )
+    alone = replace(answers, scores=answers.scores[1:], right=answers.right[1:], predicted=answers.predicted[1:])
     found = operating_points(Replay(bare, alone, ()))
     assert upper_bound(bare, alone, found) >= found.value(bare) - 1e-12
