@@ -33,7 +33,7 @@ from exitsearch.search.problem import Array, Problem
 _PRICES = (0.03, 30.0, 20)
 # Subgradient steps at a price or for a cut: at most and at least so many; and so many (samples x candidates) in all
 # steps together, some seconds of work. Where fewer steps are left than the least, the oracle's bound stands.
-_MOST_STEPS, _FEWEST_STEPS, _MOST_WORK = 150, 10, 3e7
+_MOST_STEPS, _FEWEST_STEPS, _MOST_WORK = 150, 10, 6e7
 # After so many steps without a lower bound the steps are halved, and at so small a share of the first they end.
 _PATIENCE, _SMALLEST = 10, 0.02
 # Directions turn from the last by up to this (Camerini, Fratta and Maffioli, On Improving Relaxation Methods, 1975).
