@@ -2,7 +2,8 @@
 
 What a choice is worth depends on its best thresholds, so no sum over exits exists that a dynamic program could run on.
 Greedy adding gives Optuna its first trial. While choosing, every choice is judged by a quick staircase of operating
-points on a part of the samples; the winner's is made from all of them.
+points on a part of the samples; the winner's is made from all of them. Where all choices are few, every one that can be
+best is judged in full, and where all their thresholds can be tried too (`patience.py`), the best is proved.
 """
 
 from __future__ import annotations

@@ -69,23 +69,24 @@ def _by_prices(problem: Problem, answers: Answers, found: Staircase) -> float:
     times = np.array([*(c.arrival_ms + c.head_ms for c in problem.candidates), problem.final_ms])
     unit = max(float(worth.max() - worth.min()), 1e-12) / max(float(times.max() - times.min()), 1e-12)
     tried = [0.0, *(unit * np.geomspace(*_PRICES))]
-    states, prices, heights = [], [], []
     arrival = np.array([*(c.arrival_ms for c in problem.candidates), problem.final_ms])
     head = np.array([c.head_ms for c in problem.candidates])
-    state = None
+
+    def priced(price: float) -> _Prices:
+        return _Prices(worth - price * arrival[:, None], price * head)
+
+    prices, heights = [], []
+    last, state = 0.0, whole.start(priced(0.0))
     for price in tried:
         aim = float((found.values - price * found.costs_ms).max())
-        there = _Prices(worth - price * arrival[:, None], price * head)
-        height, state = whole.lowered(there, aim, steps, whole.start(there) if state is None else state)
-        states.append(state)
-        heights.append(height)
-    prices += tried
-    # The bound is convex in prices and state prices together, so halfway between two it is at most their mean.
-    for k in range(len(tried) - 1):
-        price = (tried[k] + tried[k + 1]) / 2
-        middle = _Prices(worth - price * arrival[:, None], price * head)
+        height, reached = whole.lowered(priced(price), aim, steps, state)
         prices.append(price)
-        heights.append(whole.height(middle, (states[k] + states[k + 1]) / 2)[0])
+        heights.append(height)
+        # The bound is convex in price and state prices together, so halfway between two it is at most their mean.
+        if price > last:
+            prices.append((last + price) / 2)
+            heights.append(whole.height(priced(prices[-1]), (state + reached) / 2)[0])
+        last, state = price, reached
     oracles, theirs = oracle_lines(times, worth)
     slowest = problem.final_ms + sum(float(head[list(rows)].max()) for rows in problem.by_placement.values())
     return bound_of_lines(
