@@ -82,8 +82,7 @@ def lines(result: SearchResult) -> list[str]:
     value = f"{expected.metric}" if expected.metric == "accuracy" else f"value (minus {expected.metric})"
     if expected.worth:
         value = f"worth of an answer ({expected.worth})"
-    # The bound that confidence has: every sample leaves where its right answer is cheapest.
-    oracle = ", which takes an oracle for every sample" if result.config.confidence is not None else ""
+    loose = ", a bound that thresholds need not reach" if result.config.confidence is not None else ""
     noise = ""
     if result.problem.slowdown:
         noise = f" with the measured latency noise, {result.value_medians:.4f} with every latency at its median"
@@ -92,7 +91,7 @@ def lines(result: SearchResult) -> list[str]:
         f"{expected.split} split{noise}.",
         f"Exact optimum {optimum.value:.4f}, regret {result.regret:.4g}."
         if optimum.exact
-        else f"No choice can be worth more than {optimum.value:.4f}{oracle}; regret at most {result.regret:.4g} "
+        else f"No choice can be worth more than {optimum.value:.4f}{loose}; regret at most {result.regret:.4g} "
         "(not proved).",
     ]
     if result.config.confidence is not None:

@@ -210,6 +210,13 @@ def efficient(costs_ms: Array, values: Array) -> Ints:
     return np.asarray(order[values[order] > ahead])
 
 
+def edges_of(scores: Floats, levels: int) -> Floats:
+    """At most so many levels of confidence, as equally frequent as ties allow: the least score of each, ascending."""
+    cuts = np.quantile(scores, np.linspace(0, 1, levels + 1)[:-1], method="inverted_cdf")
+    # No score is below 0, on any split: there all samples leave.
+    return np.unique(np.append(cuts[cuts > scores.min()], np.float32(0))).astype(np.float32)
+
+
 def optimise(replay: Replay, *, prices: int = 16, levels: int = MOST_LEVELS, polish: int = 2) -> Staircase:
     """Operating points over all budgets, when they limit the mean latency.
 
@@ -229,9 +236,7 @@ class _Optimiser:
         self.edges: list[Floats] = []
         self.levels: list[Levels] = []
         for scores in replay.scores:
-            cuts = np.quantile(scores, np.linspace(0, 1, levels + 1)[:-1], method="inverted_cdf")
-            # No score is below 0, on any split: there all samples leave.
-            edges = np.unique(np.append(cuts[cuts > scores.min()], np.float32(0))).astype(np.float32)
+            edges = edges_of(scores, levels)
             self.edges.append(edges)
             self.levels.append((np.searchsorted(edges, scores, side="right") - 1).astype(np.uint16))
         self.found = (np.zeros(0), np.zeros(0), np.zeros((0, replay.exits), dtype=np.int64))

@@ -2,11 +2,14 @@
 
 What a choice is worth depends on its best thresholds, so no sum over exits exists that a dynamic program could run on.
 Greedy adding gives Optuna its first trial. While choosing, every choice is judged by a quick staircase of operating
-points on a part of the samples; the winner's is made from all of them.
+points on a part of the samples; the winner's is made from all of them. Where all choices are few, every one that can be
+best is judged in full, and where all their thresholds can be tried too (`patience.py`), the best is proved.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,24 +18,25 @@ import numpy as np
 from exitsearch.search.answers import Answers, build_answers
 from exitsearch.search.baselines import greedy
 from exitsearch.search.confidence import Replay, Staircase
-from exitsearch.search.exact import solve
+from exitsearch.search.exact import TOLERANCE, solve
 from exitsearch.search.held_out import split_weights
+from exitsearch.search.patience import every_threshold
 from exitsearch.search.problem import Array, Choice, Problem
-from exitsearch.search.quantile import operating_points, quantile_bound
+from exitsearch.search.quantile import operating_points
 from exitsearch.search.rules import greedy_thresholds, quota
 from exitsearch.search.study import OnTrial, StudyResult, run_study
+from exitsearch.search.threshold_bound import upper_bound
 from exitsearch.specs.config import Confidence, OperatingPoint
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.request import Score
 
-# Samples, levels and prices while choosing: a choice then takes some milliseconds. 2,000 samples know an accuracy to a
-# hundredth, and all choices are judged on the same ones.
-_QUICK_SAMPLES, _QUICK_LEVELS, _QUICK_PRICES = 2000, 32, 8
+# Samples while choosing: a choice then takes some milliseconds. 2,000 samples know an accuracy to a hundredth, and all
+# choices are judged on the same ones.
+_QUICK_SAMPLES = 2000
 # An exit must add this much to the expected value: a hundredth of a point, far below what samples can tell.
 _WORTH_AN_EXIT = 1e-4
-# Prices of latency (cheapest, dearest, how many) and number of latencies by which the bound for answers of any worth is
-# made. More of either lower it a little.
-_PRICES_OF_BOUND, _CELLS_OF_BOUND = (1e-2, 1e3, 48), 2000
+# All choices are tried where they are no more than so many, and judging them takes no more than so many seconds.
+_MOST_TRIED, _TRIED_SECONDS = 4096, 10.0
 # Operating points that are written: enough that a staircase of a thousand loses less than a thousandth.
 MOST_POINTS = 32
 
@@ -46,6 +50,8 @@ class ConfidentResult:
         staircase: their operating points, at most `MOST_POINTS`.
         answers: of the split that was chosen on.
         bound: no choice with any thresholds is worth more.
+        exact: whether some choice is proved to be worth as much.
+        tried: how many choices were judged in full when all were (`few_choices`); None when they were too many.
         study: Optuna's result; None without trials.
         rules: expected value of the same exits with thresholds set as others do.
     """
@@ -54,6 +60,8 @@ class ConfidentResult:
     staircase: Staircase
     answers: Answers
     bound: float
+    exact: bool
+    tried: int | None
     study: StudyResult | None
     rules: dict[str, float]
 
@@ -123,6 +131,19 @@ def choose(
         InputError: outcomes without samples or classes, or limits that exclude everything.
     """
     answers = build_answers(problem, outcomes, outcomes.choice_split, score=score)
+    return choose_from(problem, answers, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
+
+
+def choose_from(
+    problem: Problem,
+    answers: Answers,
+    *,
+    trials: int,
+    seed: int = 0,
+    storage: str | None = None,
+    on_trial: OnTrial | None = None,
+) -> ConfidentResult:
+    """Choose exits and thresholds for answers that are at hand; arguments and errors as in `choose`."""
     quick = quick_value(problem, answers)
     starts = [solve(replace(problem, policy="contract"), by_count=False).choice, greedy(problem, value=quick)]
     starts = [start for start in starts if problem.allows(start)]
@@ -144,14 +165,21 @@ def choose(
         )
         if study.value > -np.inf:
             starts.append(study.choice)
-    choice = max(starts, key=lambda start: written_staircase(problem, answers, start).value(problem))
-    choice, staircase = _without_idle_exits(problem, answers, choice)
+    every = few_choices(problem, answers)
+    found = {choice: judged(problem, answers, choice) for choice in every or dict.fromkeys(starts)}
+    choice = max(found, key=lambda one: found[one].staircase.value(problem))
+    choice, staircase = _without_idle_exits(problem, answers, choice, found[choice].staircase)
+    best = max(found.values(), key=lambda one: one.most)
+    exact = bool(every) and all(one.proved for one in found.values())
+    bound = best.most if exact else upper_bound(problem, answers, best.whole)
     replay = Replay(problem, answers, choice)
     return ConfidentResult(
         choice=choice,
         staircase=staircase,
         answers=answers,
-        bound=oracle_bound(problem, answers),
+        bound=bound,
+        exact=exact or bound - best.most <= TOLERANCE,
+        tried=len(every) if every else None,
         study=study,
         rules={
             "the choice, MSDNet's quota thresholds": quota(replay).value(problem),
@@ -160,16 +188,71 @@ def choose(
     )
 
 
+def few_choices(problem: Problem, answers: Answers) -> list[Choice]:
+    """Every choice that the best can be among, where all of them can be judged in full; else none.
+
+    Where a head that is off costs nothing, a choice is worth no less than any part of it: those are left out to which
+    an exit could be added.
+    """
+    if math.prod(len(heads) + 1 for heads in problem.by_placement.values()) > _MOST_TRIED:
+        return []
+    whole = answers.score != "patience"
+    options = [(None, *heads) for heads in problem.by_placement.values()]
+    choices = [tuple(p for p in picked if p is not None) for picked in itertools.product(*options)]
+    allowed = [choice for choice in choices if problem.allows(choice)]
+    if whole:
+        parts = {choice[:k] + choice[k + 1 :] for choice in allowed for k in range(len(choice))}
+        allowed = [choice for choice in allowed if choice not in parts]
+    seconds = sum(_judging_seconds(problem, answers, len(choice)) for choice in allowed)
+    return allowed if seconds <= _TRIED_SECONDS else []
+
+
+def _judging_seconds(problem: Problem, answers: Answers, exits: int) -> float:
+    """How long it takes to judge a choice in full, roughly, on a slow core. No clock is read: results must repeat."""
+    if answers.score == "patience":
+        return 0.001 * 2.0 ** max(0, exits - 5)
+    if problem.quantile is not None:
+        return 0.003 * exits + 1.7e-6 * exits**2 * answers.samples
+    return 0.05 + 2e-5 * exits * answers.samples
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A choice, judged in full.
+
+    Attributes:
+        whole: its operating points.
+        staircase: those that are written: the most valuable ones, at most `MOST_POINTS`.
+        most: expected value with all operating points.
+        proved: whether no thresholds are worth more.
+    """
+
+    whole: Staircase
+    staircase: Staircase
+    most: float
+    proved: bool
+
+
+def judged(problem: Problem, answers: Answers, choice: Choice) -> Judged:
+    """The operating points of a choice, optimised on all samples."""
+    replay = Replay(problem, answers, choice)
+    every = None if replay.skippable else every_threshold(replay)
+    whole = replay.tidied(every or operating_points(replay))
+    return Judged(whole, whole.thinned(problem, MOST_POINTS), whole.value(problem), every is not None)
+
+
 def written_staircase(problem: Problem, answers: Answers, choice: Choice) -> Staircase:
     """The operating points of a choice as they are written: optimised on all samples, the most valuable ones kept."""
-    replay = Replay(problem, answers, choice)
-    return replay.tidied(operating_points(replay)).thinned(problem, MOST_POINTS)
+    return judged(problem, answers, choice).staircase
 
 
-def _without_idle_exits(problem: Problem, answers: Answers, choice: Choice) -> tuple[Choice, Staircase]:
+def _without_idle_exits(
+    problem: Problem, answers: Answers, choice: Choice, staircase: Staircase
+) -> tuple[Choice, Staircase]:
     """Drop exits that buy next to nothing, the least valuable first. A head that is off costs no time, so some stay
     in a choice by chance."""
-    staircase = written_staircase(problem, answers, choice)
+    if answers.score != "patience":
+        choice, staircase = _without_unused_exits(problem, choice, staircase)
     while choice:
         options = [choice[:k] + choice[k + 1 :] for k in range(len(choice))]
         options = [option for option in options if problem.allows(option)]
@@ -181,6 +264,17 @@ def _without_idle_exits(problem: Problem, answers: Answers, choice: Choice) -> t
     return choice, staircase
 
 
+def _without_unused_exits(problem: Problem, choice: Choice, staircase: Staircase) -> tuple[Choice, Staircase]:
+    """Drop exits that are off at every operating point, which changes nothing."""
+    for k in reversed(range(len(choice))):
+        fewer = choice[:k] + choice[k + 1 :]
+        if np.isinf(staircase.thresholds[:, k]).all() and problem.allows(fewer):
+            choice = fewer
+            thresholds = np.delete(staircase.thresholds, k, axis=1)
+            staircase = replace(staircase, thresholds=thresholds)
+    return choice, staircase
+
+
 def quick_value(problem: Problem, answers: Answers) -> Callable[[Choice], float]:
     """The expected value of a choice at good thresholds on a part of the samples, each choice judged once."""
     part = answers.every(-(-answers.samples // _QUICK_SAMPLES))
@@ -189,48 +283,8 @@ def quick_value(problem: Problem, answers: Answers) -> Callable[[Choice], float]
     def value(choice: Choice) -> float:
         if choice not in known:
             replay = Replay(problem, part, choice)
-            staircase = operating_points(replay, prices=_QUICK_PRICES, levels=_QUICK_LEVELS, polish=0, before=0)
+            staircase = operating_points(replay, quick=True)
             known[choice] = staircase.value(problem)
         return known[choice]
 
     return value
-
-
-def oracle_bound(problem: Problem, answers: Answers) -> float:
-    """What no choice can exceed: an oracle sends every sample to the fastest candidate that answers it rightly.
-
-    Every way to leave costs at least the backbone up to a placement and the head there, so at any price of latency the
-    accuracy within a mean latency c is at most price * c + the mean of each sample's best (right - price * latency).
-    """
-    if problem.quantile is not None:
-        return quantile_bound(problem, answers, problem.quantile)
-    times = np.array([*(c.arrival_ms + c.head_ms for c in problem.candidates), problem.final_ms])
-    if answers.right.dtype != np.bool_:
-        return _priced_bound(problem, times, answers.right.astype(np.float64))
-    first = np.where(answers.right, times[:, None], np.inf).min(axis=0)  # [samples]
-    fastest, solved = float(times.min()), np.isfinite(first)
-    # Serving the cheapest right answers first: accuracy as a function of mean latency, concave, linear in between.
-    extra = np.sort(first[solved] - fastest)
-    costs = fastest + np.concatenate([[0.0], np.cumsum(extra)]) / answers.samples
-    free = np.count_nonzero(extra <= 0)
-    costs, accuracies = costs[free:], np.arange(free, len(extra) + 1) / answers.samples
-    reached = problem.survival(costs)
-    # Between two of these points the accuracy is at most the later one's, and is reached at the earlier one's cost.
-    steps = np.append(np.diff(accuracies), 0.0)
-    start = max(float(accuracies[0]) - problem.fallback, 0.0) * float(reached[0])
-    return float(problem.fallback + start + steps @ reached)
-
-
-def _priced_bound(problem: Problem, times: Array, worth: Array) -> float:
-    """The same for answers of any worth: the least of the lines that some prices give, at every mean latency."""
-    fastest, slowest = float(times.min()), float(times.max())
-    unit = max(float(worth.max() - worth.min()), 1e-12) / max(slowest - fastest, 1e-12)
-    prices = np.concatenate([[0.0], unit * np.geomspace(*_PRICES_OF_BOUND)])
-    heights = np.array([(worth - price * times[:, None]).max(axis=0).mean() for price in prices])
-    costs = np.linspace(fastest, slowest, _CELLS_OF_BOUND)
-    best = (heights[:, None] + prices[:, None] * costs).min(axis=0)
-    # Of what is gained between two latencies all is counted at the first. At the fastest itself nothing is saved.
-    reached = problem.survival(costs)
-    gains = np.diff(np.maximum(best, problem.fallback))
-    start = max(float(best[0]) - problem.fallback, 0.0) * float(reached[0])
-    return float(problem.fallback + start + np.maximum(gains, 0.0) @ reached[:-1])

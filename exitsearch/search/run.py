@@ -105,7 +105,9 @@ def search_request(
             problem, outcomes, score=request.score, trials=trials, seed=seed, storage=storage, on_trial=on_trial
         )
         judged = judge_by_samples(problem, found, outcomes, seed=seed)
-        solution = Solution(found.choice, judged.value, exact=False, bound=found.bound, by_count=())
+        solution = Solution(found.choice, judged.value, exact=found.exact, bound=found.bound, by_count=())
+        if found.tried is not None:
+            notes.append(f"the choices are few: all {found.tried} that can be best were judged in full")
         notes += _study_notes(found.study, trials)
         return _result(profile, outcomes, problem, asked, found.choice, solution, found.study, judged, notes)
     solution = solve(problem)
@@ -147,7 +149,10 @@ def _result(
     else:
         contract_optimum = solve(replace(problem, policy="contract"), by_count=False).value
     optimum = max(solution.bound, value)
-    regret = 0.0 if choice == solution.choice and solution.exact else max(0.0, optimum - value)
+    regret = max(0.0, optimum - value)
+    # Under confidence the optimum may be another choice's: exits that buy next to nothing are dropped.
+    if choice == solution.choice and solution.exact and problem.policy != "confidence":
+        regret = 0.0
     config = write_config(
         profile,
         outcomes,

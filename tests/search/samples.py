@@ -31,3 +31,29 @@ def made_answers(exits: int, samples: int, *, seed: int, score: str = "softmax")
     )
     predicted = np.where(right, 0, 1 + rng.integers(3, size=right.shape)).astype(np.int32)
     return problem, Answers(score, scores, right, predicted, np.ones(exits + 1))  # type: ignore[arg-type]
+
+
+def random_answers(
+    seed: int, *, placements: int, heads: int, samples: int, score: str = "softmax"
+) -> tuple[Problem, Answers]:
+    """Exits of random skill, cost and sureness, which know other things; budgets of four kinds by turns."""
+    rng = np.random.default_rng(seed)
+    arrivals = np.cumsum(rng.uniform(1, 6, placements + 1))
+    places = [(place, head) for place in range(placements) for head in range(heads)]
+    right = rng.random((len(places) + 1, samples)) < rng.uniform(0.2, 0.9, (len(places) + 1, 1))
+    scores = np.where(right, rng.uniform(0.4, 1, right.shape), rng.uniform(0, 0.8, right.shape)).astype(np.float32)
+    predicted = np.where(right, 0, 1 + rng.integers(3, size=right.shape)).astype(np.int32)
+    candidates = tuple(
+        Candidate(place, "abcdefgh"[head], float(arrivals[place]), float(rng.uniform(0.1, 1.5)), 0.5, 10)
+        for place, head in places
+    )
+    final = float(arrivals[-1])
+    budgets = (
+        f"uniform:0,{1.3 * final}",
+        f"point:{1.2 * final}",
+        f"discrete:{0.4 * final}@0.5,{0.8 * final}@0.5",
+        f"point:{0.6 * final}",
+    )
+    budget = parse_budget(budgets[seed % len(budgets)])
+    problem = Problem(candidates, final, float(right[-1].mean()), 0.0, budget, policy="confidence")
+    return problem, Answers(score, scores, right, predicted, np.ones(len(right)))  # type: ignore[arg-type]
