@@ -28,8 +28,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from exitsearch.search.build import build_problem
-from exitsearch.search.exact import solve
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.solver.exact import solve
 from exitsearch.search.study import run_study
 from exitsearch.search.value import expected_value
 from exitsearch.specs.document import write_json

@@ -35,8 +35,8 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 
 from exitsearch.search.baselines import baselines, greedy
 from exitsearch.search.build import build_problem
-from exitsearch.search.exact import solve
 from exitsearch.search.problem import Problem
+from exitsearch.search.solver.exact import solve
 from exitsearch.search.value import expected_value
 from exitsearch.specs.document import write_json, write_text
 from exitsearch.specs.load import load_outcomes, load_profile

@@ -31,8 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from exitsearch.search.exact import solve
 from exitsearch.search.problem import Candidate, Problem
+from exitsearch.search.solver.exact import solve
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.document import write_json
 

@@ -25,12 +25,13 @@ import earlyon_thresholds
 import numpy as np
 from exhaustive_thresholds import exhaustive
 
-from exitsearch.search.answers import Answers, build_answers
 from exitsearch.search.build import build_problem
-from exitsearch.search.confidence import Replay, Staircase, optimise
-from exitsearch.search.exact import solve
 from exitsearch.search.problem import Candidate, Choice, Problem
-from exitsearch.search.rules import greedy_thresholds, quota
+from exitsearch.search.solver.exact import solve
+from exitsearch.search.thresholds.optimise import optimise
+from exitsearch.search.thresholds.replay import Replay, Staircase
+from exitsearch.search.thresholds.rules import greedy_thresholds, quota
+from exitsearch.search.thresholds.scores import Answers, build_answers
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.document import write_json
 from exitsearch.specs.load import load_outcomes, load_profile

@@ -18,12 +18,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from exitsearch.search.answers import Answers, build_answers
 from exitsearch.search.build import build_problem
-from exitsearch.search.confidence import Replay
-from exitsearch.search.confident import choose_from, judged
-from exitsearch.search.oracle import oracle_bound
 from exitsearch.search.problem import Candidate, Choice, Problem
+from exitsearch.search.thresholds.choose import choose_from, judged
+from exitsearch.search.thresholds.oracle import oracle_bound
+from exitsearch.search.thresholds.replay import Replay
+from exitsearch.search.thresholds.scores import Answers, build_answers
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.document import write_json
 from exitsearch.specs.load import load_outcomes, load_profile

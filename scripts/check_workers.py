@@ -33,8 +33,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from exitsearch.cli.console import progress
 from exitsearch.search.build import build_problem
-from exitsearch.search.exact import solve
 from exitsearch.search.problem import Problem
+from exitsearch.search.solver.exact import solve
 from exitsearch.search.study import run_study, study_name
 from exitsearch.search.study.shared import WITHDRAWN
 from exitsearch.search.study.storage import open_storage

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from exitsearch.search.answers import Answers
-from exitsearch.search.confidence import Replay, Staircase
 from exitsearch.search.problem import Choice
+from exitsearch.search.thresholds.replay import Replay, Staircase
+from exitsearch.search.thresholds.scores import Answers
 from exitsearch.specs.outcomes import Samples
 
 DROPS = (0.0, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from exitsearch.search.confidence import Replay
+from exitsearch.search.thresholds.replay import Replay
 
 Array = NDArray[np.float64]
 

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exitsearch.cli import knobs as knobs_command
-from exitsearch.cli import options
+from exitsearch.cli import options, search_settings
 from exitsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
             "--sensitivity and --trace need exact optima, which --policy confidence does not have; leave one out"
         )
     if job.has_knobs:
-        return knobs_command.run(args, job, utility)
+        return search_settings.run(args, job, utility)
     watch = console.Terminal()
     found = find_sources(job, watch=watch)
     profile, outcomes = found.profile, found.outcomes

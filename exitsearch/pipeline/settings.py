@@ -22,7 +22,7 @@ from exitsearch.pipeline.places import alone, digest
 from exitsearch.pipeline.profile import torch_threads
 from exitsearch.pipeline.setting_heads import SettingHeads
 from exitsearch.pipeline.watch import Watch
-from exitsearch.search.knobs import looks
+from exitsearch.search.settings import looks
 from exitsearch.specs.candidates import Candidates, Pair
 from exitsearch.specs.knobs import Setting
 from exitsearch.specs.limits import Limits

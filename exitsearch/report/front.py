@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import RenderableType
 
 from exitsearch.report.tables import rows_table
-from exitsearch.search.objectives import UNITS
+from exitsearch.search.front.aims import UNITS
 from exitsearch.search.result import FrontResult
 from exitsearch.specs.config import MultiExitConfig
 

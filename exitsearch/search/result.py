@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exitsearch.search.exact import Solution
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.solver.exact import Solution
 from exitsearch.search.study import StudyResult
-from exitsearch.search.study.objectives import FrontStudy
+from exitsearch.search.study.front import FrontStudy
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.memory import PathMemory
 from exitsearch.specs.request import Objective
 
 if TYPE_CHECKING:
-    from exitsearch.search.knobs import SettingsResult
+    from exitsearch.search.settings import SettingsResult
 
 
 @dataclass(frozen=True)

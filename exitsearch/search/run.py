@@ -7,19 +7,19 @@ from typing import Any
 
 from exitsearch.errors import InputError
 from exitsearch.search.build import build_problem
-from exitsearch.search.confident import choose
-from exitsearch.search.exact import TOLERANCE, Solution, solve
-from exitsearch.search.front import Front, find_front
+from exitsearch.search.document import exit_scores, write_config
+from exitsearch.search.evaluate import Evaluation, evaluate_samples, evaluate_values
+from exitsearch.search.front.aims import Aims, read_objectives
+from exitsearch.search.front.find import Front, find_front
 from exitsearch.search.held_out import split_value
-from exitsearch.search.judge import Judgement, judge_by_samples, judge_by_values
-from exitsearch.search.objectives import Aims, read_objectives
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.result import ExitRow, FrontResult, FrontRow, SearchResult
+from exitsearch.search.solver.exact import TOLERANCE, Solution, solve
 from exitsearch.search.study import OnTrial, StudyResult, run_study
-from exitsearch.search.study.objectives import FrontStudy
+from exitsearch.search.study.front import FrontStudy
+from exitsearch.search.thresholds.choose import choose
 from exitsearch.search.utility import Utility, by_utility, given_utility
 from exitsearch.search.value import contract_value, expected_value, finish_times
-from exitsearch.search.written import exit_scores, write_config
 from exitsearch.specs.budget import BudgetDistribution, latest_in_time
 from exitsearch.specs.config import Expected, MultiExitConfig, Optimum
 from exitsearch.specs.memory import path_memory
@@ -104,7 +104,7 @@ def search_request(
         found = choose(
             problem, outcomes, score=request.score, trials=trials, seed=seed, storage=storage, on_trial=on_trial
         )
-        judged = judge_by_samples(problem, found, outcomes, seed=seed)
+        judged = evaluate_samples(problem, found, outcomes, seed=seed)
         solution = Solution(found.choice, judged.value, exact=found.exact, bound=found.bound, by_count=())
         if found.tried is not None:
             notes.append(f"the choices are few: all {found.tried} that can be best were judged in full")
@@ -123,7 +123,7 @@ def search_request(
         front = find_front(aims, solution, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
         # As valuable as the solver's or, where that is not proved, more; of equal ones one that costs no more.
         choice = front.points[0].choice
-    judged = judge_by_values(problem, choice, outcomes, seed=seed)
+    judged = evaluate_values(problem, choice, outcomes, seed=seed)
     notes += _study_notes(front.study if front is not None else study, trials)
     result = _result(profile, outcomes, problem, asked, choice, solution, study, judged, notes)
     if front is None:
@@ -139,7 +139,7 @@ def _result(
     choice: Choice,
     solution: Solution,
     study: StudyResult | None,
-    judged: Judgement,
+    judged: Evaluation,
     notes: list[str],
 ) -> SearchResult:
     value = judged.value

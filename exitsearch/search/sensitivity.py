@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from exitsearch.errors import InputError
-from exitsearch.search.exact import solve
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.solver.exact import solve
 from exitsearch.search.value import expected_value
 from exitsearch.specs.budget import BudgetDistribution, parse_budget
 

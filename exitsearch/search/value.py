@@ -4,7 +4,7 @@ With chosen exits of values a_k that answer at T_k, and G(t) the chance that a b
 the form V = a_0 + sum_k (A_k - A_(k-1)) G(T_k), where A_k is the best value among the answers up to T_k, taken in order
 of time, and A starts at a_0, the value of having no answer. They differ in the times: under `interruptible` every
 chosen head on the way is run, so each exit waits for the heads before it; under `contract` only one head is run, so no
-exit waits. Under `confidence` an expected value takes the samples (`confidence.py`); only its times are here.
+exit waits. Under `confidence` an expected value takes the samples (`thresholds/replay.py`); only its times are here.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ import numpy as np
 from scipy.special import erfc
 
 from exitsearch.errors import InputError
-from exitsearch.search.exact import solve
 from exitsearch.search.problem import Candidate, Choice, Problem
+from exitsearch.search.solver.exact import solve
 from exitsearch.specs.budget import BudgetDistribution, Trace, parse_budget
 from exitsearch.specs.request import Policy
 

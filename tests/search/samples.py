@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from exitsearch.search.answers import Answers
 from exitsearch.search.problem import Candidate, Problem
+from exitsearch.search.thresholds.scores import Answers
 from exitsearch.specs.budget import parse_budget
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from settings_provider import OTHERWISE, FakeProvider
 
-from exitsearch.search.knobs import search_settings
+from exitsearch.search.settings import search_settings
 from exitsearch.specs.knobs import Knobs
 from exitsearch.specs.request import SearchRequest
 

@@ -6,8 +6,8 @@ import pytest
 from random_problems import problem_of, random_problem
 
 from exitsearch.search.baselines import baselines, equally_spaced, greedy
-from exitsearch.search.exact import solve
 from exitsearch.search.problem import Problem
+from exitsearch.search.solver.exact import solve
 from exitsearch.search.value import expected_value
 
 

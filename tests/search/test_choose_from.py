@@ -11,11 +11,11 @@ from samples import made_answers, random_answers
 from test_threshold_bound import all_choices, best_of_all
 from toy_documents import toy_outcomes, toy_profile
 
-from exitsearch.search import confident
-from exitsearch.search.answers import Answers
-from exitsearch.search.confident import choose_from, few_choices, judged, quick_value
 from exitsearch.search.problem import Candidate, Problem
 from exitsearch.search.run import search
+from exitsearch.search.thresholds import choose
+from exitsearch.search.thresholds.choose import choose_from, few_choices, judged, quick_value
+from exitsearch.search.thresholds.scores import Answers
 from exitsearch.specs.budget import parse_budget
 
 
@@ -37,7 +37,7 @@ def test_three_choices_are_judged_rightly_by_the_quick_judge_alone(monkeypatch: 
     problem, answers = three_choices()
     quick = quick_value(problem, answers)
     assert [quick(choice) for choice in ((), (0,), (1,))] == pytest.approx([0.8, 0.8, 1.0])
-    monkeypatch.setattr(confident, "_MOST_TRIED", 0)
+    monkeypatch.setattr(choose, "_MOST_TRIED", 0)
     found = choose_from(problem, answers, trials=0)
     assert found.tried is None
     assert found.choice == (1,)

@@ -14,9 +14,9 @@ from random_problems import problem_of
 from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
-from exitsearch.search.confidence import Staircase
-from exitsearch.search.exact import solve
 from exitsearch.search.run import search
+from exitsearch.search.solver.exact import solve
+from exitsearch.search.thresholds.replay import Staircase
 from exitsearch.search.value import budget_curve
 from exitsearch.specs.profile import Profile
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from random_problems import brute_force, problem_of, random_problem
 
-from exitsearch.search import contract, interruptible, prices
-from exitsearch.search.exact import solve
+from exitsearch.search.solver import contract, interruptible, prices
+from exitsearch.search.solver.exact import solve
 from exitsearch.search.value import expected_value
 
 

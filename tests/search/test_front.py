@@ -13,12 +13,12 @@ from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
 from exitsearch.search import run
-from exitsearch.search.exact import Solution, solve
-from exitsearch.search.front import Front, find_front
-from exitsearch.search.objectives import Aims, Objective
+from exitsearch.search.front.aims import Aims, Objective
+from exitsearch.search.front.find import Front, find_front
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.run import search
-from exitsearch.search.study.objectives import run_front_study
+from exitsearch.search.solver.exact import Solution, solve
+from exitsearch.search.study.front import run_front_study
 from exitsearch.specs.config import MultiExitConfig
 
 PAIRS: list[tuple[Objective, ...]] = [("value", "params"), ("value", "energy"), ("value", "time")]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from exitsearch.search.labels import History, Labels, undominated
+from exitsearch.search.solver.labels import History, Labels, undominated
 
 
 def labels_of(rows: list[tuple[float, float, int, int]], used: list[int] | None = None) -> Labels:

@@ -14,10 +14,10 @@ from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
 from exitsearch.search.build import build_problem
-from exitsearch.search.exact import solve
-from exitsearch.search.layers import memory_layers
 from exitsearch.search.problem import Problem
 from exitsearch.search.run import search
+from exitsearch.search.solver.exact import solve
+from exitsearch.search.solver.layers import memory_layers
 from exitsearch.specs.memory import path_memory
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.request import SearchRequest

@@ -9,11 +9,11 @@ from random_problems import all_choices, brute_force, problem_of, random_problem
 from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
-from exitsearch.search import interruptible
 from exitsearch.search.build import forced
-from exitsearch.search.exact import solve
 from exitsearch.search.problem import Problem
 from exitsearch.search.run import search
+from exitsearch.search.solver import interruptible
+from exitsearch.search.solver.exact import solve
 from exitsearch.search.study import run_study
 from exitsearch.specs.memory import PathMemory
 from exitsearch.specs.profile import Profile

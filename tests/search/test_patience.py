@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from samples import made_answers
 
-from exitsearch.search import patience
-from exitsearch.search.confidence import Replay, optimise
-from exitsearch.search.patience import every_threshold
+from exitsearch.search.thresholds import patience
+from exitsearch.search.thresholds.optimise import optimise
+from exitsearch.search.thresholds.patience import every_threshold
+from exitsearch.search.thresholds.replay import Replay
 
 
 @pytest.mark.parametrize("quantile", [None, 0.5, 0.9])

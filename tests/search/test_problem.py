@@ -8,7 +8,7 @@ from random_problems import problem_of
 
 from exitsearch.errors import InputError, MismatchError
 from exitsearch.search.build import build_problem
-from exitsearch.search.exact import solve
+from exitsearch.search.solver.exact import solve
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.budget import Trace, parse_budget
 from exitsearch.specs.outcomes import Outcomes

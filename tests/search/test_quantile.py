@@ -13,10 +13,11 @@ from test_confidence import by_hand
 from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
-from exitsearch.search.confidence import Replay, optimise
-from exitsearch.search.oracle import quantile_bound
-from exitsearch.search.quantile import operating_points
 from exitsearch.search.run import search
+from exitsearch.search.thresholds.optimise import optimise
+from exitsearch.search.thresholds.oracle import quantile_bound
+from exitsearch.search.thresholds.quantile import operating_points
+from exitsearch.search.thresholds.replay import Replay
 from exitsearch.specs.config import MultiExitConfig
 
 OFF = np.inf

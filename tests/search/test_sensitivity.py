@@ -7,8 +7,8 @@ import pytest
 from random_problems import problem_of, random_problem
 
 from exitsearch.errors import InputError
-from exitsearch.search.exact import solve
 from exitsearch.search.sensitivity import mean_budget, same_mean, sensitivity
+from exitsearch.search.solver.exact import solve
 from exitsearch.specs.budget import parse_budget
 
 

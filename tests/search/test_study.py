@@ -8,8 +8,8 @@ import pytest
 from random_problems import random_problem
 
 from exitsearch.errors import InputError
-from exitsearch.search.exact import solve
 from exitsearch.search.problem import Problem
+from exitsearch.search.solver.exact import solve
 from exitsearch.search.study import run_study, study_name
 from exitsearch.search.value import expected_value
 

@@ -10,8 +10,8 @@ from random_problems import all_choices, problem_of
 from tied_problems import tied_problem
 
 from exitsearch.errors import InputError
-from exitsearch.search.exact import solve
 from exitsearch.search.problem import Candidate, Problem
+from exitsearch.search.solver.exact import solve
 from exitsearch.search.value import expected_value
 
 

@@ -13,11 +13,12 @@ from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.cli.main import main
 from exitsearch.errors import InputError
-from exitsearch.search.answers import Answers
-from exitsearch.search.confidence import Replay, optimise
 from exitsearch.search.held_out import mean_interval
-from exitsearch.search.oracle import oracle_bound
 from exitsearch.search.run import search
+from exitsearch.search.thresholds.optimise import optimise
+from exitsearch.search.thresholds.oracle import oracle_bound
+from exitsearch.search.thresholds.replay import Replay
+from exitsearch.search.thresholds.scores import Answers
 from exitsearch.search.utility import Utility, by_utility, load_class_weights, load_utility
 from exitsearch.specs.outcomes import Outcomes
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from random_problems import random_problem
 
-from exitsearch.search.exact import solve
+from exitsearch.search.solver.exact import solve
 from exitsearch.search.study import run_study, shared
 
 if __name__ == "__main__":

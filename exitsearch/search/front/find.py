@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from exitsearch.errors import InputError
-from exitsearch.search.exact import Solution, solve
-from exitsearch.search.objectives import Aims
+from exitsearch.search.front.aims import Aims
 from exitsearch.search.problem import Choice
+from exitsearch.search.solver.exact import Solution, solve
 from exitsearch.search.study import OnTrial
-from exitsearch.search.study.objectives import FrontStudy, run_front_study
+from exitsearch.search.study.front import FrontStudy, run_front_study
 from exitsearch.specs.request import Objective
 
 # Problems given to the solver before Optuna starts, and after it. At 12 placements and 7 heads each takes milliseconds.

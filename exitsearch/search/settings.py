@@ -16,7 +16,7 @@ from typing import Protocol
 from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.search.result import SearchResult
 from exitsearch.search.run import search_request
-from exitsearch.search.study.knobs import REDUCTION, Evaluated, Report, Tried, run_settings_study
+from exitsearch.search.study.settings import REDUCTION, Evaluated, Report, Tried, run_settings_study
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.config import MultiExitConfig

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from samples import made_answers, random_answers
 
-from exitsearch.search.answers import Answers
-from exitsearch.search.confidence import Replay
-from exitsearch.search.oracle import oracle_bound
 from exitsearch.search.problem import Choice, Problem
-from exitsearch.search.quantile import operating_points
-from exitsearch.search.threshold_bound import upper_bound
+from exitsearch.search.thresholds.bounds import upper_bound
+from exitsearch.search.thresholds.oracle import oracle_bound
+from exitsearch.search.thresholds.quantile import operating_points
+from exitsearch.search.thresholds.replay import Replay
+from exitsearch.search.thresholds.scores import Answers
 from exitsearch.specs.budget import parse_budget
 
 KINDS = list(itertools.product(range(12), (None, 0.5, 0.8)))

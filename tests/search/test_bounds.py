@@ -5,10 +5,10 @@ import pytest
 from random_problems import all_choices, problem_of, random_problem
 from tied_problems import tied_problem
 
-from exitsearch.search import estimates
-from exitsearch.search.exact import solve
-from exitsearch.search.interruptible import InterruptibleSolver
-from exitsearch.search.labels import Labels
+from exitsearch.search.solver import bounds as estimates
+from exitsearch.search.solver.exact import solve
+from exitsearch.search.solver.interruptible import InterruptibleSolver
+from exitsearch.search.solver.labels import Labels
 from exitsearch.search.value import expected_value
 
 

@@ -15,7 +15,7 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from exitsearch.search.objectives import Aims
+from exitsearch.search.front.aims import Aims
 from exitsearch.search.problem import Choice
 from exitsearch.search.study.exits import OnTrial, Reporter, parameters_of, read_choice, study_name, suggest
 from exitsearch.search.study.sampler import trial_seed

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from exitsearch.search.labels import Array, Bools, History, Labels, undominated
-from exitsearch.search.limits import floor_bits
-from exitsearch.search.prices import PricedStaircase, Prices, find_prices
 from exitsearch.search.problem import Choice, Problem
-from exitsearch.search.staircase import FINAL, Staircase
+from exitsearch.search.solver.labels import Array, Bools, History, Labels, undominated
+from exitsearch.search.solver.limits import floor_bits
+from exitsearch.search.solver.prices import PricedStaircase, Prices, find_prices
+from exitsearch.search.solver.staircase import FINAL, Staircase
 from exitsearch.search.value import contract_value
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from exitsearch.search.answers import Answers
 from exitsearch.search.problem import Array, Problem
+from exitsearch.search.thresholds.scores import Answers
 
 # Prices of latency (cheapest, dearest, how many), in units of all accuracy over all time that there is, and number of
 # latencies by which a bound is made of prices. More of either lower it a little.

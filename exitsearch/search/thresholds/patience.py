@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from exitsearch.search.confidence import Replay, Staircase, efficient
 from exitsearch.search.problem import Array
+from exitsearch.search.thresholds.replay import Replay, Staircase, efficient
 
 # Cells (configurations x ways to agree) that are held at once: some seconds of work at most.
 _MOST_CELLS = 4_000_000

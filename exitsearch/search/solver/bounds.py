@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exitsearch.search.labels import Array, Bools, Ints, Labels
 from exitsearch.search.problem import Problem
+from exitsearch.search.solver.labels import Array, Bools, Ints, Labels
 
 # Cells of the table of estimates, 4 bytes each. More cells make a finer grid of delays and so fewer labels; with 12 to
 # 48 placements twice as many cost more time than they save. With more placements and layers the grid is kept fine

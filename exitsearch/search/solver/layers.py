@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from exitsearch.search.limits import NothingAllowed
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.solver.limits import NothingAllowed
 
 if TYPE_CHECKING:
-    from exitsearch.search.exact import Solution
+    from exitsearch.search.solver.exact import Solution
 
 
 def has_layers(problem: Problem) -> bool:

@@ -2,7 +2,7 @@
 
 A sweep over the placements carries labels (delay so far, best value so far, expected value so far). Only exits worth
 more than the best so far are ever added: another would only delay the rest. A label is dropped when another makes it
-superfluous (`labels.py`), or when even an optimistic estimate of what it can still gain (`estimates.py`) leaves it
+superfluous (`labels.py`), or when even an optimistic estimate of what it can still gain (`bounds.py`) leaves it
 below a choice already known. Where limits make labels many, prices of what is limited sharpen the estimates.
 """
 
@@ -13,10 +13,10 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from exitsearch.search.estimates import CELLS, SLACK, Estimates, Step
-from exitsearch.search.labels import Array, Bools, History, Ints, Labels, undominated
-from exitsearch.search.limits import floor_bits, scarce, within_limits
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.solver.bounds import CELLS, SLACK, Estimates, Step
+from exitsearch.search.solver.labels import Array, Bools, History, Ints, Labels, undominated
+from exitsearch.search.solver.limits import floor_bits, scarce, within_limits
 from exitsearch.search.value import interruptible_value
 
 # Under limits, so many labels at once make it worth while to find prices first: cells of the grids, and steps.

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from exitsearch.search.baselines import baselines
-from exitsearch.search.confident import ConfidentResult, quick_value, written_staircase
 from exitsearch.search.held_out import bootstrap_interval, mean_interval, split_value, split_weights
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.result import BaselineRow
+from exitsearch.search.thresholds.choose import ThresholdChoice, quick_value, written_staircase
 from exitsearch.search.value import exit_probabilities, expected_value
 from exitsearch.specs.config import Confidence
 from exitsearch.specs.outcomes import Outcomes
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """A choice, judged.
 
     Attributes:
@@ -44,11 +44,11 @@ class Judgement:
     confidence: Confidence | None = None
 
 
-def judge_by_values(problem: Problem, choice: Choice, outcomes: Outcomes, *, seed: int) -> Judgement:
+def evaluate_values(problem: Problem, choice: Choice, outcomes: Outcomes, *, seed: int) -> Evaluation:
     """Under `interruptible` or `contract`."""
     report = outcomes.report_split
     chances, nothing = exit_probabilities(problem, choice)
-    return Judgement(
+    return Evaluation(
         value=expected_value(problem, choice),
         value_medians=expected_value(problem, choice, noise=False),
         held_out=split_value(problem, choice, outcomes, report) if report else None,
@@ -67,7 +67,7 @@ def judge_by_values(problem: Problem, choice: Choice, outcomes: Outcomes, *, see
     )
 
 
-def judge_by_samples(problem: Problem, found: ConfidentResult, outcomes: Outcomes, *, seed: int) -> Judgement:
+def evaluate_samples(problem: Problem, found: ThresholdChoice, outcomes: Outcomes, *, seed: int) -> Evaluation:
     """Under `confidence`. Baselines get the same optimised thresholds as the choice; only their exits differ."""
     report = outcomes.report_split
     each = found.sample_values(problem, outcomes, report) if report else None
@@ -90,7 +90,7 @@ def judge_by_samples(problem: Problem, found: ConfidentResult, outcomes: Outcome
         for name, value in found.rules.items()
     ]
     rates = np.array([point.exit_rates for point in table.points]).reshape(len(points), len(found.choice) + 1)
-    return Judgement(
+    return Evaluation(
         value=found.staircase.value(problem),
         value_medians=found.staircase.value(problem, noise=False),
         held_out=None if each is None else float(each.mean()),

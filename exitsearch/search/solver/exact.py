@@ -10,11 +10,11 @@ from functools import partial
 
 import numpy as np
 
-from exitsearch.search.contract import ContractSolver
-from exitsearch.search.interruptible import InterruptibleSolver
-from exitsearch.search.layers import best_of_layers, has_layers
-from exitsearch.search.limits import NothingAllowed
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.solver.contract import ContractSolver
+from exitsearch.search.solver.interruptible import InterruptibleSolver
+from exitsearch.search.solver.layers import best_of_layers, has_layers
+from exitsearch.search.solver.limits import NothingAllowed
 from exitsearch.search.value import expected_value
 
 # Values this close, in units of the largest absolute value, differ by rounding only: sums of some fifty float64 terms

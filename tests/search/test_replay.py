@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from samples import made_answers
 
-from exitsearch.search.answers import Answers
-from exitsearch.search.confidence import Replay, Staircase, efficient, optimise
 from exitsearch.search.problem import Candidate, Problem
+from exitsearch.search.thresholds.optimise import optimise
+from exitsearch.search.thresholds.replay import Replay, Staircase, efficient
+from exitsearch.search.thresholds.scores import Answers
 from exitsearch.specs.budget import parse_budget
 
 OFF = np.inf

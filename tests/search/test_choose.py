@@ -9,9 +9,10 @@ from samples import made_answers
 from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
-from exitsearch.search.confidence import Replay, optimise
-from exitsearch.search.oracle import oracle_bound
 from exitsearch.search.run import search
+from exitsearch.search.thresholds.optimise import optimise
+from exitsearch.search.thresholds.oracle import oracle_bound
+from exitsearch.search.thresholds.replay import Replay
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile

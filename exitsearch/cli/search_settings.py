@@ -9,7 +9,7 @@ from exitsearch.errors import InputError
 
 if TYPE_CHECKING:
     from exitsearch.pipeline.job import SearchJob
-    from exitsearch.search.knobs import SettingRow
+    from exitsearch.search.settings import SettingRow
     from exitsearch.search.utility import Utility
 
 
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> in
     from exitsearch.cli import console
     from exitsearch.pipeline.places import CHOSEN
     from exitsearch.pipeline.search import search_over_settings
-    from exitsearch.report import choice, front, html, knobs
+    from exitsearch.report import choice, front, html, settings
 
     for name in ("sensitivity", "trace"):
         if getattr(args, name):
@@ -36,15 +36,15 @@ def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> in
     assert found is not None
     chosen = result.config.write(args.out / CHOSEN)
     front.remove_front(args.out)  # of an earlier search, and no part of this one
-    table = ("The settings that were tried", knobs.setting_rows(found))
-    page = html.write_report(result, args.out / "report.html", lines=knobs.lines(found), tables=[table])
+    table = ("The settings that were tried", settings.setting_rows(found))
+    page = html.write_report(result, args.out / "report.html", lines=settings.lines(found), tables=[table])
     if args.json:
         facts = {"chosen": str(chosen), "report": str(page), **found.sources, **choice.summary(result)}
-        console.print_json({**facts, **knobs.summary(found)})
+        console.print_json({**facts, **settings.summary(found)})
     else:
         files = [f"{name}: {file}" for name, file in found.sources.items()]
         wrote = f"wrote {chosen} and {page}"
-        console.say(args, *knobs.renderables(found), *files, choice.renderable(result), wrote)
+        console.say(args, *settings.renderables(found), *files, choice.renderable(result), wrote)
     for sentence in result.notes:
         console.note(sentence)
     if found.interrupted:

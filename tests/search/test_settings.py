@@ -12,11 +12,11 @@ from optuna.exceptions import StorageInternalError
 from settings_provider import OTHERWISE, FakeProvider
 
 from exitsearch.errors import ExitSearchError, FileError, InputError
-from exitsearch.report.knobs import lines
-from exitsearch.search import knobs as knobs_module
-from exitsearch.search.knobs import search_settings
+from exitsearch.report.settings import lines
+from exitsearch.search import settings as settings_module
 from exitsearch.search.run import search, search_request
-from exitsearch.search.study.knobs import SettingsSampler
+from exitsearch.search.settings import search_settings
+from exitsearch.search.study.settings import SettingsSampler
 from exitsearch.search.study.storage import open_study
 from exitsearch.specs.knobs import Knobs
 from exitsearch.specs.limits import Limits
@@ -327,7 +327,7 @@ def test_a_condition_that_may_be_worth_more_forbids_the_proof(monkeypatch, bound
         optimum = found.config.optimum.model_copy(update={"exact": False, "value": bound})
         return replace(found, config=found.config.model_copy(update={"optimum": optimum}))
 
-    monkeypatch.setattr(knobs_module, "search_request", bounded)
+    monkeypatch.setattr(settings_module, "search_request", bounded)
     found = run(EIGHT)
     assert (found.setting.runtime, found.proved) == ("compile", proved)
 

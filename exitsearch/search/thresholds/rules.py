@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from exitsearch.search.answers import Floats
-from exitsearch.search.confidence import Replay, Staircase
 from exitsearch.search.problem import Array
+from exitsearch.search.thresholds.replay import Replay, Staircase
+from exitsearch.search.thresholds.scores import Floats
 
 # MSDNet's evaluation (dynamic_inference in the authors' code): p from 1/20 to 39/20.
 _QUOTAS = np.arange(1, 40) / 20

@@ -7,8 +7,8 @@ import pytest
 from toy_documents import RIGHT, toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
-from exitsearch.search.answers import Answers, build_answers, confidence, fit_temperature
 from exitsearch.search.build import build_problem
+from exitsearch.search.thresholds.scores import Answers, build_answers, confidence, fit_temperature
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.published import published_costs, published_outcomes
 from exitsearch.specs.request import SearchRequest

@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from exitsearch.search.answers import Answers, build_answers
 from exitsearch.search.baselines import greedy
-from exitsearch.search.confidence import Replay, Staircase
-from exitsearch.search.exact import TOLERANCE, solve
 from exitsearch.search.held_out import split_weights
-from exitsearch.search.patience import every_threshold
 from exitsearch.search.problem import Array, Choice, Problem
-from exitsearch.search.quantile import operating_points
-from exitsearch.search.rules import greedy_thresholds, quota
+from exitsearch.search.solver.exact import TOLERANCE, solve
 from exitsearch.search.study import OnTrial, StudyResult, run_study
-from exitsearch.search.threshold_bound import upper_bound
+from exitsearch.search.thresholds.bounds import upper_bound
+from exitsearch.search.thresholds.patience import every_threshold
+from exitsearch.search.thresholds.quantile import operating_points
+from exitsearch.search.thresholds.replay import Replay, Staircase
+from exitsearch.search.thresholds.rules import greedy_thresholds, quota
+from exitsearch.search.thresholds.scores import Answers, build_answers
 from exitsearch.specs.config import Confidence, OperatingPoint
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.request import Score
@@ -42,7 +42,7 @@ MOST_POINTS = 32
 
 
 @dataclass(frozen=True)
-class ConfidentResult:
+class ThresholdChoice:
     """What was found.
 
     Attributes:
@@ -115,7 +115,7 @@ def choose(
     seed: int = 0,
     storage: str | None = None,
     on_trial: OnTrial | None = None,
-) -> ConfidentResult:
+) -> ThresholdChoice:
     """Choose exits and thresholds.
 
     Args:
@@ -142,7 +142,7 @@ def choose_from(
     seed: int = 0,
     storage: str | None = None,
     on_trial: OnTrial | None = None,
-) -> ConfidentResult:
+) -> ThresholdChoice:
     """Choose exits and thresholds for answers that are at hand; arguments and errors as in `choose`."""
     quick = quick_value(problem, answers)
     starts = [solve(replace(problem, policy="contract"), by_count=False).choice, greedy(problem, value=quick)]
@@ -173,7 +173,7 @@ def choose_from(
     exact = bool(every) and all(one.proved for one in found.values())
     bound = best.most if exact else upper_bound(problem, answers, best.whole)
     replay = Replay(problem, answers, choice)
-    return ConfidentResult(
+    return ThresholdChoice(
         choice=choice,
         staircase=staircase,
         answers=answers,

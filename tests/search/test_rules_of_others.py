@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from samples import made_answers
 
-from exitsearch.search.confidence import Replay, optimise
-from exitsearch.search.rules import greedy_thresholds, quota, quota_thresholds
+from exitsearch.search.thresholds.optimise import optimise
+from exitsearch.search.thresholds.replay import Replay
+from exitsearch.search.thresholds.rules import greedy_thresholds, quota, quota_thresholds
 
 
 def test_quota_lets_the_asked_shares_leave() -> None:

@@ -15,9 +15,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from exitsearch.search.labels import Array, Bools
-from exitsearch.search.limits import floor_bits, scarce, within_limits
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.solver.labels import Array, Bools
+from exitsearch.search.solver.limits import floor_bits, scarce, within_limits
 from exitsearch.search.value import contract_value
 
 FINAL = -1

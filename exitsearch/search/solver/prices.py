@@ -13,8 +13,8 @@ from math import isqrt
 
 import numpy as np
 
-from exitsearch.search.labels import Array, Bools, Ints, Labels
-from exitsearch.search.staircase import FINAL, Filler, Item, Staircase
+from exitsearch.search.solver.labels import Array, Bools, Ints, Labels
+from exitsearch.search.solver.staircase import FINAL, Filler, Item, Staircase
 
 _SUBGRADIENT_STEPS = 60
 # After so many subgradient steps without a lower bound the step is halved (Held, Wolfe and Crowder 1974).

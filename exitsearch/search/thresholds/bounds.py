@@ -24,10 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exitsearch.search.answers import Answers
-from exitsearch.search.confidence import Ints, Staircase
-from exitsearch.search.oracle import bound_of_lines, oracle_bound, oracle_lines
 from exitsearch.search.problem import Array, Problem
+from exitsearch.search.thresholds.oracle import bound_of_lines, oracle_bound, oracle_lines
+from exitsearch.search.thresholds.replay import Ints, Staircase
+from exitsearch.search.thresholds.scores import Answers
 
 # Prices of latency (cheapest, dearest, how many), in units of all accuracy over all time that there is.
 _PRICES = (0.03, 30.0, 20)

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exitsearch.search.answers import Floats
-from exitsearch.search.confidence import MOST_LEVELS, Ints, Replay, Staircase, edges_of, efficient, optimise
-from exitsearch.search.patience import every_threshold
 from exitsearch.search.problem import Array
+from exitsearch.search.thresholds.optimise import MOST_LEVELS, edges_of, optimise
+from exitsearch.search.thresholds.patience import every_threshold
+from exitsearch.search.thresholds.replay import Ints, Replay, Staircase, efficient
+from exitsearch.search.thresholds.scores import Floats
 
 # Heads run before the cut, at most. A second one rarely adds a tenth of a point.
 MOST_BEFORE = 2
