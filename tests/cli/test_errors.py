@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from exitsearch.cli import search as search_command
 from exitsearch.cli.main import COMMANDS, main
+from exitsearch.pipeline import search as pipeline_search
 
 COSTS = "part,placement,head,latency_ms\nsegment,0,,10\nsegment,1,,10\nhead,0,linear,1\nhead,1,linear,1\nfinal,,,10\n"
 VALUES = "placement,head,value\n0,linear,0.6\n1,linear,0.8\nfinal,,0.9\n"
@@ -125,7 +125,7 @@ def test_wrong_options_are_said_before_any_long_work(
     def too_late(*_: object) -> None:
         raise AssertionError("a profile was looked for")
 
-    monkeypatch.setattr(search_command, "_find_profile", too_late)
+    monkeypatch.setattr(pipeline_search, "find_profile", too_late)
     assert words in fails(["search", "--budget-dist", "uniform:5,40", *argv], capsys)
 
 

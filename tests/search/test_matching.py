@@ -99,7 +99,7 @@ def test_heads_that_only_one_table_has(tmp_path: Path) -> None:
     assert note == "24 of 36 values have no cost in the profile (for example lph at placement 11): left out"
     assert noted(tmp_path, every(), [*every(), *every("gah")], heads=["linear"]) == []
     space = SearchSpace.parse({"schema_version": 1, "heads": [{"type": "linear"}]}, "space.toml")
-    assert noted(tmp_path, every(), [*every(), *every("gah")], candidates=space.candidates(COUNT)) == []
+    assert noted(tmp_path, every(), [*every(), *every("gah")], space=space) == []
 
 
 def test_documents_of_ones_own_may_differ_on_purpose(tmp_path: Path) -> None:
