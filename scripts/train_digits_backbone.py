@@ -136,10 +136,11 @@ def work(options: argparse.Namespace) -> int:
         "seed": options.seed,
         "seconds": round(time.perf_counter() - started),
     }
-    for name in splits:
-        found[f"accuracy_{name}"] = round(accuracy(trained, *tensors[name]), 4)
-    held_out = [torch.cat([tensors["choice"][i], tensors["report"][i]]) for i in (0, 1)]
-    found["accuracy_held_out"] = round(accuracy(trained, *held_out), 4)
+    rates = {name: accuracy(trained, *split) for name, split in tensors.items()}
+    found |= {f"accuracy_{name}": round(rate, 4) for name, rate in rates.items()}
+    sizes = {name: len(tensors[name][1]) for name in ("choice", "report")}
+    held_out = sum(rates[name] * size for name, size in sizes.items()) / sum(sizes.values())
+    found["accuracy_held_out"] = round(held_out, 4)
     write_bytes(options.out, save(trained.state_dict()))
     for key, value in found.items():
         print(f"{key}: {value}")
