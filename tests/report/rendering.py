@@ -32,9 +32,37 @@ def shown(*renderables, width=120):
     return text
 
 
-def words(text):
-    """Words of a text or table in the order of reading, without lines of boxes and line breaks of sentences."""
-    return " ".join(re.sub("[─-╿]", " ", text).split())
+def sentences(text):
+    """Text without the line breaks of a narrow terminal."""
+    return " ".join(text.split())
+
+
+def columns(text):
+    """What stands in the columns of a table, by heading, all rows as one text without spaces.
+
+    Where a column is narrow its words are broken, in the heading too: read downwards nothing may be missing.
+    """
+    heading, _, body = text.partition("┡")
+
+    def read(part, mark):
+        rows = [re.split(f"[{mark}]", line)[1:-1] for line in part.splitlines() if line.startswith(mark[0])]
+        return ["".join("".join(cells).split()) for cells in zip(*rows, strict=True)]
+
+    headings = read(heading, "┃")
+    return dict(zip(headings, read(body, "│") or [""] * len(headings), strict=True))
+
+
+def columns_of(rows):
+    """The same of rows that a table is made of."""
+    return {
+        "".join(key.split()): "".join("".join(cell(row[key]).split()) for row in rows)
+        for key in (rows[0] if rows else {})
+    }
+
+
+def cell(value):
+    """A value as a table shows it."""
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def toy_profile(**more) -> Profile:
