@@ -28,6 +28,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from exitsearch.errors import InputError
 from exitsearch.search.exact import solve
 from exitsearch.search.problem import Choice, Problem, build_problem, reduce_slowdown
 from exitsearch.search.study import run_study
@@ -152,6 +153,8 @@ def compare(problem: Problem, kind: str, trials: int) -> dict[str, float]:
 
 
 def work(options: argparse.Namespace) -> int:
+    if options.trials < 2:
+        raise InputError(f"--trials must be 2 or more, since the first of each is left out; found {options.trials}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     problem, _ = build_problem(

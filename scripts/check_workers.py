@@ -110,7 +110,7 @@ def check(problem: Problem, storage: str, *, workers: int, wanted: int, usual_re
             if done >= wanted // 3:
                 os.kill(victim.pid, signal.SIGKILL)
                 break
-            time.sleep(0.2)
+            time.sleep(0.05)
         victim.communicate()
         answers = [worker.communicate() for worker in running[1:]]
     trials = trials_of(problem, storage)

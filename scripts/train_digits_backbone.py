@@ -26,6 +26,7 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.utils.model_ema import ModelEmaV3
 
+from exitsearch.errors import InputError
 from exitsearch.learn.digits import digits_splits
 from exitsearch.models.embedded import WEIGHTS_FILE
 from exitsearch.specs.backbone import EMBEDDED_NAME
@@ -126,6 +127,8 @@ def work(options: argparse.Namespace) -> int:
     }
     images, labels = tensors["heads"]
     data = (images[: options.samples], labels[: options.samples])
+    if len(data[0]) < BATCH:
+        raise InputError(f"--samples must be {BATCH} or more, one batch; found {options.samples}")
     started = time.perf_counter()
     trained = train(model, data, epochs=options.epochs, generator=generator)
     found: dict[str, object] = {

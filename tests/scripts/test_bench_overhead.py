@@ -32,6 +32,11 @@ def test_an_unknown_storage_is_refused(capsys):
     assert "some of memory, journal, sqlite; found 'memory,tape'" in capsys.readouterr().err
 
 
+def test_one_trial_is_too_few(capsys):
+    assert bench_overhead.main(["--trials", "1"]) == 2
+    assert capsys.readouterr().err.startswith("bench_overhead: --trials must be 2 or more")
+
+
 def test_turns_alternate_until_one_ends():
     """Two steps of the first and four of the second: 0 1 0 1, then the second goes on alone."""
     turns, order = bench_overhead.Turns(), []

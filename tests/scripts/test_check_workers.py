@@ -12,7 +12,7 @@ from exitsearch.search.problem import build_problem
 from exitsearch.search.value import expected_value
 from exitsearch.specs.load import load_outcomes, load_profile
 
-WANTED = 90
+WANTED = 120
 
 
 def test_smallest(call, tmp_path):

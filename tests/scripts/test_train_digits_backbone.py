@@ -32,6 +32,13 @@ def test_smallest(call, tmp_path):
     assert f"accuracy_held_out: {found['accuracy_held_out']}\n" in called.out
 
 
+def test_less_than_a_batch_is_refused(tmp_path, capsys):
+    weights = tmp_path / "weights.safetensors"
+    assert train_digits_backbone.main(["--samples", "31", "--out", str(weights)]) == 2
+    assert capsys.readouterr().err.startswith("train_digits_backbone: --samples must be 32 or more")
+    assert not weights.exists()
+
+
 def test_training_learns():
     """Two classes that one number tells apart."""
     torch.manual_seed(0)
