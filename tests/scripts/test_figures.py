@@ -15,20 +15,31 @@ import pytest
 from exitsearch.errors import InputError, UnavailableError
 
 ROOT = Path(__file__).parents[2]
-# They do not share `figures` yet.
+# They need not share `figures` yet.
 APART = {"bench_prediction", "bench_solver", "bench_thresholds", "measure_on_device"}
 
 
-def has_main(path: Path) -> bool:
-    tree = ast.parse(path.read_text())
-    return any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
+def main_scripts(*, sharing: bool) -> list[str]:
+    """Names of the scripts with a main function, that import `figures` or not."""
+    found = []
+    for path in sorted((ROOT / "scripts").glob("*.py")):
+        body = ast.parse(path.read_text()).body
+        imported = {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names}
+        if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in body):
+            found += [path.stem] if ("figures" in imported) == sharing else []
+    return found
 
 
-SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if has_main(path) and path.stem not in APART)
+SCRIPTS = main_scripts(sharing=True)
 
 
 def parser(doc="What it does."):
     return figures.make_parser(doc, file="scripts/some_script.py")
+
+
+def test_scripts_share_their_options_and_output():
+    assert set(main_scripts(sharing=False)) <= APART
+    assert len(SCRIPTS) >= 11
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
