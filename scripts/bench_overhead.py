@@ -19,25 +19,29 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
+import figures
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from exitsearch.errors import InputError
 from exitsearch.search.build import build_problem
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.solver.exact import solve
 from exitsearch.search.study import run_study
 from exitsearch.search.value import expected_value
-from exitsearch.specs.document import write_json
 from exitsearch.specs.load import load_outcomes, load_profile
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.request import Policy, SearchRequest
 
 MOST_EXITS = 4
 MUST_STAY_UNDER = 0.5
+POLICIES: tuple[Policy, ...] = ("interruptible", "contract")
+# Kind of storage to its address in a folder; none is in memory.
+FORMS = {"memory": "", "journal": "FOLDER/NAME.journal", "sqlite": "sqlite:///FOLDER/NAME.db"}
 
 
 class Turns:
@@ -91,9 +95,9 @@ def alone(
             trial.suggest_categorical(name, heads)
         return values[trial.number]
 
-    backend = storage
+    backend: str | JournalStorage | None = storage
     if storage and "://" not in storage:
-        backend = JournalStorage(JournalFileBackend(storage))  # type: ignore[assignment]
+        backend = JournalStorage(JournalFileBackend(storage))
     study = optuna.create_study(
         storage=backend, direction="maximize", sampler=optuna.samplers.TPESampler(multivariate=True, seed=0)
     )
@@ -112,7 +116,7 @@ def compare(problem: Problem, kind: str, trials: int) -> dict[str, float]:
     run_study(problem, trials=trials, value=value)
     turns = Turns()
     with tempfile.TemporaryDirectory() as folder:
-        form = {"memory": "", "journal": f"{folder}/NAME.journal", "sqlite": f"sqlite:///{folder}/NAME.db"}[kind]
+        form = FORMS[kind].replace("FOLDER", folder)
         mine, theirs = (form.replace("NAME", name) or None for name in ("mine", "theirs"))
         faults: list[BaseException] = []
 
@@ -149,14 +153,9 @@ def compare(problem: Problem, kind: str, trials: int) -> dict[str, float]:
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", default="published:mevit-gmacs", help="default: published:mevit-gmacs")
-    parser.add_argument("--outcomes", default="published:mevit-cifar100", help="default: published:mevit-cifar100")
-    parser.add_argument("--trials", type=int, default=200, help="of each (default 200)")
-    parser.add_argument("--storages", default="memory,journal,sqlite")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    options = parser.parse_args()
+def work(options: argparse.Namespace) -> int:
+    if options.trials < 2:
+        raise InputError(f"--trials must be 2 or more, since the first of each is left out; found {options.trials}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     problem, _ = build_problem(
@@ -167,20 +166,34 @@ def main() -> int:
     if not problem.slowdown:
         # A measured profile has noise; the published one has none.
         problem = replace(problem, slowdown=tuple(0.95 + 0.001 * step for step in range(100)))
-    rows = []
-    print(f"{'storage':10}{'policy':15}{'ours ms':>10}{'Optuna ms':>11}{'overhead':>10}{'of medians':>12}")
-    for kind in options.storages.split(","):
-        for policy in ("interruptible", "contract"):
-            row = compare(replace(problem, policy=policy), kind, options.trials)  # type: ignore[arg-type]
-            rows.append({"storage": kind, "policy": policy, **row})
-            print(
-                f"{kind:10}{policy:15}{row['ours_ms']:10.2f}{row['optuna_ms']:11.2f}{row['overhead']:10.1%}"
-                f"{row['overhead_of_medians']:12.1%}",
-                flush=True,
-            )
-    if options.json:
-        write_json(options.json, {"schema_version": 1, "trials": options.trials, "runs": rows})
-    return 1 if any(row["overhead_of_medians"] >= MUST_STAY_UNDER for row in rows) else 0  # type: ignore[operator]
+    rows: list[dict[str, Any]] = []
+    table = figures.Table(
+        {"storage": "<9", "policy": "<14", "ours ms": "9.2f", "Optuna ms": "10.2f", "overhead": "9.1%",
+         "of medians": "11.1%"}
+    )  # fmt: skip
+    for kind in options.storages:
+        for policy in POLICIES:
+            ratios = compare(replace(problem, policy=policy), kind, options.trials)
+            rows.append({"storage": kind, "policy": policy, **ratios})
+            table.row(*rows[-1].values())
+    figures.write(options, {"trials": options.trials, "runs": rows})
+    return 1 if any(row["overhead_of_medians"] >= MUST_STAY_UNDER for row in rows) else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    figures.add_option(parser, "--profile", default="published:mevit-gmacs")
+    figures.add_option(parser, "--outcomes", default="published:mevit-cifar100")
+    parser.add_argument("--trials", type=int, default=200, metavar="N", help="of each, 2 or more (default: 200)")
+    parser.add_argument("--storages", type=storages, default=tuple(FORMS), metavar="A,B", help=f"of {','.join(FORMS)}")
+    return figures.run(work, parser=parser, argv=argv)
+
+
+def storages(text: str) -> tuple[str, ...]:
+    found = figures.names(text)
+    if not found or set(found) - set(FORMS):
+        raise argparse.ArgumentTypeError(f"some of {', '.join(FORMS)}; found {text!r}")
+    return found
 
 
 if __name__ == "__main__":

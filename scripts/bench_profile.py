@@ -14,40 +14,38 @@ import argparse
 import random
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+import figures
 import torch
 
-from exitsearch.errors import ExitSearchError
-from exitsearch.measure.clock import clock_for
+from exitsearch.cli.console import progress
+from exitsearch.measure.clock import Clock, clock_for
 from exitsearch.measure.compare import compare_profiles
 from exitsearch.measure.latency import no_collection, run_chain
 from exitsearch.measure.preparation import Condition, Ready, made_ready
 from exitsearch.measure.profiler import profile_backbone
 from exitsearch.measure.statistics import median, median_interval
 from exitsearch.models.backbone import Backbone, create_backbone
-from exitsearch.specs.document import write_json
 from exitsearch.specs.head import split_heads
 
 
 def repeatability(backbone: Backbone, options: argparse.Namespace) -> dict[str, object]:
     """Two profiles, unit by unit."""
-    first, second = (
-        profile_backbone(
-            backbone,
-            heads=split_heads(options.heads) if options.heads else None,
-            device=options.device,
-            dtype=options.dtype,
-            batch_size=options.batch_size,
-            threads=options.threads,
-            runtime=options.runtime,
-            precision=options.precision,
-            max_seconds=options.max_seconds,
-            seed=seed,
-            progress=_show,
-        )
-        for seed in (options.seed, options.seed + 1)
-    )
+    profiles = []
+    for seed in (options.seed, options.seed + 1):
+        with progress(f"profile with seed {seed}") as report:
+            profiles.append(
+                profile_backbone(
+                    backbone,
+                    heads=split_heads(options.heads) if options.heads else None,
+                    precision=options.precision,
+                    max_seconds=options.max_seconds,
+                    seed=seed,
+                    progress=report,
+                    **figures.condition(options),
+                )
+            )
+    first, second = profiles
     found = compare_profiles(first, second)
     off = {unit.unit: abs(unit.ratio - 1) for unit in found.units[:-1]}
     worst = max(off, key=lambda unit: off[unit])
@@ -71,16 +69,16 @@ def repeatability(backbone: Backbone, options: argparse.Namespace) -> dict[str, 
     }
 
 
-def run_unread(ready: Ready, x: torch.Tensor, clock: object) -> float:
+def run_unread(ready: Ready, x: torch.Tensor, clock: Clock) -> float:
     """The chain without heads and with no clock reading inside; milliseconds."""
     runtime = ready.runtime
     with no_collection():
-        clock.start()  # type: ignore[attr-defined]
+        clock.start()
         state = runtime.begin(x)
         for segment in runtime.segments:
             state = segment(state)
         runtime.final(state)
-        return float(clock.stop().total_ms)  # type: ignore[attr-defined]
+        return clock.stop().total_ms
 
 
 def overhead(backbone: Backbone, options: argparse.Namespace) -> dict[str, object]:
@@ -114,40 +112,24 @@ def overhead(backbone: Backbone, options: argparse.Namespace) -> dict[str, objec
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="vit_tiny_patch16_224")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="fp32")
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--runtime", default="eager")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--heads", help="head types, with commas between; default: every type that fits")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--precision", type=float, default=0.02)
-    parser.add_argument("--max-seconds", type=float, default=120.0, help="for each of the two profiles")
-    parser.add_argument("--overhead-seconds", type=float, default=20.0)
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures here too")
-    options = parser.parse_args(arguments)
-    try:
-        backbone = create_backbone(options.model, pretrained=False)
-        figures = {"overhead": overhead(backbone, options), "repeatability": repeatability(backbone, options)}
-    except ExitSearchError as error:
-        print(f"bench_profile: {error}", file=sys.stderr)
-        return error.exit_status
-    print(file=sys.stderr)
-    for title, facts in figures.items():
+def work(options: argparse.Namespace) -> int:
+    backbone = create_backbone(options.model, pretrained=False)
+    found = {"overhead": overhead(backbone, options), "repeatability": repeatability(backbone, options)}
+    for title, facts in found.items():
         print(title)
         for key, value in facts.items():
             print(f"  {key}: {value}")
-    if options.json:
-        write_json(options.json, figures)
+    figures.write(options, found)
     return 0
 
 
-def _show(done: float, text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done:4.0%} {text:<60}", end="", file=sys.stderr, flush=True)
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    figures.add_options(parser, "--model", "--device", "--dtype", "--batch-size", "--runtime", "--threads", "--heads")
+    figures.add_options(parser, "--seed", "--precision")
+    figures.add_option(parser, "--max-seconds", help="for each of the two profiles")
+    parser.add_argument("--overhead-seconds", type=float, default=20.0, metavar="S", help="default: 20")
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":

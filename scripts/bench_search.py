@@ -19,29 +19,31 @@ status 1 when a method beats what the solver calls the optimum, or ours has a re
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import figures
 import numpy as np
 import optuna
 from bench_solver import make_problem
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
+from exitsearch.errors import InputError
 from exitsearch.search.baselines import baselines, greedy
 from exitsearch.search.build import build_problem
 from exitsearch.search.problem import Problem
-from exitsearch.search.solver.exact import solve
+from exitsearch.search.solver.exact import Solution, solve
 from exitsearch.search.value import expected_value
-from exitsearch.specs.document import write_json, write_text
+from exitsearch.specs.document import read_data, write_json, write_text
 from exitsearch.specs.load import load_outcomes, load_profile
 from exitsearch.specs.published import PUBLISHED_OUTCOMES, published_costs, published_outcomes
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.request import Policy, SearchRequest
 
 SIZES = "12x3,12x8,12x12,24x3,24x8,24x12,48x3,48x8,48x12"
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
@@ -52,6 +54,13 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 }
 METHODS = (*SAMPLERS, "greedy", "spaced", "ours")
 MOST_GP_TRIALS = 300
+
+
+class Run(TypedDict):
+    """Regret after each number of trials, and seconds."""
+
+    regrets: dict[int, float]
+    seconds: float
 
 
 def sampled(problem: Problem, sampler: BaseSampler, trials: int) -> list[float]:
@@ -78,31 +87,31 @@ def spaced(problem: Problem) -> float:
     return max(found, default=expected_value(problem, ()))
 
 
-def problems(
-    sizes: str, seeds: int, tables: bool, real: tuple[str, str] | None = None
-) -> list[tuple[str, int, Problem]]:
-    """Name, seed and problem of everything that is asked for; `real` names a profile and outcomes."""
-    found = []
-    if real:
+def problems(options: argparse.Namespace) -> dict[str, list[tuple[int, Problem]]]:
+    """Seeds and problems of everything that is asked for, by name."""
+    found: dict[str, list[tuple[int, Problem]]] = {}
+    seeds = range(options.seeds)
+    if options.profile:
         problem, _ = build_problem(
-            load_profile(real[0]), load_outcomes(real[1]), SearchRequest.asked(budget="uniform:10%,100%")
+            load_profile(options.profile),
+            load_outcomes(options.outcomes),
+            SearchRequest.asked(budget="uniform:10%,100%"),
         )
-        found += [("real outcomes", seed, problem) for seed in range(seeds)]
-    if tables:
+        found["real outcomes"] = [(seed, problem) for seed in seeds]
+    if not options.no_tables:
         for name in PUBLISHED_OUTCOMES:
             problem, _ = build_problem(
                 published_costs("mevit-gmacs"), published_outcomes(name), SearchRequest.asked(budget="uniform:10%,100%")
             )
-            found += [(name, seed, problem) for seed in range(seeds)]
-    for size in filter(None, sizes.split(",")):
+            found[name] = [(seed, problem) for seed in seeds]
+    for size in options.sizes:
         placements, heads = (int(part) for part in size.split("x"))
-        for seed in range(seeds):
-            found.append((size, seed, make_problem(placements, heads, realistic=True, noise=True, seed=seed)))
+        found[size] = [(seed, make_problem(placements, heads, realistic=True, noise=True, seed=seed)) for seed in seeds]
     return found
 
 
-def run(method: str, problem: Problem, best: float, seed: int, marks: list[int]) -> dict[str, object]:
-    """Regret after each number of trials, and seconds."""
+def run(method: str, problem: Problem, best: float, seed: int, marks: Sequence[int]) -> Run:
+    """One method on one problem."""
     started = time.perf_counter()
     if method in SAMPLERS:
         trials = min(max(marks), MOST_GP_TRIALS) if method == "gp" else max(marks)
@@ -117,19 +126,23 @@ def run(method: str, problem: Problem, best: float, seed: int, marks: list[int])
     return {"regrets": regrets, "seconds": time.perf_counter() - started}
 
 
-class Table:
-    """The rows so far, in a file too."""
+class Rows:
+    """The rows so far, in the file of `--json` too; what else it says is of the run that added the last one."""
 
     KEY = ("problem", "policy", "max_exits", "method")
 
-    def __init__(self, path: Path | None, seeds: int, marks: list[int]) -> None:
-        self._path = path
-        self._head = {"schema_version": 2, "seeds": seeds, "trials": marks}
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._path = options.json
+        self._marks = [str(mark) for mark in options.trials]
+        self._head = {"schema_version": 2, "seeds": options.seeds, "trials": list(options.trials)}
         self.rows: list[dict[str, Any]] = []
-        if path is not None and path.exists():
-            found = json.loads(path.read_text())
-            if {key: found.get(key) for key in self._head} != self._head:
-                raise SystemExit(f"{path} holds rows of other seeds or numbers of trials; name another file")
+        if self._path is None:
+            return
+        self._facts = figures.facts(options)
+        if self._path.exists():
+            found = read_data(self._path)
+            if not isinstance(found, dict) or {key: found.get(key) for key in self._head} != self._head:
+                raise InputError(f"{self._path} holds rows of other seeds or numbers of trials; name another file")
             self.rows = found["runs"]
 
     def holds(self, *key: object) -> bool:
@@ -139,7 +152,7 @@ class Table:
         # JSON's keys are text; the same before and after reading.
         self.rows.append(json.loads(json.dumps(row)))
         if self._path is not None:
-            write_json(self._path, {**self._head, "runs": self.rows})
+            write_json(self._path, {**self._head, "runs": self.rows, **self._facts})
 
     def faults(self) -> list[str]:
         """Rows that no right solver would give."""
@@ -155,7 +168,7 @@ class Table:
 
     def markdown(self) -> str:
         """Mean regret after each number of trials, one row a method and problem."""
-        marks = [str(mark) for mark in self._head["trials"]]  # type: ignore[attr-defined]
+        marks = self._marks
         lines = [
             f"| problem | policy | most exits | method |{''.join(f' after {mark} |' for mark in marks)} seconds |",
             f"|---|---|---|---|{'---|' * (len(marks) + 1)}",
@@ -167,77 +180,95 @@ class Table:
         return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--json", metavar="FILE", type=Path, help="write the figures here too; go on with what it holds"
-    )
-    parser.add_argument("--markdown", metavar="OUT", help="write a table of all rows here too")
-    parser.add_argument("--sizes", default=SIZES, help=f"placements x head types, '' for none (default {SIZES})")
-    parser.add_argument("--seeds", type=int, default=10, help="seeds of samplers and of made-up problems (default 10)")
-    parser.add_argument("--trials", default="50,100,300,1000", help="after how many trials (default 50,100,300,1000)")
-    parser.add_argument("--methods", default=",".join(METHODS), help=f"of {', '.join(METHODS)}")
-    parser.add_argument("--policies", default="interruptible,contract")
-    parser.add_argument("--max-exits", default="none,4", help="limits on the number of exits (default none,4)")
-    parser.add_argument("--no-tables", action="store_true", help="leave the published tables out")
-    parser.add_argument("--profile", help="a timed profile, with --outcomes")
-    parser.add_argument("--outcomes", help="outcomes of the same backbone: one more problem")
-    options = parser.parse_args()
+def posed(
+    members: list[tuple[int, Problem]], policy: Policy, most: int | None
+) -> tuple[list[tuple[int, Problem]], list[Solution]]:
+    """The problems under a policy and a limit, and their optima."""
+    under = [(seed, replace(problem, policy=policy, max_exits=most)) for seed, problem in members]
+    return under, [solve(problem, by_count=False) for _, problem in under]
+
+
+def new_rows(rows: Rows, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What is asked for and not there yet."""
+    for name, members in problems(options).items():
+        for policy, most in itertools.product(options.policies, options.max_exits):
+            missing = [method for method in options.methods if not rows.holds(name, policy, most, method)]
+            if not missing:
+                continue
+            under, solutions = posed(members, policy, most)
+            for method in missing:
+                found = [
+                    run(method, problem, solution.bound, seed, options.trials)
+                    for (seed, problem), solution in zip(under, solutions, strict=True)
+                ]
+                yield {
+                    "problem": name,
+                    "policy": policy,
+                    "max_exits": most,
+                    "method": method,
+                    "mean_regret": {
+                        mark: statistics.mean(one["regrets"][mark] for one in found) for mark in found[0]["regrets"]
+                    },
+                    "runs": found,
+                    "seconds": statistics.mean(one["seconds"] for one in found),
+                    "exact": all(solution.exact for solution in solutions),
+                }
+
+
+def work(options: argparse.Namespace) -> int:
     if bool(options.profile) != bool(options.outcomes):
-        parser.error("--profile and --outcomes belong together")
+        raise InputError("--profile and --outcomes belong together")
+    if unknown := set(options.methods) - set(METHODS):
+        raise InputError(f"unknown methods: {', '.join(sorted(unknown))}; known: {', '.join(METHODS)}")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    marks = sorted(int(mark) for mark in options.trials.split(","))
-    methods = options.methods.split(",")
-    if unknown := set(methods) - set(METHODS):
-        parser.error(f"unknown methods: {', '.join(sorted(unknown))}; known: {', '.join(METHODS)}")
-    table = Table(options.json, options.seeds, marks)
-    heading = "".join(f"{f'after {mark}':>12}" for mark in marks)
-    print(f"{'problem':16}{'policy':15}{'exits':>6} {'method':9}{heading}{'seconds':>10}  exact")
-    real = (options.profile, options.outcomes) if options.profile else None
-    cases: dict[str, list[tuple[int, Problem]]] = {}
-    for name, seed, problem in problems(options.sizes, options.seeds, not options.no_tables, real):
-        cases.setdefault(name, []).append((seed, problem))
-    for name, members in cases.items():
-        for policy in options.policies.split(","):
-            for limit in options.max_exits.split(","):
-                most = None if limit == "none" else int(limit)
-                missing = [method for method in methods if not table.holds(name, policy, most, method)]
-                if not missing:
-                    continue
-                posed = [(seed, replace(problem, policy=policy, max_exits=most)) for seed, problem in members]
-                solutions = [solve(problem, by_count=False) for _, problem in posed]
-                for method in missing:
-                    found = [
-                        run(method, problem, solution.bound, seed, marks)
-                        for (seed, problem), solution in zip(posed, solutions, strict=True)
-                    ]
-                    row = {
-                        "problem": name,
-                        "policy": policy,
-                        "max_exits": most,
-                        "method": method,
-                        "mean_regret": {
-                            mark: statistics.mean(one["regrets"][mark] for one in found)  # type: ignore[index]
-                            for mark in marks
-                            if mark in found[0]["regrets"]  # type: ignore[operator]
-                        },
-                        "runs": found,
-                        "seconds": statistics.mean(one["seconds"] for one in found),  # type: ignore[misc]
-                        "exact": all(solution.exact for solution in solutions),
-                    }
-                    table.add(row)
-                    means: dict[int, float] = row["mean_regret"]  # type: ignore[assignment]
-                    cells = "".join(f"{means[mark]:12.5f}" if mark in means else f"{'':12}" for mark in marks)
-                    print(
-                        f"{name:16}{policy:15}{limit:>6} {method:9}{cells}{row['seconds']:10.3f}  {row['exact']}",
-                        flush=True,
-                    )
+    rows = Rows(options)
+    columns = {"problem": "<15", "policy": "<14", "exits": "6", "method": "<8"}
+    columns |= {f"after {mark}": "11.5f" for mark in options.trials}
+    table = figures.Table({**columns, "seconds": "9.3f", "exact": "5"})
+    for row in new_rows(rows, options):
+        rows.add(row)
+        regrets = [row["mean_regret"].get(mark) for mark in options.trials]
+        most = "none" if row["max_exits"] is None else row["max_exits"]
+        table.row(row["problem"], row["policy"], most, row["method"], *regrets, row["seconds"], row["exact"])
     if options.markdown:
-        write_text(options.markdown, table.markdown())
-    faults = table.faults()
+        write_text(options.markdown, rows.markdown())
+    faults = rows.faults()
     for fault in faults:
         print(f"FAULT: {fault}")
     return 1 if faults else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(
+        __doc__, file=__file__, json_help="write the figures here too; go on with what it holds"
+    )
+    parser.add_argument("--markdown", metavar="OUT", help="write a table of all rows here too")
+    parser.add_argument(
+        "--sizes", type=figures.names, default=SIZES, help=f"placements x head types, '' for none (default {SIZES})"
+    )
+    parser.add_argument("--seeds", type=int, default=10, help="seeds of samplers and of made-up problems (default 10)")
+    parser.add_argument(
+        "--trials",
+        type=lambda text: tuple(sorted(figures.numbers(text))),
+        default="50,100,300,1000",
+        help="after how many trials (default 50,100,300,1000)",
+    )
+    parser.add_argument(
+        "--methods", type=figures.names, default=",".join(METHODS), help=f"of {', '.join(METHODS)} (default: all)"
+    )
+    parser.add_argument("--policies", type=figures.names, default="interruptible,contract")
+    parser.add_argument(
+        "--max-exits", type=limits, default="none,4", help="limits on the number of exits (default none,4)"
+    )
+    parser.add_argument("--no-tables", action="store_true", help="leave the published tables out")
+    figures.add_options(parser, "--profile")
+    figures.add_option(parser, "--outcomes", help="outcomes of the same backbone: one more problem")
+    return figures.run(work, parser=parser, argv=argv)
+
+
+def limits(text: str) -> tuple[int | None, ...]:
+    """Numbers with commas between, `none` among them, for argparse."""
+    return tuple(None if word == "none" else figures.numbers(word)[0] for word in figures.names(text))
 
 
 if __name__ == "__main__":

@@ -15,16 +15,14 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
+import figures
 import timm
 import torch
 
-from exitsearch.errors import ExitSearchError
 from exitsearch.measure.statistics import median, median_interval
 from exitsearch.models.backbone import create_backbone
-from exitsearch.specs.document import write_json
 
 MODELS = (
     "vit_small_patch16_224",
@@ -80,54 +78,47 @@ def measure(name: str, *, rounds: int, warm_up: int, batch_size: int, device: st
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def work(options: argparse.Namespace) -> int:
+    torch.set_num_threads(options.threads)
+    print(f"{options.device}, {options.threads} threads, batch {options.batch_size}, {options.rounds} rounds, fp32")
+    table = figures.Table(
+        {"model": "<32", "whole ms": "9.3f", "parts ms": "9.3f", "tax": "7.4f", "95% interval": "16", "self": "7.4f"}
+    )
+    rows = []
+    for name in options.models:
+        row = measure(
+            name,
+            rounds=options.rounds,
+            warm_up=options.warm_up,
+            batch_size=options.batch_size,
+            device=options.device,
+            seed=options.seed,
+        )
+        rows.append(row)
+        interval = "{:.4f}..{:.4f}".format(*row["interval"]) if row["interval"] else None
+        table.row(name, row["whole_ms"], row["parts_ms"], row["tax"], interval, row["self"])
+    worst = max(rows, key=lambda row: float(row["tax"]))
+    print(f"largest tax {worst['tax']:.4f} ({worst['model']}), limit {LIMIT}")
+    condition = {
+        "device": options.device,
+        "threads": options.threads,
+        "batch_size": options.batch_size,
+        "rounds": options.rounds,
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+    }
+    figures.write(options, {"condition": condition, "limit": LIMIT, "models": rows})
+    return 0 if worst["tax"] <= LIMIT else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="M")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--warm-up", type=int, default=10, help="rounds that are thrown away")
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures here too")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    print(f"{options.device}, {options.threads} threads, batch {options.batch_size}, {options.rounds} rounds, fp32")
-    print(f"{'model':<32} {'whole ms':>9} {'parts ms':>9} {'tax':>7} {'95% interval':>16} {'self':>7}")
-    rows = []
-    for name in options.models:
-        try:
-            row = measure(
-                name,
-                rounds=options.rounds,
-                warm_up=options.warm_up,
-                batch_size=options.batch_size,
-                device=options.device,
-                seed=options.seed,
-            )
-        except ExitSearchError as error:
-            print(f"bench_tax: {error}", file=sys.stderr)
-            return error.exit_status
-        rows.append(row)
-        interval = "{:.4f}..{:.4f}".format(*row["interval"]) if row["interval"] else "-"
-        print(
-            f"{name:<32} {row['whole_ms']:>9.3f} {row['parts_ms']:>9.3f} {row['tax']:>7.4f} {interval:>16} "
-            f"{row['self']:>7.4f}",
-            flush=True,
-        )
-    worst = max(rows, key=lambda row: row["tax"])
-    print(f"largest tax {worst['tax']:.4f} ({worst['model']}), limit {LIMIT}")
-    if options.json:
-        condition = {
-            "device": options.device,
-            "threads": options.threads,
-            "batch_size": options.batch_size,
-            "rounds": options.rounds,
-            "torch": torch.__version__,
-            "timm": timm.__version__,
-        }
-        write_json(options.json, {"condition": condition, "limit": LIMIT, "models": rows})
-    return 0 if worst["tax"] <= LIMIT else 1
+    figures.add_options(parser, "--batch-size", "--device", "--seed")
+    figures.add_option(parser, "--threads", default=1, help="CPU threads")
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":

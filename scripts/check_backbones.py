@@ -15,15 +15,14 @@ import gc
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+import figures
 import timm
 import torch
 
-from exitsearch.errors import ExitSearchError
+from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.models.backbone import Segment, create_backbone
-from exitsearch.specs.document import write_json
 
 # Blocks that run side by side make one block of several branches; all other reasons leave a stage.
 BRANCHES = "it is one of several branches side by side"
@@ -82,35 +81,36 @@ def check(family: str, *, threads: int) -> dict[str, Any]:
     return row
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--family", nargs="+", metavar="F", help="timm modules (default: all)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures here too")
-    options = parser.parse_args(arguments)
+def work(options: argparse.Namespace) -> int:
     known = timm.list_modules()
     strange = sorted(set(options.family or ()) - set(known))
     if strange:
-        print(f"check_backbones: timm has no module {', '.join(strange)}; it has {', '.join(known)}", file=sys.stderr)
-        return 2
+        raise InputError(f"timm has no module {', '.join(strange)}; it has {', '.join(known)}")
     rows = []
-    print(f"{'module':<28} {'smallest model':<40} {'placements':>10} {'level':>6} {'equal':>6} {'carried':>8} {'s':>6}")
+    table = figures.Table(
+        {"module": "<28", "smallest model": "<40", "placements": "10", "level": "6", "equal": "6", "carried": "8",
+         "s": "6"}
+    )  # fmt: skip
     for family in options.family or known:
         row = check(family, threads=options.threads)
         rows.append(row)
-        print(
-            f"{family:<28} {row['model']!s:<40} {row['placements']:>10} {row['level'] or '-':>6} "
-            f"{ {True: 'yes', False: 'NO', None: '-'}[row['equal']]:>6} {row.get('carried', 0):>8} {row['seconds']:>6}"
-            + (f"\n    {row['reason']}" if row["reason"] else ""),
-            flush=True,
+        table.row(
+            family, row["model"], row["placements"], row["level"], row["equal"], row.get("carried", 0), row["seconds"]
         )
+        if row["reason"]:
+            print(f"    {row['reason']}", flush=True)
     equal = sum(row["equal"] is True for row in rows)
     blocks = sum(row["equal"] is True and row["level"] == "block" for row in rows)
     print(f"{len(rows)} modules: {equal} equal bit for bit, {blocks} of them at block level")
-    if options.json:
-        versions = {"torch": torch.__version__, "timm": timm.__version__}
-        write_json(options.json, {"versions": versions, "equal": equal, "block_level": blocks, "modules": rows})
+    figures.write(options, {"equal": equal, "block_level": blocks, "modules": rows})
     return 0 if equal == len(rows) else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    parser.add_argument("--family", nargs="+", metavar="F", help="timm modules (default: all)")
+    figures.add_option(parser, "--threads", default=1, help="CPU threads")
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any, TypedDict
 
-from exitsearch.errors import ExitSearchError
+import figures
+
 from exitsearch.measure.load import usable_cores
 from exitsearch.measure.profiler import profile_backbone
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.specs.backbone import EMBEDDED_NAME
-from exitsearch.specs.document import write_json
 from exitsearch.specs.head import split_heads
-from exitsearch.specs.profile import Profile
+from exitsearch.specs.profile import Profile, Scalar
 
 # Says that it runs, then does nothing at full speed; ends by itself if its parent is gone.
 BUSY_LOOP = """
@@ -35,6 +35,22 @@ while os.getppid() == parent:
     for _ in range(10**6):
         pass
 """
+
+
+class Run(TypedDict):
+    """One profile, and whether its verdict is as it must be."""
+
+    threads: int
+    busy_loops: int
+    plain_backbone_ms: float
+    status: str
+    names_contention: bool
+    as_it_must_be: bool
+    reasons: list[dict[str, Any]]
+    condition: str
+    environment: dict[str, Scalar]
+    state: dict[str, Scalar]
+    date: str
 
 
 @contextmanager
@@ -55,7 +71,7 @@ def busy_cores(count: int) -> Iterator[None]:
             loop.communicate()
 
 
-def measured(backbone: Backbone, options: argparse.Namespace, threads: int, *, loops: int) -> dict[str, object]:
+def measured(backbone: Backbone, options: argparse.Namespace, threads: int, *, loops: int) -> Run:
     """One profile with so many busy loops beside it, and whether its verdict is as it must be."""
     with busy_cores(loops):
         profile = profile_backbone(
@@ -89,56 +105,46 @@ def _whole_ms(profile: Profile) -> float:
     return profile.whole.latency_ms
 
 
-def show(figures: dict[str, object]) -> None:
+def show(run: Run) -> None:
     """One profile, for people."""
-    threads, loops = figures["threads"], figures["busy_loops"]
+    threads, loops = run["threads"], run["busy_loops"]
     beside = f"{loops} busy loops" if loops else "no load"
-    judged = "as it must be" if figures["as_it_must_be"] else "NOT as it must be"
-    print(f"{threads} thread{'s' if threads != 1 else ''}, {beside}: {figures['status']}, {judged}")
-    print(f"  plain backbone {figures['plain_backbone_ms']:.3f} ms")
-    for reason in figures["reasons"]:  # type: ignore[attr-defined]
+    judged = "as it must be" if run["as_it_must_be"] else "NOT as it must be"
+    print(f"{threads} thread{'s' if threads != 1 else ''}, {beside}: {run['status']}, {judged}")
+    print(f"  plain backbone {run['plain_backbone_ms']:.3f} ms")
+    for reason in run["reasons"]:
         print(f"  {reason['what']}: {reason['number']:.3g}")
     sys.stdout.flush()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def work(options: argparse.Namespace) -> int:
     cores = usable_cores()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=EMBEDDED_NAME, help="default: the embedded one")
-    parser.add_argument(
-        "--threads",
-        type=_numbers,
-        default=sorted({1, cores}),
-        metavar="N[,N]",
-        help="threads to measure with, one after the other (default: 1 and the number of cores)",
-    )
-    parser.add_argument("--heads", default="linear", help="head types, with commas between (default: linear)")
-    parser.add_argument("--precision", type=float, default=0.02, help="default: 0.02")
-    parser.add_argument("--max-seconds", type=float, default=15.0, help="for each profile (default: 15)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures here too")
-    options = parser.parse_args(arguments)
     runs = []
-    try:
-        backbone = create_backbone(options.model, pretrained=False)
-        for threads in options.threads:
-            for loops in (cores, 0):
-                runs.append(measured(backbone, options, threads, loops=loops))
-                show(runs[-1])
-    except ExitSearchError as error:
-        print(f"check_contention: {error}", file=sys.stderr)
-        return error.exit_status
+    backbone = create_backbone(options.model, pretrained=False)
+    for threads in options.threads:
+        for loops in (cores, 0):
+            runs.append(measured(backbone, options, threads, loops=loops))
+            show(runs[-1])
     passed = all(run["as_it_must_be"] for run in runs)
-    if options.json:
-        write_json(options.json, {"cores": cores, "passed": passed, "runs": runs})
+    figures.write(options, {"cores": cores, "passed": passed, "runs": runs})
     return 0 if passed else 1
 
 
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(word) for word in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"numbers with commas between, as 1,2; found {text!r}") from None
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    figures.add_option(parser, "--model", default=EMBEDDED_NAME)
+    figures.add_option(
+        parser,
+        "--threads",
+        type=figures.numbers,
+        default=tuple(sorted({1, usable_cores()})),
+        metavar="N[,N]",
+        help="threads to measure with, one after the other (default: 1 and the number of cores)",
+    )
+    figures.add_option(parser, "--heads", default="linear", help="head types, with commas between")
+    figures.add_options(parser, "--precision", "--seed")
+    figures.add_option(parser, "--max-seconds", default=15.0, help="for each profile")
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":

@@ -19,19 +19,21 @@ Exit status 1 when the rate of `drawn`, all its report splits together, is one t
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import figures
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from scipy.stats import binom, binomtest, norm
 
 from exitsearch.cli.console import progress
-from exitsearch.errors import ExitSearchError, InputError
+from exitsearch.errors import InputError
 from exitsearch.search.held_out import mean_interval, sample_values, split_value
 from exitsearch.search.run import search
 from exitsearch.search.value import exit_probabilities
@@ -39,6 +41,7 @@ from exitsearch.specs.document import write_json
 from exitsearch.specs.load import load_outcomes, load_profile
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes, Samples
 from exitsearch.specs.profile import Profile
+from exitsearch.specs.request import Policy
 
 RATE = 0.95
 WAYS = ("drawn", "halves")
@@ -102,14 +105,14 @@ class Pool:
         return Outcomes.load(folder)
 
 
-def look(pool: Pool, profile: Profile, folder: Path, *, way: str, policy: str, budget: str, seed: int) -> Row:
+def look(pool: Pool, profile: Profile, folder: Path, *, way: str, policy: Policy, budget: str, seed: int) -> Row:
     """Split anew and search."""
     rng = np.random.default_rng([seed, WAYS.index(way)])
     every = np.arange(sum(pool.sizes))
     order = rng.permutation(every) if way == "halves" else rng.choice(every, len(every))
     splits = {"choice": order[: pool.sizes[0]], "report": order[pool.sizes[0] :], POOL: every}
     outcomes = pool.write(folder, splits)
-    result = search(profile, outcomes, budget=budget, policy=policy, trials=0, seed=seed)  # type: ignore[arg-type]
+    result = search(profile, outcomes, budget=budget, policy=policy, trials=0, seed=seed)
     assert result.held_out is not None
     assert result.interval is not None
     true = split_value(result.problem, result.choice, outcomes, POOL)
@@ -146,43 +149,33 @@ def summary(rows: list[Row], pool: Pool, way: str) -> dict[str, float]:
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", required=True, help="a timed profile")
-    parser.add_argument("--outcomes", required=True, help="outcomes with samples, of the same backbone")
-    parser.add_argument("--splits", type=int, default=50, help="random splits of each way (default 50)")
-    parser.add_argument("--policies", default="interruptible,contract", help="default: interruptible,contract")
-    parser.add_argument("--budget-dist", default="uniform:10%,100%", help="default: uniform:10%%,100%%")
-    parser.add_argument("--quiet", action="store_true", help="only the rates")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here too")
-    options = parser.parse_args()
+def look_often(pool: Pool, profile: Profile, options: argparse.Namespace, *, way: str, policy: Policy) -> list[Row]:
+    """So many splits of one way, told if asked."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, progress(f"{policy}, {way}") as report:
+        for seed in range(options.splits):
+            rows.append(
+                look(pool, profile, Path(folder), way=way, policy=policy, budget=options.budget_dist, seed=seed)
+            )
+            report((seed + 1) / options.splits, f"{seed + 1} of {options.splits}")
+    if not options.quiet:
+        print(f"{policy}, {way}")
+        table = figures.Table(
+            {"split": "6", "exits": "5", "choice": "8.4f", "report": "8.4f", "from": "8.4f", "to": "8.4f",
+             "pool": "8.4f", "covered": "8"}
+        )  # fmt: skip
+        for seed, row in enumerate(rows):
+            table.row(seed, row.exits, row.choice, row.report, row.low, row.high, row.pool, row.covers)
+    return rows
+
+
+def work(options: argparse.Namespace) -> int:
     profile = load_profile(options.profile)
     pool = Pool(load_outcomes(options.outcomes))
-    found = []
-    for policy in options.policies.split(","):
+    found: list[dict[str, Any]] = []
+    for policy in options.policies:
         for way in WAYS:
-            rows = []
-            with tempfile.TemporaryDirectory() as folder, progress(f"{policy}, {way}") as report:
-                for seed in range(options.splits):
-                    rows.append(
-                        look(
-                            pool,
-                            profile,
-                            Path(folder),
-                            way=way,
-                            policy=policy,
-                            budget=options.budget_dist,
-                            seed=seed,
-                        )
-                    )
-                    report((seed + 1) / options.splits, f"{seed + 1} of {options.splits}")
-            if not options.quiet:
-                print(f"{policy}, {way}\n{'split':>6}{'exits':>6}{'choice':>9}{'report':>9}{'interval':>20}{'pool':>9}")
-                for seed, row in enumerate(rows):
-                    print(
-                        f"{seed:6}{row.exits:6}{row.choice:9.4f}{row.report:9.4f}{row.low:12.4f}{row.high:8.4f}"
-                        f"{row.pool:9.4f}  {'' if row.covers else 'not covered'}"
-                    )
+            rows = look_often(pool, profile, options, way=way, policy=policy)
             rates = summary(rows, pool, way)
             found.append({"policy": policy, "way": way, **rates, "rows": [vars(row) for row in rows]})
             print(
@@ -193,17 +186,22 @@ def main() -> int:
                 f"{rates['report']:.4f}, pool {rates['pool']:.4f}; optimism {rates['choice'] - rates['report']:.4f}",
                 flush=True,
             )
-    if options.json:
-        write_json(options.json, {"schema_version": 1, "stated": RATE, "runs": found})
+    figures.write(options, {"stated": RATE, "runs": found})
     return 1 if any(run["way"] == "drawn" and run["chance"] < 0.01 for run in found) else 0
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    figures.add_option(parser, "--profile", required=True)
+    figures.add_option(parser, "--outcomes", required=True, help="outcomes with samples, of the same backbone")
+    parser.add_argument("--splits", type=int, default=50, help="random splits of each way (default 50)")
+    parser.add_argument(
+        "--policies", type=figures.names, default=("interruptible", "contract"), help="default: interruptible,contract"
+    )
+    parser.add_argument("--budget-dist", default="uniform:10%,100%", help="default: uniform:10%%,100%%")
+    parser.add_argument("--quiet", action="store_true", help="only the rates")
+    return figures.run(work, parser=parser, argv=argv)
+
+
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except ExitSearchError as error:
-        print(f"check_interval: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    sys.exit(main())

@@ -27,19 +27,21 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import figures
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from exitsearch.cli.console import progress
+from exitsearch.errors import InputError
 from exitsearch.search.build import build_problem
-from exitsearch.search.problem import Problem
+from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.solver.exact import solve
 from exitsearch.search.study import run_study, study_name
 from exitsearch.search.study.shared import WITHDRAWN
 from exitsearch.search.study.storage import open_storage
 from exitsearch.search.value import expected_value
-from exitsearch.specs.document import write_json
 from exitsearch.specs.load import load_outcomes, load_profile
 from exitsearch.specs.request import SearchRequest
 
@@ -61,7 +63,9 @@ def start(storage: str, trials: int, out: Path) -> subprocess.Popen[str]:
 def trials_of(problem: Problem, storage: str) -> list[FrozenTrial]:
     """All trials of the problem's study, or none while there is no study."""
     try:
-        return optuna.load_study(study_name=study_name(problem), storage=open_storage(storage)).trials
+        opened = open_storage(storage)
+        assert opened is not None
+        return optuna.load_study(study_name=study_name(problem), storage=opened).trials
     except KeyError:
         return []
 
@@ -96,7 +100,7 @@ def faults(problem: Problem, trials: list[FrozenTrial], wanted: int, usual_repea
     return found
 
 
-def check(problem: Problem, storage: str, *, workers: int, wanted: int, usual_repeats: int) -> dict[str, object]:
+def check(problem: Problem, storage: str, *, workers: int, wanted: int, usual_repeats: int) -> dict[str, Any]:
     """Run the workers on one storage, kill the first, and look at the study."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, progress(storage) as report:
@@ -108,7 +112,7 @@ def check(problem: Problem, storage: str, *, workers: int, wanted: int, usual_re
             if done >= wanted // 3:
                 os.kill(victim.pid, signal.SIGKILL)
                 break
-            time.sleep(0.2)
+            time.sleep(0.05)
         victim.communicate()
         answers = [worker.communicate() for worker in running[1:]]
     trials = trials_of(problem, storage)
@@ -136,33 +140,35 @@ def check(problem: Problem, storage: str, *, workers: int, wanted: int, usual_re
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--storage", nargs="+", metavar="URL", help="storages without this study (default: a new journal and SQLite)"
-    )
-    parser.add_argument("--workers", type=int, default=4, help="processes, one of which is killed (default 4)")
-    parser.add_argument("--trials", type=int, default=1000, help="trials in all (default 1000)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here too")
-    options = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    problem, _ = build_problem(load_profile(PROFILE), load_outcomes(OUTCOMES), SearchRequest.asked(budget=BUDGET))
+def repeats_alone(problem: Problem, trials: int) -> int:
+    """How many trials repeat an earlier one in a study of one process."""
+    drawn: list[Choice] = []
+
+    def value(choice: Choice) -> float:
+        drawn.append(choice)
+        return expected_value(problem, choice)
+
     with progress("one process alone") as report:
-        alone = []
         run_study(
             problem,
-            trials=options.trials,
+            trials=trials,
             first=solve(problem).choice,
-            on_trial=lambda done, best: report(done / options.trials, f"{done} finished"),
-            value=lambda choice: alone.append(choice) or expected_value(problem, choice),  # type: ignore[func-returns-value]
+            on_trial=lambda done, best: report(done / trials, f"{done} finished"),
+            value=value,
         )
-    usual = sum(count - 1 for count in Counter(alone).values())
+    return len(drawn) - len(set(drawn))
+
+
+def work(options: argparse.Namespace) -> int:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    problem, _ = build_problem(load_profile(PROFILE), load_outcomes(OUTCOMES), SearchRequest.asked(budget=BUDGET))
+    usual = repeats_alone(problem, options.trials)
     print(f"one process alone repeats {usual} of {options.trials} trials")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for storage in options.storage or [name.replace("workers", f"{folder}/workers") for name in STORAGES]:
             if trials_of(problem, storage):
-                parser.error(f"{storage} holds this study already; name a storage without it")
+                raise InputError(f"{storage} holds this study already; name a storage without it")
             row = check(problem, storage, workers=options.workers, wanted=options.trials, usual_repeats=usual)
             rows.append(row)
             print(
@@ -170,13 +176,20 @@ def main() -> int:
                 f"up, {row['running']} running, {row['repeats']} repeat an earlier one; {row['seconds']:.0f} s",
                 flush=True,
             )
-            for fault in row["faults"]:  # type: ignore[attr-defined]
+            for fault in row["faults"]:
                 print(f"  FAULT: {fault}")
-    if options.json:
-        write_json(
-            options.json, {"schema_version": 1, "workers": options.workers, "alone_repeats": usual, "runs": rows}
-        )
+    figures.write(options, {"workers": options.workers, "alone_repeats": usual, "runs": rows})
     return 1 if any(row["faults"] for row in rows) else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    parser.add_argument(
+        "--storage", nargs="+", metavar="URL", help="storages without this study (default: a new journal and SQLite)"
+    )
+    parser.add_argument("--workers", type=int, default=4, help="processes, one of which is killed (default 4)")
+    parser.add_argument("--trials", type=int, default=1000, help="trials in all (default 1000)")
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":

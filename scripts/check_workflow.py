@@ -13,12 +13,14 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import figures
 import numpy as np
 from PIL import Image
 
@@ -62,7 +64,7 @@ def call(*argv: str) -> str:
     return out.getvalue()
 
 
-def whole_way(model: str) -> dict[str, object]:
+def whole_way(model: str) -> dict[str, Any]:
     """Profile, train-heads and search over one model in the current folder."""
     common = ["--model", model, "--heads", "linear,mlp_ee", "--placements", "every:25%"]
     if model == "my_net":
@@ -80,32 +82,34 @@ def whole_way(model: str) -> dict[str, object]:
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--family", nargs="*", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--json", type=Path, help="also write the printed figures here")
-    options = parser.parse_args()
-    target = options.json.resolve() if options.json else None
-    rows: dict[str, dict[str, object]] = {}
+def go(model: str) -> dict[str, Any]:
+    """The whole way of one model in a folder of its own: what it found, or the error that ended it."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        write_images(Path("images"))
+        try:
+            row = {"model": model, **whole_way(model)}
+        except RuntimeError as error:
+            row = {"model": model, "error": str(error)}
+    return {**row, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def work(options: argparse.Namespace) -> int:
+    rows = {}
     for family in options.family:
-        started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            os.chdir(folder)
-            write_images(Path("images"))
-            try:
-                row: dict[str, object] = {"model": MODELS[family], **whole_way(MODELS[family])}
-            except RuntimeError as error:
-                row = {"model": MODELS[family], "error": str(error)}
-            os.chdir("/")
-        row["seconds"] = round(time.perf_counter() - started, 1)
-        rows[family] = row
-        words = row.get("error") or f"exits {', '.join(map(str, row['exits'])) or 'none'}; regret {row['regret']:g}"  # type: ignore[arg-type]
+        rows[family] = row = go(MODELS[family])
+        words = row.get("error") or f"exits {', '.join(row['exits']) or 'none'}; regret {row['regret']:g}"
         print(f"{family:13} {row['model']:30} {row['seconds']:6} s  {words}", flush=True)
-    if target:
-        target.write_text(json.dumps(rows, indent=2) + "\n")
+    figures.write(options, rows)
     failed = [family for family, row in rows.items() if "error" in row or row["regret"] != 0]
     print(f"{len(rows) - len(failed)} of {len(rows)} went the whole way")
     return 1 if failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    parser.add_argument("--family", nargs="*", choices=MODELS, default=list(MODELS))
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,47 @@ def installed() -> bool:
     return True
 
 
+def replaying_model(replay: Replay, *, classes: int) -> Any:
+    """earlyon's model whose input is what the exits answered, [batch, (exits + 1) * classes]."""
+    import torch
+    from earlyon.core.flops import FlopsEstimate
+    from earlyon.core.types import EarlyExitConfig, ExitPoint
+    from earlyon.core.wrappers import EarlyExitWrapper
+
+    exits = replay.exits
+
+    class Outputs(torch.nn.Module):
+        """Hands the outputs of each exit to a layer of its own, and last returns the final ones."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            for k in range(exits):
+                setattr(self, f"exit{k}", torch.nn.Identity())
+
+        def forward(self, x: Any) -> Any:
+            parts = x.chunk(exits + 1, dim=1)
+            for k, part in enumerate(parts[:-1]):
+                getattr(self, f"exit{k}")(part)
+            return parts[-1]
+
+    points = [ExitPoint(name=f"exit{k}", layer_name=f"exit{k}", in_channels=classes) for k in range(exits)]
+    model = EarlyExitWrapper(
+        Outputs(),
+        {point.name: torch.nn.Identity() for point in points},
+        lambda features: features,
+        EarlyExitConfig(backbone="replay", num_classes=classes, exit_points=points),
+        input_shape=(1, classes * (exits + 1), 1, 1),
+    )
+    # Arrival and head times; the final exit, which has no head, stands last and is not an exit point.
+    shares = np.minimum((replay.arrival + np.cumsum(replay.head)) / replay.arrival[-1], 1.0)
+    model._flops_estimate = FlopsEstimate(
+        fractions={point.layer_name: float(share) for point, share in zip(points, shares, strict=False)},
+        method="latency",
+        reliable=True,
+    )
+    return model
+
+
 def earlyon_thresholds(
     replay: Replay, answers: Answers, samples: Samples, choice: Choice, keys: list[tuple[int, str]]
 ) -> Staircase:
@@ -43,26 +84,8 @@ def earlyon_thresholds(
         keys: (placement, head) of each.
     """
     import torch
-    from earlyon.core.flops import FlopsEstimate
     from earlyon.core.thresholds import calibrate_thresholds, calibrate_thresholds_for_budget
-    from earlyon.core.types import EarlyExitConfig, ExitPoint
-    from earlyon.core.wrappers import EarlyExitWrapper
 
-    class Outputs(torch.nn.Module):
-        """Hands the outputs of each exit to a layer of its own, and last returns the final ones."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            for k in range(len(keys)):
-                setattr(self, f"exit{k}", torch.nn.Identity())
-
-        def forward(self, x: Any) -> Any:
-            parts = x.chunk(len(keys) + 1, dim=1)
-            for k, part in enumerate(parts[:-1]):
-                getattr(self, f"exit{k}")(part)
-            return parts[-1]
-
-    classes = samples.final.shape[1]
     outputs = [samples.outputs[key] / answers.temperatures[row] for key, row in zip(keys, choice, strict=True)]
     outputs.append(samples.final / answers.temperatures[-1])
     loader = [
@@ -71,20 +94,7 @@ def earlyon_thresholds(
             torch.from_numpy(samples.labels.astype(np.int64)),
         )
     ]
-    points = [ExitPoint(name=f"exit{k}", layer_name=f"exit{k}", in_channels=classes) for k in range(len(keys))]
-    model = EarlyExitWrapper(
-        Outputs(),
-        {point.name: torch.nn.Identity() for point in points},
-        lambda features: features,
-        EarlyExitConfig(backbone="replay", num_classes=classes, exit_points=points),
-        input_shape=(1, classes * (len(keys) + 1), 1, 1),
-    )
-    shares = np.minimum((replay.arrival + np.cumsum(replay.head)) / replay.arrival[-1], 1.0)
-    model._flops_estimate = FlopsEstimate(
-        fractions={point.layer_name: float(share) for point, share in zip(points, shares, strict=False)},
-        method="latency",
-        reliable=True,
-    )
+    model = replaying_model(replay, classes=samples.final.shape[1])
     found = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # targets out of reach; the configuration found still counts

@@ -11,14 +11,18 @@ Markdown table and draws the accuracy-budget curves.
 from __future__ import annotations
 
 import argparse
-import json
+import io
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import figures
 import numpy as np
 
 import exitsearch
 from exitsearch.search.result import SearchResult
 from exitsearch.search.value import budget_curve
+from exitsearch.specs.document import write_bytes
 
 # 10 and 80 GMACs over the 55.7 GMACs of the whole backbone.
 LOW, HIGH = 10.0, 80.0
@@ -40,16 +44,10 @@ def numbers(result: SearchResult) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("profile", type=Path, help="profile of vit_base_patch16_384 with the seven heads")
-    parser.add_argument("--out", type=Path, default=Path("docs/expected_accuracy.png"))
-    parser.add_argument("--json", type=Path, help="also write the printed figures here")
-    args = parser.parse_args()
-
+def work(options: argparse.Namespace) -> int:
     outcomes = exitsearch.load_outcomes("published:mevit-cifar100")
     by_macs = exitsearch.load_profile("published:mevit-gmacs")
-    measured = exitsearch.load_profile(args.profile)
+    measured = exitsearch.load_profile(options.profile)
     shares = f"uniform:{100 * LOW / by_macs.full_ms:.4g}%,{100 * HIGH / by_macs.full_ms:.4g}%"
     columns = {
         f"1 GMAC = 1 ms, uniform:{LOW:g},{HIGH:g}": exitsearch.search(
@@ -58,20 +56,30 @@ def main() -> None:
         f"measured, {shares}": exitsearch.search(measured, outcomes, budget=shares, trials=0),
     }
     tables = {name: numbers(result) for name, result in columns.items()}
-    print("| expected accuracy, CIFAR-100 | " + " | ".join(tables) + " |")
-    print("|---|" + "---|" * len(tables))
-    labels = [list(table) for table in tables.values()]
-    for row in range(len(labels[0])):
-        names = list(dict.fromkeys(column[row] for column in labels))
-        cells = [f"{table[column[row]]:.4f}" for table, column in zip(tables.values(), labels, strict=True)]
-        print("| " + " / ".join(names) + " | " + " | ".join(cells) + " |")
+    print(markdown(tables))
     facts = measured.environment.identity
     print(f"\nmeasured on {facts.get('device_name')}, {facts.get('threads')} thread(s), {facts.get('dtype')}, batch 1;")
     print(f"full model {measured.full_ms:.1f} ms; verdict: {measured.verdict}")
-    if args.json:
-        args.json.write_text(json.dumps({"tables": tables, "full_ms": measured.full_ms}, indent=2) + "\n")
-    draw(columns, args.out)
-    print(f"wrote {args.out}")
+    figures.write(options, {"tables": tables, "full_ms": measured.full_ms})
+    draw(columns, options.out)
+    print(f"wrote {options.out}")
+    return 0
+
+
+def markdown(tables: dict[str, dict[str, float]]) -> str:
+    """A column a table; where the name of a row differs between them, both names."""
+    lines = ["| expected accuracy, CIFAR-100 | " + " | ".join(tables) + " |", "|---|" + "---|" * len(tables)]
+    for cells in zip(*(table.items() for table in tables.values()), strict=True):
+        names = dict.fromkeys(name for name, _ in cells)
+        lines.append(f"| {' / '.join(names)} | " + " | ".join(f"{value:.4f}" for _, value in cells) + " |")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    parser.add_argument("profile", type=Path, help="profile of vit_base_patch16_384 with the seven heads")
+    parser.add_argument("--out", type=Path, default=Path("docs/expected_accuracy.png"))
+    return figures.run(work, parser=parser, argv=argv)
 
 
 def draw(columns: dict[str, SearchResult], path: Path) -> None:
@@ -91,9 +99,10 @@ def draw(columns: dict[str, SearchResult], path: Path) -> None:
         axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.axes[0].set_ylabel("accuracy of the answer in hand")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
+    write_bytes(path, picture.getvalue())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,22 +10,31 @@ any decision (no early stopping, no selection among epochs).
 from __future__ import annotations
 
 import argparse
-import json
 import math
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import figures
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
-from timm.layers import build_sincos2d_pos_embed
-from timm.scheduler import CosineLRScheduler
-from timm.utils import ModelEmaV3
+from safetensors.torch import save
+from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
+from timm.models.vision_transformer import VisionTransformer
+from timm.scheduler.cosine_lr import CosineLRScheduler
+from timm.utils.model_ema import ModelEmaV3
 
+from exitsearch.errors import InputError
 from exitsearch.learn.digits import digits_splits
 from exitsearch.models.embedded import WEIGHTS_FILE
 from exitsearch.specs.backbone import EMBEDDED_NAME
+from exitsearch.specs.document import write_bytes
+
+BATCH = 32
+# Images and labels of a split.
+Tensors = tuple[torch.Tensor, torch.Tensor]
 
 
 def random_affine(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -41,11 +50,12 @@ def random_affine(images: torch.Tensor, generator: torch.Generator) -> torch.Ten
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def initialise(model: torch.nn.Module) -> None:
+def initialise(model: VisionTransformer) -> None:
     """Start weights wider than timm does, whose 0.02 suits a width of 768 and lets a width of 64 stand still."""
     for parameter in model.parameters():
         if parameter.ndim == 2:
             torch.nn.init.xavier_uniform_(parameter)
+    assert model.pos_embed is not None
     with torch.no_grad():
         # One token is one pixel: positions must be told apart from the first step.
         model.pos_embed[0, 1:] = build_sincos2d_pos_embed([8, 8], model.embed_dim).flatten(0, -2)
@@ -67,41 +77,27 @@ def accuracy(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor)
     return float((model(images).argmax(-1) == labels).float().mean())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=WEIGHTS_FILE)
-    parser.add_argument("--json", type=Path, help="also write the printed figures here")
-    args = parser.parse_args()
+def train(model: torch.nn.Module, data: Tensors, *, epochs: int, generator: torch.Generator) -> torch.nn.Module:
+    """Train a model.
 
-    torch.manual_seed(args.seed)
-    generator = torch.Generator().manual_seed(args.seed)
-    model = timm.create_model(EMBEDDED_NAME)
-    initialise(model)
-    splits = digits_splits()
-    mean, std = model.pretrained_cfg["mean"][0], model.pretrained_cfg["std"][0]
-    tensors = {
-        name: (torch.from_numpy((split.images - mean) / std).float(), torch.from_numpy(split.labels))
-        for name, split in splits.items()
-    }
-    images, labels = tensors["heads"]
-    batch = 32
-    steps = args.epochs * (len(images) // batch)
+    Returns:
+        The same with the moving average of its weights.
+    """
+    images, labels = data
+    steps = epochs * (len(images) // BATCH)
     optimizers = make_optimizers(model)
     schedules = [CosineLRScheduler(o, t_initial=steps, warmup_t=steps // 20, t_in_epochs=False) for o in optimizers]
     ema = ModelEmaV3(model, decay=0.995, use_warmup=True)
-
     started, step = time.perf_counter(), 0
-    for epoch in range(args.epochs):
+    for epoch in range(epochs):
         model.train()
         order = torch.randperm(len(images), generator=generator)
         total = 0.0
-        for chosen in order[: len(order) // batch * batch].split(batch):
+        for chosen in torch.split(order[: len(order) // BATCH * BATCH], BATCH):
             outputs = model(random_affine(images[chosen], generator))
             loss = F.cross_entropy(outputs, labels[chosen], label_smoothing=0.05)
             model.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             step += 1
             for optimizer, schedule in zip(optimizers, schedules, strict=True):
@@ -110,28 +106,61 @@ def main() -> None:
             ema.update(model)
             total += float(loss.detach())
         seconds = time.perf_counter() - started
-        print(f"epoch {epoch + 1}/{args.epochs}: loss {total * batch / len(images):.4f}, {seconds:.0f} s", flush=True)
+        print(f"epoch {epoch + 1}/{epochs}: loss {total * BATCH / len(images):.4f}, {seconds:.0f} s", flush=True)
+    averaged: torch.nn.Module = ema.module
+    return averaged
 
-    figures: dict[str, object] = {
+
+def work(options: argparse.Namespace) -> int:
+    torch.manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(options.seed)
+    model = timm.create_model(EMBEDDED_NAME)
+    assert isinstance(model, VisionTransformer)
+    initialise(model)
+    splits = digits_splits()
+    made_for = timm.get_pretrained_cfg(EMBEDDED_NAME)
+    assert made_for is not None
+    mean, std = made_for.mean[0], made_for.std[0]
+    tensors: dict[str, Tensors] = {
+        name: (torch.from_numpy((split.images - mean) / std).float(), torch.from_numpy(split.labels))
+        for name, split in splits.items()
+    }
+    images, labels = tensors["heads"]
+    data = (images[: options.samples], labels[: options.samples])
+    if len(data[0]) < BATCH:
+        raise InputError(f"--samples must be {BATCH} or more, one batch; found {options.samples}")
+    started = time.perf_counter()
+    trained = train(model, data, epochs=options.epochs, generator=generator)
+    found: dict[str, object] = {
         "backbone": EMBEDDED_NAME,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "epochs": args.epochs,
-        "seed": args.seed,
+        "epochs": options.epochs,
+        "samples": len(data[0]),
+        "seed": options.seed,
         "seconds": round(time.perf_counter() - started),
     }
-    for name in splits:
-        figures[f"accuracy_{name}"] = round(accuracy(ema.module, *tensors[name]), 4)
-    held_out = [torch.cat([tensors["choice"][i], tensors["report"][i]]) for i in (0, 1)]
-    figures["accuracy_held_out"] = round(accuracy(ema.module, *held_out), 4)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = args.out.with_suffix(".partial")
-    save_file(ema.module.state_dict(), partial)
-    partial.replace(args.out)
-    for key, value in figures.items():
+    rates = {name: accuracy(trained, *split) for name, split in tensors.items()}
+    found |= {f"accuracy_{name}": round(rate, 4) for name, rate in rates.items()}
+    sizes = {name: len(tensors[name][1]) for name in ("choice", "report")}
+    held_out = sum(rates[name] * size for name, size in sizes.items()) / sum(sizes.values())
+    found["accuracy_held_out"] = round(held_out, 4)
+    write_bytes(options.out, save(trained.state_dict()))
+    for key, value in found.items():
         print(f"{key}: {value}")
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+    figures.write(options, found)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    parser.add_argument("--epochs", type=int, default=100, metavar="N", help="default: 100")
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help=f"train on so many images, {BATCH} or more (default: all)"
+    )
+    figures.add_options(parser, "--seed")
+    parser.add_argument("--out", type=Path, default=WEIGHTS_FILE, metavar="FILE")
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

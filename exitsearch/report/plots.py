@@ -1,4 +1,4 @@
-"""Figures as SVG text, for the HTML report."""
+"""Figures as SVG text, for HTML pages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def budget_figure(
     density = -np.diff(problem.budget.survival(budgets))
     shade.fill_between(budgets[1:], density, step="pre", color="grey", alpha=0.15, linewidth=0)
     shade.set(yticks=[], ylim=(0, 3 * max(float(density.max()), 1e-12)))
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def _last_budget(problem: Problem) -> float:
@@ -56,9 +56,12 @@ def _last_budget(problem: Problem) -> float:
     return float(max(1.15 * problem.final_ms, min(problem.budget.quantile(0.99), 3 * problem.final_ms)))
 
 
-def _svg(figure: Figure) -> str:
+def svg_text(figure: Figure) -> str:
+    """A figure as an `<svg>` element, the same for the same figure: no date, and no ids drawn at random."""
+    import matplotlib
+
     buffer = io.StringIO()
-    # No date in the metadata: the same search writes the same file.
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": "exitsearch"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]

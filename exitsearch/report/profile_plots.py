@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exitsearch.errors import InputError
+from exitsearch.report.plots import svg_text
 from exitsearch.specs.document import write_bytes, write_text
 from exitsearch.specs.profile import Profile
 
@@ -43,12 +44,9 @@ def write_profile_plot(profile: Profile, path: Path | str) -> Path:
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=150)
         return write_bytes(path, picture.getvalue())
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    svg = text.getvalue()
     page = _PAGE.format(
         title=html.escape(f"Profile of {profile.condition()}"),
-        figure=svg[svg.index("<svg") :],
+        figure=svg_text(figure),
         verdict=html.escape(f"verdict: {profile.verdict}"),
     )
     return write_text(path, page)

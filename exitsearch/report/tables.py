@@ -156,7 +156,7 @@ def outcomes_table(outcomes: Outcomes) -> Table:
         f"({outcomes.splits[split] or 'unknown number of'} samples)",
         title_justify="left",
     )
-    table.add_column("placement", justify="right")
+    table.add_column("placement", justify="right", overflow="fold")
     frame = outcomes_frame(outcomes)
     for head in frame.columns:
         table.add_column(str(head), justify="right", overflow="fold")
@@ -191,11 +191,11 @@ def trained_table(config: MultiExitConfig, scores: Mapping[str, Sequence[float]]
     metric = config.expected.metric
     table = Table(title=f"{metric} of every exit: predicted by the search, and after training", title_justify="left")
     for column in ("exit", "module", "head"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     splits = list(scores)
     for split in splits:
         for what in (f"{split} predicted", f"{split} trained", "difference"):
-            table.add_column(what, justify="right")
+            table.add_column(what, justify="right", overflow="fold")
     names = [(str(e.placement), e.module or "", str(e.choice)) for e in config.exits] + [("final", "", "")]
     for index, name in enumerate(names):
         cells: list[str] = []

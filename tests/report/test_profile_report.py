@@ -109,6 +109,11 @@ def test_each_batch_size_has_its_panel(two_batches, tmp_path):
     assert "http-equiv" not in page
 
 
+def test_the_same_profile_makes_the_same_page(small, tmp_path):
+    one, other = (write_profile_plot(small, tmp_path / name) for name in ("a.html", "b.html"))
+    assert one.read_bytes() == other.read_bytes()
+
+
 def test_another_ending_is_refused(small, tmp_path):
     with pytest.raises(InputError, match=r"\.png or \.html"):
         write_profile_plot(small, tmp_path / "profile.gif")
