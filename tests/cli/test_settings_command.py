@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import exitsearch
-from exitsearch.cli import settings
+from exitsearch.cli.console import Terminal
 from exitsearch.cli.main import build_parser, main
-from exitsearch.cli.options import load_space
+from exitsearch.cli.search import _read_job
 from exitsearch.models.heads.registry import get_head_type
+from exitsearch.pipeline import apart, settings
 
 SPACE = """schema_version = 1
 placements = "0,1"
@@ -78,7 +79,7 @@ def test_the_whole_way(folder: Path, capsys: pytest.CaptureFixture[str], monkeyp
 
     # Again: nothing is measured, trained or tried twice. Fewer settings: what was made is used again.
     made = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.parts[-2:-1] != ("exitsearch-out",)}
-    monkeypatch.setattr(settings, "subprocess", SimpleNamespace())  # measuring would fail
+    monkeypatch.setattr(apart, "subprocess", SimpleNamespace())  # measuring would fail
     assert main([*SEARCH, *QUICK, "--json"]) == 0
     captured = capsys.readouterr()
     again = json.loads(captured.out)
@@ -100,7 +101,7 @@ def test_a_crash_fails_the_setting_alone(
     def end(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, next(ends), stderr="Traceback ...\nRuntimeError: no such kernel\n")
 
-    monkeypatch.setattr(settings, "subprocess", SimpleNamespace(run=end, DEVNULL=None, PIPE=None))
+    monkeypatch.setattr(apart, "subprocess", SimpleNamespace(run=end, DEVNULL=None, PIPE=None))
     # The third one says that it is done and has written nothing: that is the file's fault.
     assert main(["search", "--space", "space.toml", "--budget-dist", "uniform:1,2", *QUICK]) == 1
     told = capsys.readouterr().err.splitlines()
@@ -144,13 +145,11 @@ def test_a_wrong_option_under_a_turned_one_is_said(folder: Path, capsys: pytest.
 def test_names_stand_for_plug_in_and_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "space.toml").write_text(SPACE + "[knobs]\nthreads = [1, 2]\n")
     args = build_parser().parse_args([*SEARCH, "--plugin", "mine.py"])
-    space = load_space(args)
-    assert space is not None
     paths, keys = [], []
     for text, version in (("", "1.0"), ("# other", "1.0"), ("# other", "2.0")):
         (folder / "mine.py").write_text(text)
         monkeypatch.setattr(settings, "_library", lambda runtime, version=version: version)
-        provider = settings.MeasuredSettings(args, space, energy=False)
+        provider = settings.MeasuredSettings(_read_job(args, None), watch=Terminal())
         paths.append(provider._profile_path(provider.otherwise, []))
         keys.append(provider.key)
     assert len(set(paths)) == 3
@@ -169,7 +168,7 @@ def test_names_stand_for_plug_in_and_library(folder: Path, monkeypatch: pytest.M
         ("threads = [1, 2]", ["--class-weights", "w.csv"], "--class-weights cannot be combined with [knobs]"),
         ("threads = [1, 2]", ["--objectives", "value,params"], "--objectives cannot be combined with [knobs]"),
         ("threads = [1, 2]", ["--trace", "trace.csv"], "--trace cannot be combined with [knobs]"),
-        ("threads = [1, 2]", ["--quantile", "95%"], "--quantile cannot be combined with [knobs]"),
+        ("threads = [1, 2]", ["--quantile", "95%"], "goes with the policy confidence"),
         ("threads = [1, 2]", ["--forbid", "1:gah"], "1:gah is no candidate in any setting"),
         ("heads.sl_vit.width = [64]", ["--force", "1:sl_vit(width=65)"], "1:sl_vit(width=65) is no candidate in any"),
         ("threads = [1, 2]", ["--sensitivity"], "--sensitivity cannot be combined with [knobs]"),

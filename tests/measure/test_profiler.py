@@ -186,7 +186,7 @@ def test_wrong_options(backbone, options, words):
 
 
 def test_a_named_head_that_fits_nowhere(backbone, monkeypatch):
-    monkeypatch.setattr("exitsearch.measure.profiler.check_fits", lambda head, placement: "needs wings")
+    monkeypatch.setattr("exitsearch.models.heads.fitting.check_fits", lambda head, placement: "needs wings")
     with pytest.raises(UnsupportedError, match="linear fits none of the placements: needs wings"):
         profile_backbone(backbone, heads=["linear"], counts_only=True)
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from rendering import WIDTHS, columns, columns_of, sentences, shown, toy_result
 
-from exitsearch.report import knobs
+from exitsearch.report import settings
 from exitsearch.search.settings import SettingRow, SettingsResult
 from exitsearch.specs.knobs import Knobs, Setting
 
@@ -34,11 +34,13 @@ def result(tmp_path_factory):
 
 def of(result, rows=ROWS, **more):
     told = {"settings": 4, "proved": False, "gained": 0.0, "study": "settings-1", "interrupted": False, **more}
-    return SettingsResult(result=result, setting=rows[0].setting.condition, knobs=KNOBS, rows=rows, **told)
+    return SettingsResult(
+        result=result, setting=rows[0].setting.condition, knobs=KNOBS, rows=rows, **{"sources": {}, **told}
+    )
 
 
 def test_the_best_stands_first_and_what_came_to_nothing_last(result):
-    rows = knobs.setting_rows(of(result))
+    rows = settings.setting_rows(of(result))
     assert [(row["dtype"], row["batch_size"]) for row in rows] == [
         ("fp32", "4"), ("fp32", "1"), ("bf16", "1"), ("bf16", "4")
     ]  # fmt: skip
@@ -53,18 +55,18 @@ def test_the_best_stands_first_and_what_came_to_nothing_last(result):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_cut_off(result, width):
     found = of(result)
-    text = shown(*knobs.renderables(found), width=width)
+    text = shown(*settings.renderables(found), width=width)
     assert text.startswith("The settings that were tried")
-    assert columns(text) == columns_of(knobs.setting_rows(found))
-    for sentence in knobs.lines(found):
+    assert columns(text) == columns_of(settings.setting_rows(found))
+    for sentence in settings.lines(found):
         assert sentence in sentences(text)
 
 
 def test_a_knob_without_batches_has_no_time_per_input(result):
     alone = SettingsResult(
-        result, FIRST, Knobs.model_validate({"dtype": ["fp32", "bf16"]}), ROWS[:1], 2, False, 0.0, "s", False
+        result, FIRST, Knobs.model_validate({"dtype": ["fp32", "bf16"]}), ROWS[:1], 2, False, 0.0, "s", False, {}
     )
-    assert list(knobs.setting_rows(alone)[0]) == ["dtype", "full ms", "exits", "value", "times", "state"]
+    assert list(settings.setting_rows(alone)[0]) == ["dtype", "full ms", "exits", "value", "times", "state"]
 
 
 @pytest.mark.parametrize(
@@ -85,24 +87,24 @@ def test_a_knob_without_batches_has_no_time_per_input(result):
 )
 def test_how_far_the_proof_reaches(result, told, sentence):
     found = of(result, **told)
-    assert knobs.lines(found)[0] == "Setting: fp32, eager, 1 thread, batches of 1."
-    assert knobs.lines(found)[1].startswith(sentence)
+    assert settings.lines(found)[0] == "Setting: fp32, eager, 1 thread, batches of 1."
+    assert settings.lines(found)[1].startswith(sentence)
 
 
 def test_failures_are_counted(result):
     failed = SettingRow(setting("bf16", 1), None, None, None, None, "failed", "killed")
-    assert "(1 failed, 2 not tried)" in knobs.lines(of(result, rows=(ROWS[0], failed)))[1]
+    assert "(1 failed, 2 not tried)" in settings.lines(of(result, rows=(ROWS[0], failed)))[1]
 
 
 def test_mixing_has_its_sentence_where_it_gained(result):
-    assert len(knobs.lines(of(result))) == 2
-    assert knobs.lines(of(result, gained=0.0125))[2] == (
+    assert len(settings.lines(of(result))) == 2
+    assert settings.lines(of(result, gained=0.0125))[2] == (
         "Heads of several settings side by side are worth 0.0125 more than any one's."
     )
 
 
 def test_the_summary_is_json_and_says_the_same(result):
-    summary = json.loads(json.dumps(knobs.summary(of(result, interrupted=True)), allow_nan=False))
+    summary = json.loads(json.dumps(settings.summary(of(result, interrupted=True)), allow_nan=False))
     assert (summary["settings"], summary["settings_proved"], summary["interrupted"]) == (4, False, True)
     assert (summary["settings_study"], summary["gained_by_mixing"]) == ("settings-1", 0)
     assert summary["setting"]["dtype"] == "fp32"
