@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from exitsearch.models.heads import register_head as register_head
     from exitsearch.models.multi_exit import build_model as build_model
     from exitsearch.models.multi_exit import load_model as load_model
-    from exitsearch.search import search as search
+    from exitsearch.pipeline.outcomes import train_heads as train_heads
+    from exitsearch.pipeline.profile import profile as profile
+    from exitsearch.pipeline.search import search as search
     from exitsearch.specs import load_config as load_config
     from exitsearch.specs import load_outcomes as load_outcomes
     from exitsearch.specs import load_profile as load_profile
@@ -33,8 +35,10 @@ __all__ = [
     "load_outcomes",
     "load_profile",
     "parse_budget",
+    "profile",
     "register_head",
     "search",
+    "train_heads",
 ]
 
 # Public name to the module that defines it.
@@ -48,16 +52,22 @@ _HOME = {
     "load_outcomes": "exitsearch.specs",
     "load_profile": "exitsearch.specs",
     "parse_budget": "exitsearch.specs",
+    "profile": "exitsearch.pipeline.profile",
     "register_head": "exitsearch.models.heads",
-    "search": "exitsearch.search",
+    "search": "exitsearch.pipeline.search",
+    "train_heads": "exitsearch.pipeline.outcomes",
 }
+
+
+def public(name: str) -> Any:
+    """The public name's own object, from the module that defines it."""
+    return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'exitsearch' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
+    globals()[name] = value = public(name)
     return value
 
 

@@ -4,36 +4,69 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exitsearch.cli import options
-from exitsearch.errors import FileError
+from exitsearch.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from exitsearch.specs.document import Document
     from exitsearch.specs.outcomes import Outcomes
 
-HELP = "validate a profile, outcomes, chosen.json, search space or CSV table"
+HELP = "validate a profile, outcomes, chosen.json, search space or CSV table; repeat the proof of a chosen.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     parser.add_argument("file", type=Path, metavar="FILE")
+    proof = parser.add_argument_group("proof of a chosen.json", "what it was computed from; then it is solved again")
+    proof.add_argument("--profile", metavar="P", help="profile JSON, costs CSV or published:NAME")
+    proof.add_argument("--outcomes", metavar="O", help="outcomes folder, values CSV or published:NAME")
+    options.add_utility(proof)
     options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the file by what it holds and print what it is."""
+    """Read the file by what it holds and print what it is; repeat its proof where the documents are named."""
     from exitsearch.cli import console
 
     document = _open(args.file)
+    if args.profile or args.outcomes:
+        return _repeat(args, document)
     facts = {"file": str(args.file), "kind": document.kind, "identity": document.identity, **_facts(document)}
     if args.json:
         console.print_json(facts)
     else:
         console.say(args, *(f"{key}: {value}" for key, value in facts.items()))
     return 0
+
+
+def _repeat(args: argparse.Namespace, document: Document) -> int:
+    """Solve the question of a chosen.json again; exit status 1 where something is not the same."""
+    from exitsearch.cli import console
+    from exitsearch.search.proof import repeat_proof
+    from exitsearch.specs.config import MultiExitConfig
+    from exitsearch.specs.load import load_outcomes, load_profile
+
+    if not isinstance(document, MultiExitConfig):
+        raise FileError(args.file, f"--profile and --outcomes are for a chosen.json, this is a {document.kind}")
+    if not (args.profile and args.outcomes):
+        raise InputError("a proof is repeated from both documents: name them with --profile and --outcomes")
+    backbone, metric = document.backbone.name, document.expected.metric
+    profile = load_profile(args.profile, backbone=backbone)
+    outcomes = load_outcomes(args.outcomes, metric=metric, backbone=backbone)
+    findings = repeat_proof(document, profile, outcomes, utility=options.read_utility(args))
+    differing = [finding for finding in findings if not finding.same]
+    if args.json:
+        console.print_json({"file": str(args.file), "same": not differing, "findings": [asdict(f) for f in findings]})
+    else:
+        same = f"the proof holds: all {len(findings)} numbers and facts of {args.file} are the same"
+        console.say(args, *map(str, differing or findings[-4:]), *([] if differing else [same]))
+        if differing:
+            console.say(args, f"{len(differing)} of {len(findings)} are not what follows from the documents")
+    return 1 if differing else 0
 
 
 def _open(path: Path) -> Document:

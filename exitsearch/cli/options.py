@@ -69,6 +69,13 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=count, default=0, metavar="N", help="seed of everything random (default: 0)")
 
 
+def add_utility(parser: argparse._ActionsContainer) -> None:
+    """`--worth` and `--class-weights`."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--worth", metavar="FILE.py:FUNCTION", help="what each answer is worth instead of the metric")
+    group.add_argument("--class-weights", type=Path, metavar="FILE.csv", help="label,weight: class-weighted accuracy")
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """`--json`."""
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout instead of tables")
@@ -205,3 +212,12 @@ def read_request(args: argparse.Namespace, space: SearchSpace | None, utility: U
         force=args.force,
         forbid=args.forbid,
     )
+
+
+def read_utility(args: argparse.Namespace) -> Utility | None:
+    """What an answer is worth instead of the metric, where that was named."""
+    from exitsearch.search.utility import load_class_weights, load_utility
+
+    if args.class_weights is not None:
+        return load_class_weights(args.class_weights)
+    return load_utility(args.worth) if args.worth else None

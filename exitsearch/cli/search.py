@@ -59,9 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fallback", type=options.finite, metavar="X", help="value of having no answer in time (mae: its error)"
     )
-    worth = parser.add_mutually_exclusive_group()
-    worth.add_argument("--worth", metavar="FILE.py:FUNCTION", help="what each answer is worth instead of the metric")
-    worth.add_argument("--class-weights", type=Path, metavar="FILE.csv", help="label,weight: class-weighted accuracy")
+    options.add_utility(parser)
     parser.add_argument(
         "--objectives", metavar="A,B", help="value and one or two of params, energy, time: also a front of them"
     )
@@ -115,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.specs.budget import parse_budget
 
     options.load_plugin(args)
-    utility = _read_utility(args)
+    utility = options.read_utility(args)
     job = _read_job(args, utility)  # before any long work
     traces = [parse_budget(f"trace:{source}") for source in args.trace]
     others = args.sensitivity or bool(traces)
@@ -149,15 +147,6 @@ def run(args: argparse.Namespace) -> int:
     for sentence in result.notes:
         console.note(sentence)
     return 0
-
-
-def _read_utility(args: argparse.Namespace) -> Utility | None:
-    """What an answer is worth instead of the metric, where that was named."""
-    from exitsearch.search.utility import load_class_weights, load_utility
-
-    if args.class_weights is not None:
-        return load_class_weights(args.class_weights)
-    return load_utility(args.worth) if args.worth else None
 
 
 def _read_job(args: argparse.Namespace, utility: Utility | None) -> SearchJob:

@@ -1,8 +1,9 @@
 """Choosing exits: problems, values, the exact solver, Optuna's study, baselines. numpy and optuna only, no torch.
 
 The package itself can be called: `exitsearch.search(profile, outcomes, budget="uniform:10,80")` is
-`exitsearch.search.run.search`. Python enters a package into its parent as soon as anything in it is imported, so a
-function of the same name beside it would be lost.
+`exitsearch.pipeline.search.search`. Python enters a package into its parent as soon as anything in it is imported, so a
+function of the same name beside it would be lost. `from exitsearch.search import search` is the search of two documents
+that are at hand (`run.py`).
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 class _CallablePackage(ModuleType):
     def __call__(self, *args: Any, **options: Any) -> Any:
-        from exitsearch.search.run import search
+        import exitsearch
 
-        return search(*args, **options)
+        return exitsearch.public("search")(*args, **options)
 
 
 sys.modules[__name__].__class__ = _CallablePackage

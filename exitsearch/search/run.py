@@ -98,7 +98,7 @@ def search_request(
         trials=trials,
         pairs=len(problem.candidates),
         choices=problem.choices,
-    )
+    ).identified()
     aims = Aims(problem, read_objectives(request.objectives, problem, profile)) if request.objectives else None
     if request.policy == "confidence":
         found = choose(

@@ -9,6 +9,8 @@ The only home of the rules that hold between its parts; whatever takes a request
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self
@@ -179,12 +181,24 @@ class AskedRequest(SearchRequest):
         trials: Optuna's trials in all.
         pairs: how many (placement, head) pairs could be chosen.
         choices: how many choices these make, limits left aside.
+        identity: digest of all else here, so that a change by hand shows.
     """
 
     seed: int = 0
     trials: int = Field(default=TRIALS, ge=0)
     pairs: int = Field(ge=0)
     choices: float = Field(ge=1)
+    identity: str = ""
+
+    @property
+    def digest(self) -> str:
+        """What `identity` should be."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"identity"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def identified(self) -> Self:
+        """The same with its identity."""
+        return self.model_copy(update={"identity": self.digest})
 
     @property
     def question(self) -> SearchRequest:

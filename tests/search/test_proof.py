@@ -1,0 +1,109 @@
+"""A chosen.json held against the documents that it was computed from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_documents import toy_outcomes, toy_profile
+
+from exitsearch.errors import InputError
+from exitsearch.search.proof import repeat_proof
+from exitsearch.search.run import search
+from exitsearch.search.utility import Utility
+from exitsearch.specs.config import MultiExitConfig
+from exitsearch.specs.outcomes import Outcomes
+from exitsearch.specs.published import published_costs, published_outcomes
+
+
+@pytest.fixture
+def outcomes(tmp_path: Path) -> Outcomes:
+    return toy_outcomes(tmp_path / "outcomes")
+
+
+def differing(config: MultiExitConfig, outcomes: Outcomes, **options: Any) -> list[str]:
+    findings = repeat_proof(config, toy_profile(), outcomes, **options)
+    assert len(findings) > 15
+    return [finding.what for finding in findings if not finding.same]
+
+
+@pytest.mark.parametrize("policy", ["interruptible", "contract", "confidence"])
+@pytest.mark.parametrize("limits", [{}, {"max_exits": 1}, {"force": ["1"], "forbid": ["0:a"]}])
+def test_what_was_written_is_found_again(
+    outcomes: Outcomes, tmp_path: Path, policy: str, limits: dict[str, object]
+) -> None:
+    result = search(toy_profile(), outcomes, budget="uniform:10%,150%", policy=policy, trials=3, **limits)
+    config = MultiExitConfig.read(result.config.write(tmp_path / "chosen.json"))
+    assert differing(config, outcomes) == []
+
+
+@pytest.mark.parametrize("table", ["mevit-cifar10", "mevit-cifar100"])
+def test_the_published_tables(table: str) -> None:
+    profile, outcomes = published_costs("mevit-gmacs"), published_outcomes(table)
+    result = search(profile, outcomes, budget="uniform:10,80", trials=0)
+    assert all(finding.same for finding in repeat_proof(result.config, profile, outcomes))
+
+
+def _changed(config: MultiExitConfig, change: dict[str, Any]) -> MultiExitConfig:
+    """A document with some values changed, given by their path."""
+    data = config.model_dump(mode="json")
+    for path, value in change.items():
+        place: Any = data
+        *way, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
+        for part in way:
+            place = place[part]
+        place[last] = value
+    return MultiExitConfig.parse(data, "chosen.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"exits.0.head": "b", "exits.0.options": {"k": 2}}, "latency_ms of exit 0:b(k=2)"),
+        ({"exits.0.head": "c"}, "exits among the candidates"),
+        ({"budget": "uniform:0,30"}, "budget"),
+        ({"request.budget": "uniform:0,30"}, "expected value"),
+        ({"request.limits.max_exits": 1}, "limits that are broken"),
+        ({"request.limits.max_exits": 7}, "request"),  # it binds nothing, and is seen all the same
+        ({"request.limits.forbid": ["0:a"]}, "exits among the candidates"),
+        ({"latency_ms.1": 7.001}, "latency_ms of exit 1:a"),
+        ({"expected.value": 0.7}, "expected value"),
+        ({"optimum.value": 0.7, "optimum.regret": 0.01}, "optimum"),
+        ({"optimum.exact": False}, "whether the optimum is exact"),
+        ({"exit_scores.choice.0": 0.61}, "choice score of exit 0:a"),
+        ({"fallback": 0.1}, "fallback"),
+        ({"profile.identity": "0123456789abcdef"}, "profile"),
+        ({"outcomes.identity": "0123456789abcdef"}, "outcomes"),
+    ],
+)
+def test_changes_are_found(outcomes: Outcomes, change: dict[str, Any], words: str) -> None:
+    config = search(toy_profile(), outcomes, budget="uniform:0,20", trials=0).config
+    assert differing(config, outcomes) == []
+    assert words in differing_short(_changed(config, change), outcomes)
+
+
+def differing_short(config: MultiExitConfig, outcomes: Outcomes) -> list[str]:
+    return [finding.what for finding in repeat_proof(config, toy_profile(), outcomes) if not finding.same]
+
+
+def test_changed_thresholds_are_found(outcomes: Outcomes) -> None:
+    config = search(toy_profile(), outcomes, budget="uniform:0,20", policy="confidence", trials=0).config
+    assert differing(config, outcomes) == []
+    found = differing(_changed(config, {"confidence.points.0.value": 0.123}), outcomes)
+    assert found == ["value of operating point 0"]
+    assert "upper bound" in differing(_changed(config, {"optimum.value": 0.4, "optimum.regret": 0.0}), outcomes)
+
+
+def test_a_utility_must_be_named(outcomes: Outcomes) -> None:
+    cautious = Utility("cautious", lambda outputs, labels: (outputs.argmax(axis=1) == labels) * 2.0 - 1.0)
+    config = search(toy_profile(), outcomes, budget="uniform:0,20", utility=cautious, trials=0).config
+    assert differing(config, outcomes, utility=cautious) == []
+    with pytest.raises(InputError, match="made for cautious; name that with --worth or --class-weights"):
+        repeat_proof(config, toy_profile(), outcomes)
+
+
+def test_a_file_without_a_request_says_so(outcomes: Outcomes) -> None:
+    config = search(toy_profile(), outcomes, budget="uniform:0,20", trials=0).config
+    with pytest.raises(InputError, match="before requests were kept"):
+        repeat_proof(config.model_copy(update={"request": None}), toy_profile(), outcomes)
