@@ -87,7 +87,7 @@ def test_one_rule_answers_which_pairs() -> None:
                     fitters.add(path.relative_to(PACKAGE).as_posix())
     assert readers == {"specs/candidates.py"}
     # Option values are checked at a first placement by the settings; a model is checked as it is built.
-    assert fitters <= {"models/heads/fitting.py", "models/heads/registry.py", "pipeline/setting_heads.py"}
+    assert fitters <= {"models/heads/fitting.py", "models/heads/registry.py", "pipeline/setting_heads.py", "testing.py"}
 
 
 @pytest.mark.parametrize("knobs", ["", "[knobs]\nthreads = [1, 2]\n"])
