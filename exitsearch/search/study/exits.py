@@ -8,20 +8,18 @@ gets its own, also in a shared storage.
 from __future__ import annotations
 
 import hashlib
-import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial
 
 from exitsearch.errors import InputError
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.study.sampler import NumberedSampler
+from exitsearch.search.study.session import work_in
 from exitsearch.search.study.shared import run_trials
-from exitsearch.search.study.storage import open_study, quiet
 from exitsearch.search.value import expected_value
 
 NO_EXIT = "-"
@@ -99,24 +97,15 @@ def run_study(
     """
     if trials < 0:
         raise InputError(f"the number of trials must be at least 0, found {trials}")
-    started = time.perf_counter()
-    name = study_name(problem, key=key)
-    reporter = Reporter(on_trial)
-    with warnings.catch_warnings(), quiet():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = open_study(name, storage)
+    name, reporter = study_name(problem, key=key), Reporter(on_trial)
+    objective = _objective(problem, value or partial(expected_value, problem), marked=first is not None)
+
+    def work(study: Study) -> None:
         study.sampler = NumberedSampler(seed, None if first is None else parameters_of(problem, first))
-        interrupted = False
-        try:
-            run_trials(
-                study,
-                _objective(problem, value or partial(expected_value, problem), marked=first is not None),
-                trials=trials,
-                on_finished=reporter,
-            )
-        except KeyboardInterrupt:
-            interrupted = True
-        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        run_trials(study, objective, trials=trials, on_finished=reporter)
+
+    session = work_in(name, storage, work)
+    done = session.complete
     choices = [(read_choice(problem, trial), trial) for trial in done]
     feasible = [(choice, trial) for choice, trial in choices if problem.allows(choice)]
     best, best_value = max(
@@ -130,8 +119,8 @@ def run_study(
         value_without_first=max(own, default=-float("inf")),
         trials=len(done),
         drawn=reporter.drawn,
-        seconds=time.perf_counter() - started,
-        interrupted=interrupted,
+        seconds=session.seconds,
+        interrupted=session.interrupted,
     )
 
 

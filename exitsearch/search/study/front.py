@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial
 
 from exitsearch.search.front.aims import Aims
 from exitsearch.search.problem import Choice
 from exitsearch.search.study.exits import OnTrial, Reporter, parameters_of, read_choice, study_name, suggest
 from exitsearch.search.study.sampler import trial_seed
+from exitsearch.search.study.session import work_in
 from exitsearch.search.study.shared import run_trials
-from exitsearch.search.study.storage import Direction, open_study, quiet
+from exitsearch.search.study.storage import Direction
 
 # Trials of a generation: with 100 trials there are three.
 _POPULATION = 32
@@ -70,7 +68,6 @@ def run_front_study(
         InputError: the storage cannot be opened.
         UnavailableError: the storage needs a package that is not installed.
     """
-    started = time.perf_counter()
     problem = aims.problem
     name = study_name(problem, key=",".join(aims.names))
     directions: list[Direction] = ["maximize" if objective == "value" else "minimize" for objective in aims.names]
@@ -81,24 +78,20 @@ def run_front_study(
         amounts = aims.amounts(choice)
         return tuple(amounts[name] for name in aims.names)
 
-    with warnings.catch_warnings(), quiet():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = open_study(name, storage, directions=directions)
+    def work(study: Study) -> None:
         study.sampler = NumberedGenetic(seed, [parameters_of(problem, choice) for choice in first])
-        interrupted = False
-        try:
-            run_trials(study, objective, trials=trials, on_finished=reporter)
-        except KeyboardInterrupt:
-            interrupted = True
-        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        run_trials(study, objective, trials=trials, on_finished=reporter)
+
+    session = work_in(name, storage, work, directions=directions)
+    done = session.complete
     choices = dict.fromkeys(read_choice(problem, trial) for trial in done)
     return FrontStudy(
         name=name,
         choices=[choice for choice in choices if problem.allows(choice)],
         trials=len(done),
         drawn=reporter.drawn,
-        seconds=time.perf_counter() - started,
-        interrupted=interrupted,
+        seconds=session.seconds,
+        interrupted=session.interrupted,
     )
 
 

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import random
-import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler
@@ -26,7 +23,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from exitsearch.errors import ExitSearchError, FileError, InputError
 from exitsearch.search.study.sampler import NumberedSampler
-from exitsearch.search.study.storage import answering, open_study, quiet
+from exitsearch.search.study.session import work_in
+from exitsearch.search.study.storage import answering
 from exitsearch.specs.head import Option
 
 Parameters = Mapping[str, Option]
@@ -126,28 +124,26 @@ def run_settings_study(
         ExitSearchError: the storage stopped answering.
     """
     assert trials > 0
-    started, name = time.perf_counter(), settings_study_name(settings, key)
-    interrupted = False
-    with warnings.catch_warnings(), quiet():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = open_study(name, storage)
-        sampler = SettingsSampler(
+    name, target = settings_study_name(settings, key), min(trials, len(settings))
+
+    def work(study: Study) -> None:
+        study.sampler = SettingsSampler(
             study,
             settings,
             seed=seed,
-            target=min(trials, len(settings)),
+            target=target,
             in_order=trials >= len(settings),
             pruning=epochs is not None,
         )
-        study.sampler, study.pruner = sampler, _pruner(epochs)
-        try:
-            with answering(name):
-                _run(study, sampler, evaluate, on_tried)
-        except KeyboardInterrupt:
-            interrupted = True
-        found = sampler.finished()
-    tried = tuple(_tried(sampler, trial) for _, trial in sorted(found.items()))
-    return SettingsStudy(name=name, tried=tried, seconds=time.perf_counter() - started, interrupted=interrupted)
+        study.pruner = _pruner(epochs)
+        with answering(name):
+            _run(study, study.sampler, evaluate, on_tried)
+
+    session = work_in(name, storage, work)
+    sampler = session.study.sampler
+    assert isinstance(sampler, SettingsSampler)
+    tried = tuple(_tried(sampler, trial) for _, trial in sorted(sampler.finished().items()))
+    return SettingsStudy(name=name, tried=tried, seconds=session.seconds, interrupted=session.interrupted)
 
 
 def _run(
