@@ -10,17 +10,18 @@ import numpy as np
 from exitsearch.errors import InputError, one_of
 from exitsearch.search.matching import matching_exits
 from exitsearch.search.problem import Candidate, Problem
+from exitsearch.search.valuation import Valued, fallback_value
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.limits import Limits, parse_exit, parse_floor
 from exitsearch.specs.memory import head_held_bytes, held_bytes
-from exitsearch.specs.outcomes import Outcomes, as_value, fallback_value
+from exitsearch.specs.outcomes import as_value
 from exitsearch.specs.profile import HeadCost, Profile
 from exitsearch.specs.request import SearchRequest
 
 
 def build_problem(
-    profile: Profile, outcomes: Outcomes, request: SearchRequest, *, split: str | None = None
+    profile: Profile, outcomes: Valued, request: SearchRequest, *, split: str | None = None
 ) -> tuple[Problem, list[str]]:
     """Bring a profile and outcomes together for a request.
 
@@ -75,7 +76,7 @@ def build_problem(
     return _with_limits(problem, profile, outcomes, request.limits), [*warnings, *further]
 
 
-def _with_limits(problem: Problem, profile: Profile, outcomes: Outcomes, limits: Limits) -> Problem:
+def _with_limits(problem: Problem, profile: Profile, outcomes: Valued, limits: Limits) -> Problem:
     """A problem with all limits but the most exits, which it has from the start.
 
     `max_memory` holds for the whole model: weights of backbone and heads, and the largest input and output that any

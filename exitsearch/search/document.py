@@ -5,18 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.valuation import Valued
 from exitsearch.search.value import contract_value, finish_times, interruptible_value
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.config import Confidence, ExitChoice, Expected, MultiExitConfig, Optimum
 from exitsearch.specs.head import HeadChoice
-from exitsearch.specs.outcomes import Outcomes, as_value
+from exitsearch.specs.outcomes import as_value
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.request import AskedRequest
 
 
 def write_config(
     profile: Profile,
-    outcomes: Outcomes,
+    outcomes: Valued,
     problem: Problem,
     choice: Choice,
     *,
@@ -65,24 +66,24 @@ def write_config(
     )
 
 
-def exit_scores(problem: Problem, choice: Choice, outcomes: Outcomes) -> dict[str, list[float]]:
+def exit_scores(problem: Problem, choice: Choice, outcomes: Valued) -> dict[str, list[float]]:
     """Per split, the score of each chosen exit and last of the final exit."""
     pairs = [(c.placement, c.head) for c in problem.chosen(choice)]
     return {
         split: [
             *(as_value(outcomes.values(split)[pair], outcomes.metric) for pair in pairs),
-            outcomes.final.scores[split],
+            as_value(outcomes.final_value(split), outcomes.metric),
         ]
         for split in outcomes.splits
     }
 
 
-def _modules(profile: Profile, outcomes: Outcomes) -> dict[int, str]:
+def _modules(profile: Profile, outcomes: Valued) -> dict[int, str]:
     """Module name of each placement, from whichever document knows it."""
     sources: list[list[tuple[int, str | None]]] = [
         [(placement.index, placement.module) for placement in profile.placements],
         [(segment.placement, segment.module) for segment in profile.segments],
-        [(outcome.placement, outcome.module) for outcome in outcomes.heads],
+        [(outcome.placement, outcome.module) for outcome in outcomes.document.heads],
     ]
     names: dict[int, str] = {}
     for source in sources:
@@ -92,7 +93,7 @@ def _modules(profile: Profile, outcomes: Outcomes) -> dict[int, str]:
     return names
 
 
-def _merged_facts(profile: Profile, outcomes: Outcomes) -> BackboneFacts:
+def _merged_facts(profile: Profile, outcomes: Valued) -> BackboneFacts:
     """Facts of the backbone: those of the outcomes, whose heads were trained for it, completed from the profile."""
     mine, other = outcomes.backbone.model_dump(), profile.backbone.model_dump()
     return BackboneFacts(**{key: other[key] if fact is None else fact for key, fact in mine.items()})

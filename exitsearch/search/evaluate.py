@@ -14,9 +14,9 @@ from exitsearch.search.held_out import bootstrap_interval, mean_interval, split_
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.result import BaselineRow
 from exitsearch.search.thresholds.choose import ThresholdChoice, quick_value, written_staircase
+from exitsearch.search.valuation import Valued
 from exitsearch.search.value import exit_probabilities, expected_value
 from exitsearch.specs.config import Confidence
-from exitsearch.specs.outcomes import Outcomes
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Evaluation:
     confidence: Confidence | None = None
 
 
-def evaluate_values(problem: Problem, choice: Choice, outcomes: Outcomes, *, seed: int) -> Evaluation:
+def evaluate_values(problem: Problem, choice: Choice, outcomes: Valued, *, seed: int) -> Evaluation:
     """Under `interruptible` or `contract`."""
     report = outcomes.report_split
     chances, nothing = exit_probabilities(problem, choice)
@@ -67,7 +67,7 @@ def evaluate_values(problem: Problem, choice: Choice, outcomes: Outcomes, *, see
     )
 
 
-def evaluate_samples(problem: Problem, found: ThresholdChoice, outcomes: Outcomes, *, seed: int) -> Evaluation:
+def evaluate_samples(problem: Problem, found: ThresholdChoice, outcomes: Valued, *, seed: int) -> Evaluation:
     """Under `confidence`. Baselines get the same optimised thresholds as the choice; only their exits differ."""
     report = outcomes.report_split
     each = found.sample_values(problem, outcomes, report) if report else None

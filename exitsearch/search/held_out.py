@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from exitsearch.errors import MismatchError
 from exitsearch.search.problem import Array, Choice, Problem
+from exitsearch.search.valuation import Valued
 from exitsearch.search.value import exit_probabilities
-from exitsearch.specs.outcomes import Outcomes
 
 _RESAMPLES = 2000
 _STATED = 0.95
@@ -22,7 +22,7 @@ _STATED = 0.95
 _CHUNK = 2**22
 
 
-def split_value(problem: Problem, choice: Choice, outcomes: Outcomes, split: str) -> float:
+def split_value(problem: Problem, choice: Choice, outcomes: Valued, split: str) -> float:
     """Expected value of a choice, with latency noise, when its answers are worth what they are on another split."""
     values = outcomes.values(split)
     scores = [values[c.placement, c.head] for c in problem.chosen(choice)]
@@ -31,7 +31,7 @@ def split_value(problem: Problem, choice: Choice, outcomes: Outcomes, split: str
 
 
 def bootstrap_interval(
-    problem: Problem, choice: Choice, outcomes: Outcomes, split: str, *, seed: int = 0, resamples: int = _RESAMPLES
+    problem: Problem, choice: Choice, outcomes: Valued, split: str, *, seed: int = 0, resamples: int = _RESAMPLES
 ) -> tuple[float, float] | None:
     """95% bootstrap interval of `split_value`, or None where only scores are known.
 
@@ -109,14 +109,14 @@ def _drawn_means(each: Array, weights: Array | None, drawn: NDArray[np.int64]) -
     return np.asarray(sums[totals > 0] / totals[totals > 0])
 
 
-def split_weights(outcomes: Outcomes, split: str) -> Array | None:
+def split_weights(outcomes: Valued, split: str) -> Array | None:
     """How much each sample of a split counts [samples]; None: all alike."""
     samples = outcomes.samples(split)
     return None if samples is None else outcomes.sample_weights(samples.labels)
 
 
-def sample_values(problem: Problem, choice: Choice, outcomes: Outcomes, split: str) -> Array | None:
-    """What each sample's answers are worth [samples, exits + 1]: `outcomes.worth`.
+def sample_values(problem: Problem, choice: Choice, outcomes: Valued, split: str) -> Array | None:
+    """What each sample's answers are worth [samples, exits + 1]: `outcomes.each_value`.
 
     The last column is the final exit. None where only scores are known.
     """
@@ -129,4 +129,4 @@ def sample_values(problem: Problem, choice: Choice, outcomes: Outcomes, split: s
             f"the samples of split {split} need one row of outputs for each of {len(samples.labels)} labels, at least "
             "one; make the outcomes again with exitsearch train-heads"
         )
-    return np.stack([outcomes.worth(column, samples.labels) for column in columns], axis=1).astype(np.float64)
+    return np.stack([outcomes.each_value(column, samples.labels) for column in columns], axis=1).astype(np.float64)

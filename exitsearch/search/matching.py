@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from exitsearch.errors import InputError
+from exitsearch.search.valuation import Valued
 from exitsearch.specs.candidates import Candidates, Pair
-from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
 
 Pairs = Collection[Pair]
 
 
 def matching_exits(
-    profile: Profile, outcomes: Outcomes, rule: Candidates, *, costs: Pairs, values: Pairs
+    profile: Profile, outcomes: Valued, rule: Candidates, *, costs: Pairs, values: Pairs
 ) -> tuple[list[Pair], list[str]]:
     """The exits that both documents hold and that may be chosen, sorted, and what a user must know of the others.
 
@@ -70,7 +70,7 @@ def _lacking(head: str, costs: Pairs) -> str:
     return "the outcomes hold" if any(name == head for _, name in costs) else "the profile holds"
 
 
-def _unmatched(profile: Profile, outcomes: Outcomes, *, costs: Pairs, values: Pairs) -> list[str]:
+def _unmatched(profile: Profile, outcomes: Valued, *, costs: Pairs, values: Pairs) -> list[str]:
     """What a user must know of the pairs that only one document holds; nothing where there are none."""
     count = len(profile.segments)
     brought = profile.verdict.status == "given" or set(outcomes.splits) == {"given"}

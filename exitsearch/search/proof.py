@@ -20,7 +20,8 @@ from exitsearch.search.thresholds.bounds import upper_bound
 from exitsearch.search.thresholds.choose import choose_from
 from exitsearch.search.thresholds.replay import Replay, Staircase
 from exitsearch.search.thresholds.scores import Answers, build_answers
-from exitsearch.search.utility import Utility, by_utility
+from exitsearch.search.utility import Utility
+from exitsearch.search.valuation import Valuation, Valued
 from exitsearch.search.value import expected_value, finish_times
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes, as_value
@@ -87,14 +88,13 @@ def repeat_proof(
         _compared("outcomes", config.outcomes.get("identity"), outcomes.identity),
         _compared("request", asked.identity, asked.digest),
     ]
-    if utility is not None:
-        outcomes = by_utility(outcomes, utility, fallback=asked.fallback)
-    problem, _ = build_problem(profile, outcomes, asked.question)
+    valued = Valuation(outcomes, utility, fallback=asked.fallback)
+    problem, _ = build_problem(profile, valued, asked.question)
     findings += [
         _compared("policy", config.policy, problem.policy),
         _compared("budget", config.budget, str(problem.budget)),
         _compared("candidates", asked.pairs, len(problem.candidates)),
-        _compared("fallback", config.fallback, _fallback(problem, outcomes, asked)),
+        _compared("fallback", config.fallback, _fallback(problem, valued, asked)),
     ]
     pairs = [(exit_.placement, str(exit_.choice)) for exit_ in config.exits]
     unknown = [f"{place}:{head}" for place, head in pairs if (place, head) not in problem.positions]
@@ -104,13 +104,13 @@ def repeat_proof(
     choice = tuple(sorted(problem.positions[pair] for pair in pairs))
     broken = [limit for limit, excess in problem.excess(choice).items() if excess > 0]
     findings.append(_compared("limits that are broken", ", ".join(broken) or "none", "none"))
-    findings += _times_and_scores(config, problem, choice, outcomes)
+    findings += _times_and_scores(config, problem, choice, valued)
     if config.policy == "confidence":
-        return findings + _replayed(config, problem, choice, outcomes, asked)
+        return findings + _replayed(config, problem, choice, valued, asked)
     return findings + _solved(config, problem, choice)
 
 
-def _times_and_scores(config: MultiExitConfig, problem: Problem, choice: Choice, outcomes: Outcomes) -> list[Finding]:
+def _times_and_scores(config: MultiExitConfig, problem: Problem, choice: Choice, outcomes: Valued) -> list[Finding]:
     times = finish_times(problem, choice, policy="interruptible")
     findings = [
         _compared(f"latency_ms of {_name(config, k)}", written, float(found))
@@ -137,7 +137,7 @@ def _solved(config: MultiExitConfig, problem: Problem, choice: Choice) -> list[F
 
 
 def _replayed(
-    config: MultiExitConfig, problem: Problem, choice: Choice, outcomes: Outcomes, asked: AskedRequest
+    config: MultiExitConfig, problem: Problem, choice: Choice, outcomes: Valued, asked: AskedRequest
 ) -> list[Finding]:
     """Value and bound, where thresholds are replayed."""
     assert config.confidence is not None  # a rule of the document
@@ -188,7 +188,7 @@ def _at_its_batch(config: MultiExitConfig, profile: Profile) -> Profile:
     return profile
 
 
-def _fallback(problem: Problem, outcomes: Outcomes, asked: AskedRequest) -> float:
+def _fallback(problem: Problem, outcomes: Valued, asked: AskedRequest) -> float:
     return problem.fallback if asked.worth else as_value(problem.fallback, outcomes.metric)
 
 

@@ -18,7 +18,8 @@ from exitsearch.search.solver.exact import TOLERANCE, Solution, solve
 from exitsearch.search.study import OnTrial, StudyResult, run_study
 from exitsearch.search.study.front import FrontStudy
 from exitsearch.search.thresholds.choose import choose
-from exitsearch.search.utility import Utility, by_utility, given_utility
+from exitsearch.search.utility import Utility, given_utility
+from exitsearch.search.valuation import Valuation, Valued
 from exitsearch.search.value import contract_value, expected_value, finish_times
 from exitsearch.specs.budget import BudgetDistribution, latest_in_time
 from exitsearch.specs.config import Expected, MultiExitConfig, Optimum
@@ -89,9 +90,8 @@ def search_request(
         )
     if request.metric is not None and request.metric != outcomes.metric:
         raise InputError(f"the outcomes hold {outcomes.metric}, asked was for {request.metric}; leave --metric out")
-    if utility is not None:
-        outcomes = by_utility(outcomes, utility, fallback=request.fallback)
-    problem, notes = build_problem(profile, outcomes, request)
+    valued = Valuation(outcomes, utility, fallback=request.fallback)
+    problem, notes = build_problem(profile, valued, request)
     asked = AskedRequest(
         **dict(request),
         seed=seed,
@@ -102,14 +102,14 @@ def search_request(
     aims = Aims(problem, read_objectives(request.objectives, problem, profile)) if request.objectives else None
     if request.policy == "confidence":
         found = choose(
-            problem, outcomes, score=request.score, trials=trials, seed=seed, storage=storage, on_trial=on_trial
+            problem, valued, score=request.score, trials=trials, seed=seed, storage=storage, on_trial=on_trial
         )
-        judged = evaluate_samples(problem, found, outcomes, seed=seed)
+        judged = evaluate_samples(problem, found, valued, seed=seed)
         solution = Solution(found.choice, judged.value, exact=found.exact, bound=found.bound, by_count=())
         if found.tried is not None:
             notes.append(f"the choices are few: all {found.tried} that can be best were judged in full")
         notes += _study_notes(found.study, trials)
-        return _result(profile, outcomes, problem, asked, found.choice, solution, found.study, judged, notes)
+        return _result(profile, valued, problem, asked, found.choice, solution, found.study, judged, notes)
     solution = solve(problem)
     study = None
     choice = solution.choice
@@ -123,17 +123,17 @@ def search_request(
         front = find_front(aims, solution, trials=trials, seed=seed, storage=storage, on_trial=on_trial)
         # As valuable as the solver's or, where that is not proved, more; of equal ones one that costs no more.
         choice = front.points[0].choice
-    judged = evaluate_values(problem, choice, outcomes, seed=seed)
+    judged = evaluate_values(problem, choice, valued, seed=seed)
     notes += _study_notes(front.study if front is not None else study, trials)
-    result = _result(profile, outcomes, problem, asked, choice, solution, study, judged, notes)
+    result = _result(profile, valued, problem, asked, choice, solution, study, judged, notes)
     if front is None:
         return result
-    return replace(result, front=_front(profile, outcomes, problem, asked, solution, front))
+    return replace(result, front=_front(profile, valued, problem, asked, solution, front))
 
 
 def _result(
     profile: Profile,
-    outcomes: Outcomes,
+    outcomes: Valued,
     problem: Problem,
     asked: AskedRequest,
     choice: Choice,
@@ -191,7 +191,7 @@ def _result(
 
 
 def _expected(
-    problem: Problem, outcomes: Outcomes, value: float, held_out: float | None, interval: tuple[float, float] | None
+    problem: Problem, outcomes: Valued, value: float, held_out: float | None, interval: tuple[float, float] | None
 ) -> Expected:
     return Expected(
         value=value,
@@ -205,7 +205,7 @@ def _expected(
 
 
 def _front(
-    profile: Profile, outcomes: Outcomes, problem: Problem, asked: AskedRequest, solution: Solution, front: Front
+    profile: Profile, outcomes: Valued, problem: Problem, asked: AskedRequest, solution: Solution, front: Front
 ) -> FrontResult:
     """The front with a document for every point. Regret is against the best of all choices, whatever they cost."""
     report = outcomes.report_split
@@ -223,7 +223,7 @@ def _front(
 
 
 def _rows(
-    problem: Problem, config: MultiExitConfig, choice: Choice, outcomes: Outcomes, chances: list[float]
+    problem: Problem, config: MultiExitConfig, choice: Choice, outcomes: Valued, chances: list[float]
 ) -> list[ExitRow]:
     times = finish_times(problem, choice)
     report = outcomes.report_split

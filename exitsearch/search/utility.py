@@ -1,6 +1,6 @@
 """What an answer is worth when being wrong is not always equally bad: class weights, or a function of one's own.
 
-A worth is a number for every sample's answer. Its mean over a split stands where the accuracy (or minus the error)
+A utility is a number for every sample's answer. Its mean over a split stands where the accuracy (or minus the error)
 stood: in the values that are searched, in the replay of thresholds, and on the report split with its interval.
 
     # my_utility.py
@@ -22,11 +22,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PrivateAttr
 
 from exitsearch.errors import FileError, InputError, shown
 from exitsearch.specs.document import check_readable, read_text
-from exitsearch.specs.outcomes import FinalOutcome, HeadOutcome, Outcomes
 from exitsearch.specs.table import cell_number, read_table, whole_number
 
 Array = NDArray[np.float64]
@@ -39,9 +37,9 @@ class Utility:
 
     Attributes:
         name: for people and documents.
-        each: from outputs [samples, num_outputs] and labels [samples] to a worth for every sample [samples], higher is
+        each: from outputs [samples, num_outputs] and labels [samples] to a number for every sample [samples], higher is
             better.
-        fallback: worth of having no answer in time.
+        fallback: utility of having no answer in time.
         of_classes: whether only a classification has it.
         weights: from labels [samples] to how much each sample counts [samples], 1 on the average; what `each` returns
             has been multiplied by it. None: all count alike.
@@ -54,7 +52,7 @@ class Utility:
     weights: Callable[[NDArray[Any]], Array] | None = None
 
     def __call__(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> Array:
-        """The worth of every sample's answer [samples].
+        """The utility of every sample's answer [samples].
 
         Raises:
             InputError: the function raises, or returns something else than one finite number a sample.
@@ -158,81 +156,7 @@ def load_class_weights(path: Path | str) -> Utility:
         return relative
 
     def each(outputs: NDArray[np.float32], labels: NDArray[Any]) -> Array:
-        worth: Array = (outputs.argmax(axis=1) == labels) * of_labels(labels)
-        return worth
+        weighted: Array = (outputs.argmax(axis=1) == labels) * of_labels(labels)
+        return weighted
 
     return Utility(f"class weights {Path(path).name}", each, of_classes=True, weights=of_labels)
-
-
-class UtilityOutcomes(Outcomes):
-    """Outcomes whose scores are the mean worth of the answers. Never written."""
-
-    _utility: Utility = PrivateAttr()
-    _of: Outcomes = PrivateAttr()
-
-    @property
-    def document(self) -> Outcomes:
-        """What was read."""
-        return self._of
-
-    @property
-    def utility_name(self) -> str | None:
-        """What answers are worth, in words."""
-        return self._utility.name
-
-    @property
-    def holds_classes(self) -> bool:
-        """Whether the outputs are those of a classification."""
-        return self._of.holds_classes
-
-    def worth(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[Any]:
-        """What each sample's answer is worth [samples]."""
-        return self._utility(outputs, labels)
-
-    def sample_weights(self, labels: NDArray[Any]) -> Array | None:
-        """How much each sample counts [samples], 1 on the average; None: all alike."""
-        return None if self._utility.weights is None else self._utility.weights(labels)
-
-
-def by_utility(outcomes: Outcomes, worth: Utility, *, fallback: float | None = None) -> UtilityOutcomes:
-    """Outcomes judged by worth instead of their metric.
-
-    Args:
-        outcomes: with samples.
-        worth: what an answer is worth.
-        fallback: worth of having no answer in time; None takes the worth's own.
-
-    Raises:
-        InputError: there are no samples, or the worth cannot be had of them.
-    """
-    if worth.of_classes and not outcomes.holds_classes:
-        raise InputError(f"{worth.name} need outputs that are classes, the outcomes hold {outcomes.metric}")
-    means: dict[str, dict[tuple[int, str] | None, float]] = {}
-    for split in outcomes.splits:
-        samples = outcomes.samples(split)
-        if samples is None:
-            raise InputError(
-                f"{worth.name}: the answer to every sample is needed, and {outcomes.source or 'these outcomes'} hold "
-                "only scores; train the heads with exitsearch train-heads"
-            )
-        means[split] = {key: float(worth(outputs, samples.labels).mean()) for key, outputs in samples.outputs.items()}
-        means[split][None] = float(worth(samples.final, samples.labels).mean())
-    found = UtilityOutcomes.model_construct(
-        **{
-            **dict(outcomes),
-            "metric": "worth",
-            "fallback": worth.fallback if fallback is None else fallback,
-            "heads": [
-                HeadOutcome.model_construct(
-                    placement=o.placement,
-                    module=o.module,
-                    head=o.head,
-                    scores={split: of[o.placement, o.head] for split, of in means.items()},
-                )
-                for o in outcomes.heads
-            ],
-            "final": FinalOutcome.model_construct(scores={split: of[None] for split, of in means.items()}),
-        }
-    )
-    found._folder, found._utility, found._of = outcomes._folder, worth, outcomes
-    return found

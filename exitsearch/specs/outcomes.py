@@ -21,15 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
-from exitsearch.errors import FileError, InputError
+from exitsearch.errors import FileError
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.document import Document, Part, read_text
 from exitsearch.specs.samples import Samples as Samples
 from exitsearch.specs.samples import read_samples
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
 
-# `worth` is what a user's own function says; no document holds it.
-Metric = Literal["accuracy", "mae", "worth"]
+Metric = Literal["accuracy", "mae"]
 Scalar = str | int | float | bool | None
 Score = Annotated[float, Field(ge=-1e12, le=1e12)]
 
@@ -82,8 +81,6 @@ class Outcomes(Document):
 
     @model_validator(mode="after")
     def _check_scores(self) -> Outcomes:
-        if self.metric == "worth":
-            raise ValueError("metric must be accuracy or mae, found worth")
         if self.fallback is not None:
             check_score(self.fallback, self.metric, "fallback")
         seen: set[tuple[int, str]] = set()
@@ -123,7 +120,7 @@ class Outcomes(Document):
 
     @property
     def document(self) -> Outcomes:
-        """What was read: itself, unless its scores are by a worth of the user's own."""
+        """What was read: itself."""
         return self
 
     @property
@@ -136,7 +133,7 @@ class Outcomes(Document):
         """Whether the outputs are those of a classification."""
         return self.metric == "accuracy"
 
-    def worth(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[Any]:
+    def each_value(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[Any]:
         """What each sample's answer is worth [samples]: whether it is right, or minus the absolute error.
 
         Args:
@@ -152,7 +149,7 @@ class Outcomes(Document):
     def sample_weights(self, labels: NDArray[Any]) -> NDArray[np.float64] | None:
         """How much each sample counts [samples], 1 on the average; None: all alike.
 
-        `worth` has been multiplied by it.
+        `each_value` has been multiplied by it.
         """
         return None
 
@@ -198,7 +195,7 @@ class Outcomes(Document):
         for o in self.heads:
             parts.append((f"{o.placement}/{o.head}", o.scores[split], samples.outputs[o.placement, o.head]))
         for name, stated, outputs in parts:
-            found = as_value(float(self.worth(outputs, samples.labels).mean()), self.metric)
+            found = as_value(float(self.each_value(outputs, samples.labels).mean()), self.metric)
             unit = 1.0 if self.metric == "accuracy" else max(stated, found)
             if abs(found - stated) > SCORE_TOLERANCE * unit:
                 raise FileError(
@@ -264,7 +261,7 @@ class Outcomes(Document):
         return cls.parse(document, path)
 
 
-def check_score(score: float, metric: Metric, what: str) -> None:
+def check_score(score: float, metric: str, what: str) -> None:
     """Raise ValueError when a score is outside its metric's range."""
     if not np.isfinite(score):
         raise ValueError(f"{what}: a finite number is needed, found {score:g}")
@@ -274,26 +271,6 @@ def check_score(score: float, metric: Metric, what: str) -> None:
         raise ValueError(f"{what}: a mean absolute error is at least 0, found {score:g}")
 
 
-def as_value(score: float, metric: Metric) -> float:
+def as_value(score: float, metric: str) -> float:
     """Turn a score into a value, where higher is better. Its own inverse."""
     return -score if metric == "mae" else score
-
-
-def fallback_value(outcomes: Outcomes, asked: float | None) -> float:
-    """Value of having no answer in time: what the user asked for, or what the outcomes know.
-
-    Raises:
-        InputError: when neither says it (an error metric from a table without `--fallback`).
-    """
-    score = outcomes.fallback if asked is None else asked
-    if score is None:
-        raise InputError(
-            f"the value of having no answer in time is not known for {outcomes.metric}; give the error of the best "
-            "constant answer with --fallback"
-        )
-    try:
-        if asked is not None:
-            check_score(asked, outcomes.metric, "--fallback")
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    return as_value(score, outcomes.metric)

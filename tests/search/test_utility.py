@@ -19,7 +19,8 @@ from exitsearch.search.thresholds.optimise import optimise
 from exitsearch.search.thresholds.oracle import oracle_bound
 from exitsearch.search.thresholds.replay import Replay
 from exitsearch.search.thresholds.scores import Answers
-from exitsearch.search.utility import Utility, by_utility, load_class_weights, load_utility
+from exitsearch.search.utility import Utility, load_class_weights, load_utility
+from exitsearch.search.valuation import Valuation
 from exitsearch.specs.outcomes import Outcomes
 
 FUNCTION = """import numpy as np
@@ -58,14 +59,14 @@ def test_class_weights_by_hand(outcomes: Outcomes, tmp_path: Path) -> None:
 
     Six right: 3 * 3 + 3 * 1 = 12 of 20; seven 15; eight 16; nine 19.
     """
-    found = by_utility(outcomes, load_class_weights(weights(tmp_path)))
+    found = Valuation(outcomes, load_class_weights(weights(tmp_path)))
     assert found.values("choice") == pytest.approx({(0, "a"): 0.6, (0, "b(k=2)"): 0.75, (1, "a"): 0.8})
     assert found.final_value("choice") == pytest.approx(0.95)
     assert found.final_value("report") == pytest.approx(0.8)
     assert (found.document.identity, found.fallback) == (outcomes.identity, 0.0)
     samples = outcomes.samples("choice")
     assert samples is not None
-    each = found.worth(samples.outputs[0, "b(k=2)"], samples.labels)
+    each = found.each_value(samples.outputs[0, "b(k=2)"], samples.labels)
     assert each.tolist() == pytest.approx([1.5, 0.5, 1.5, 0.5, 1.5, 0.5, 1.5, 0, 0, 0])
 
 
@@ -104,8 +105,8 @@ def test_no_answer_is_worth_0_unless_said(outcomes: Outcomes) -> None:
     """The outcomes of a regression know an error instead, which is no worth."""
     other = outcomes.model_copy(update={"metric": "mae", "fallback": 8.3})
     worth = Utility("near", lambda outputs, labels: np.ones(len(labels)))
-    assert by_utility(other, worth).fallback == 0.0
-    assert by_utility(other, worth, fallback=0.2).fallback == 0.2
+    assert Valuation(other, worth).fallback == 0.0
+    assert Valuation(other, worth, fallback=0.2).fallback == 0.2
 
 
 def test_no_operating_point_beats_having_no_answer(outcomes: Outcomes, file: Path) -> None:
@@ -173,13 +174,13 @@ def test_a_regression_may_have_a_function(outcomes: Outcomes, tmp_path: Path) ->
     def within(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return np.abs(outputs[:, 0] - labels) < 0.5
 
-    found = by_utility(other, Utility("near enough", within, fallback=0.0))
+    found = Valuation(other, Utility("near enough", within, fallback=0.0))
     samples = outcomes.samples("choice")
     assert samples is not None
     assert found.final_value("choice") == np.mean(np.abs(samples.final[:, 0] - samples.labels) < 0.5)
     assert not found.holds_classes
     with pytest.raises(InputError, match="classes, the outcomes hold mae"):
-        by_utility(other, load_class_weights(weights(tmp_path)))
+        Valuation(other, load_class_weights(weights(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_a_regression_may_have_a_function(outcomes: Outcomes, tmp_path: Path) ->
 )
 def test_a_function_that_does_not_keep_to_its_rule(outcomes: Outcomes, file: Path, name: str, words: str) -> None:
     with pytest.raises(InputError, match=f"mine.py:{name} ({words})"):
-        by_utility(outcomes, load_utility(f"{file}:{name}"))
+        Valuation(outcomes, load_utility(f"{file}:{name}"))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_a_function_that_cannot_be_had(
 )
 def test_wrong_weights(outcomes: Outcomes, tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        by_utility(outcomes, load_class_weights(weights(tmp_path, text)))
+        Valuation(outcomes, load_class_weights(weights(tmp_path, text)))
 
 
 def test_the_command_line(

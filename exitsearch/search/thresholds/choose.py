@@ -26,8 +26,8 @@ from exitsearch.search.thresholds.quantile import operating_points
 from exitsearch.search.thresholds.replay import Replay, Staircase
 from exitsearch.search.thresholds.rules import greedy_thresholds, quota
 from exitsearch.search.thresholds.scores import Answers, build_answers
+from exitsearch.search.valuation import Valued
 from exitsearch.specs.config import Confidence, OperatingPoint
-from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.request import Score
 
 # Samples while choosing: a choice then takes some milliseconds. 2,000 samples know an accuracy to a hundredth, and all
@@ -65,7 +65,7 @@ class ThresholdChoice:
     study: StudyResult | None
     rules: dict[str, float]
 
-    def table(self, problem: Problem, outcomes: Outcomes) -> Confidence:
+    def table(self, problem: Problem, outcomes: Valued) -> Confidence:
         """The operating points as a part of a document, judged on the report split too."""
         report = outcomes.report_split
         other = None
@@ -93,7 +93,7 @@ class ThresholdChoice:
         temperatures = [float(self.answers.temperatures[row]) for row in self.choice]
         return Confidence(score=self.answers.score, temperatures=temperatures, points=points, quantile=problem.quantile)
 
-    def sample_values(self, problem: Problem, outcomes: Outcomes, split: str) -> Array:
+    def sample_values(self, problem: Problem, outcomes: Valued, split: str) -> Array:
         """Expected value of every sample of a split, over the budgets [samples]; times its weight, where it has one."""
         answers = build_answers(problem, outcomes, split, score=self.answers.score, like=self.answers, only=self.choice)
         replay = Replay(problem, answers, self.choice)
@@ -108,7 +108,7 @@ class ThresholdChoice:
 
 def choose(
     problem: Problem,
-    outcomes: Outcomes,
+    outcomes: Valued,
     *,
     score: Score = "softmax",
     trials: int,

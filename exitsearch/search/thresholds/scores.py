@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from exitsearch.errors import InputError, MismatchError, one_of
 from exitsearch.search.problem import Array, Choice, Problem
-from exitsearch.specs.outcomes import Outcomes, Samples
+from exitsearch.search.valuation import Valued
+from exitsearch.specs.outcomes import Samples
 from exitsearch.specs.request import SCORES, Score
 
 Floats = NDArray[np.float32]
@@ -86,7 +87,7 @@ class Answers:
 
 def build_answers(
     problem: Problem,
-    outcomes: Outcomes,
+    outcomes: Valued,
     split: str,
     *,
     score: Score = "softmax",
@@ -122,7 +123,7 @@ def build_answers(
     columns = [(row, samples.outputs[_key(problem, row)]) for row in rows] + [(len(problem.candidates), samples.final)]
     shape = (len(problem.candidates) + 1, len(samples.labels))
     right: NDArray[np.bool_] | Array = np.zeros(shape, dtype=np.bool_)
-    if outcomes.metric == "worth":
+    if outcomes.metric == "utility":
         right = np.zeros(shape, dtype=np.float64)
     found = Answers(
         score=score,
@@ -134,7 +135,7 @@ def build_answers(
     for row, outputs in columns:
         _check(outputs, samples, split)
         found.predicted[row] = outputs.argmax(axis=1)
-        found.right[row] = outcomes.worth(outputs, samples.labels)
+        found.right[row] = outcomes.each_value(outputs, samples.labels)
         if score == "patience":
             continue
         temperature = fit_temperature(outputs, samples.labels) if like is None else float(like.temperatures[row])
