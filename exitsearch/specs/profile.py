@@ -3,6 +3,11 @@
 A segment runs from placement k-1 (or the input) to placement k, a head from the features at its placement to its
 outputs, `final` from the last placement to the backbone's own outputs. A path that runs through some exit heads takes
 the sum of its parts (`path_ms`); the profiler checks that this holds by running paths whole.
+
+On a device with a queue the host waits for every decision, and the part after a head begins on an idle device. It then
+takes its `resume_ms` longer:
+
+    answer of exit k = segments up to k + heads before k + resumes of the parts after those heads + head k
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from exitsearch.errors import FileError, InputError
 from exitsearch.specs.backbone import BackboneFacts
@@ -67,7 +72,26 @@ class Cost(Part):
     energy_mj: Annotated[float, Field(ge=0, le=1e12)] | None = None
 
 
-class SegmentCost(Cost):
+class PartCost(Cost):
+    """A part of the backbone: a segment or the final part.
+
+    Attributes:
+        resume_ms: how much longer it takes right after a head, whose decision emptied the device's queue; 0 on the CPU
+            and where no head comes before. Written only where it is not 0.
+    """
+
+    resume_ms: Milliseconds = 0.0
+
+    @model_serializer(mode="wrap")
+    def _without_zero(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Profiles of devices without a queue stay what they were to the last bit, and so does their identity.
+        data: dict[str, Any] = handler(self)
+        if data["resume_ms"] == 0:
+            del data["resume_ms"]
+        return data
+
+
+class SegmentCost(PartCost):
     """The segment that ends at `placement`."""
 
     placement: int = Field(ge=0)
@@ -132,7 +156,7 @@ class BatchCosts(Part):
     protocol: dict[str, Scalar] = {}
     segments: list[SegmentCost]
     heads: list[HeadCost] = []
-    final: Cost
+    final: PartCost
     whole: Cost | None = None
     slowdown: list[Annotated[float, Field(gt=0, le=1e6)]] = []
     verdict: Verdict
@@ -157,7 +181,7 @@ class Profile(Document):
     protocol: dict[str, Scalar] = {}
     segments: list[SegmentCost] = Field(min_length=1)
     heads: list[HeadCost] = []
-    final: Cost
+    final: PartCost
     whole: Cost | None = None
     slowdown: list[Annotated[float, Field(gt=0, le=1e6)]] = []
     verdict: Verdict
@@ -242,6 +266,11 @@ class Profile(Document):
         """Latency of the backbone without any exit: the sum of its segments and its final part."""
         return float(self.arrival_ms[-1]) + self._time(self.final)
 
+    @property
+    def resume_ms(self) -> NDArray[np.float64]:
+        """How much longer the part after each placement takes when a head has run there [placements]."""
+        return np.array([part.resume_ms for part in (*self.segments[1:], self.final)])
+
     def head_ms(self, placement: int, head: str) -> float:
         """Latency of one head at one placement."""
         return self._time(self.head(placement, head))
@@ -267,10 +296,12 @@ class Profile(Document):
         Returns:
             Milliseconds from the input to the answer of each chosen exit, and last of the final exit.
         """
-        arrival, delay, times = self.arrival_ms, 0.0, []
+        arrival, resume, delay, times = self.arrival_ms, self.resume_ms, 0.0, []
         for placement, head in exits:
             delay += self.head_ms(placement, head)
             times.append(float(arrival[placement]) + delay)
+            # The exit has answered; what comes after it waits for its first launch.
+            delay += float(resume[placement])
         return [*times, self.full_ms + delay]
 
     @staticmethod
