@@ -295,7 +295,7 @@ def _document_fields(
     """The fields that a profile and its further batch sizes have in common, and `state`."""
     samples = measured.samples
     levelled = {id(unit): times for _, unit, times in samples.levelled()} if samples else {}
-    resume_ms = samples.resume_ms if samples else [0.0] * (len(backbone.placements) + 1)
+    resumes = samples.resumes() if samples else [{}] * (len(backbone.placements) + 1)
 
     def cost(key: Any, unit: UnitSamples | None) -> dict[str, Any]:
         found = dict(counts.get(key, {}))
@@ -312,7 +312,7 @@ def _document_fields(
             SegmentCost(
                 placement=p.index,
                 module=p.module,
-                resume_ms=resume_ms[p.index],
+                **resumes[p.index],
                 **cost(("segment", p.index), samples.segments[p.index] if samples else None),
             )
             for p in sorted(backbone.placements, key=lambda p: p.index)
@@ -321,7 +321,7 @@ def _document_fields(
             HeadCost(placement=key[0], head=key[1], **cost(key, samples.heads[key] if samples else None))
             for key in keys
         ],
-        "final": PartCost(resume_ms=resume_ms[-1], **cost(("final", 0), samples.final if samples else None)),
+        "final": PartCost(**resumes[-1], **cost(("final", 0), samples.final if samples else None)),
         "whole": Cost(**cost(("whole", 0), samples.whole)) if samples else None,
         "slowdown": samples.slowdown if samples else [],
         "verdict": measured.verdict,

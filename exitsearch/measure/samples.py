@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +134,14 @@ class Samples:
             running = self.segments[part] if part < len(self.segments) else self.final
             # Where the host paces the device nothing is lost, and noise alone makes a difference below 0.
             found[part] = max(0.0, times.get(id(unit), 0.0) - times[id(running)])
+        return found
+
+    def resumes(self) -> list[dict[str, Any]]:
+        """The fields of each `PartCost` that tell of it after a head [placements + 1]."""
+        found: list[dict[str, Any]] = [{"resume_ms": lost} for lost in self.resume_ms]
+        for part, unit in self.resumed.items():
+            found[part]["resumed_samples_ms"] = [round(sample, 6) for sample in unit.host_ms]
+            found[part]["resumed_rounds"] = unit.rounds
         return found
 
     @property

@@ -126,6 +126,16 @@ def test_paths_are_timed_as_they_are_seen_from_outside(rigs, runtime, batch):
         assert times.answers_ms == pytest.approx(rig.answers(path), rel=0.001, abs=0.0036)
 
 
+def test_every_sample_is_kept(rigs):
+    """Behind a segment or behind a head: each part but the first has been there once in every round."""
+    _, profile = rigs("cudagraph", 1)
+    rounds = set(range(len(profile.slowdown)))
+    for part in (*profile.segments[1:], profile.final):
+        assert len(part.resumed_samples_ms) == len(part.resumed_rounds) > 0
+        assert {*part.rounds, *part.resumed_rounds} == rounds
+        assert statistics.median(part.resumed_samples_ms) > statistics.median(part.samples_ms)
+
+
 def test_a_wrong_formula_is_found(rigs):
     """Without the resumes all exits come out too early; with one before every part, no exit too late, as when every
     segment was timed right after a head.

@@ -46,8 +46,9 @@ def test_resumes_by_hand(profile: Profile, tmp_path: Path) -> None:
     5 + 0.5 + 0.125 + 1, the full model at 6.5 + 0.5 + 0.125 + 1 + 0.25. Without heads nothing resumes.
     """
     data = profile.model_dump(mode="json")
-    assert not any("resume_ms" in part for part in (*data["segments"], *data["heads"], data["final"]))
-    data["segments"][1]["resume_ms"] = 0.125
+    parts = (*data["segments"], *data["heads"], data["final"])
+    assert not any(key.startswith("resume") for part in parts for key in part)
+    data["segments"][1] |= {"resume_ms": 0.125, "resumed_samples_ms": [3.1, 3.15], "resumed_rounds": [0, 4]}
     data["final"]["resume_ms"] = 0.25
     resuming = Profile.parse(data, "profile.json")
     assert list(resuming.resume_ms) == [0.125, 0.25]
