@@ -182,23 +182,28 @@ def _one_round(
 
 def _share_out(times: PassTimes, dealt: Mapping[int, UnitKey], empty: Collection[int], samples: Samples) -> None:
     """Give each part of a chain pass to the unit that it is a sample of."""
-    part, resumed = 0, False
+    part, resumed, late, last = 0, False, False, len(samples.segments)
 
     def add(unit: UnitSamples) -> None:
         nonlocal part
         unit.add(times, part, number=samples.rounds)
         part += 1
 
-    for placement, segment in enumerate(samples.segments):
-        add(samples.resumed[placement] if resumed else segment)
-        if placement in empty:
+    def measured(key: int | UnitKey) -> UnitSamples:
+        """Where a unit's sample belongs, if it does not follow a head."""
+        return samples.delayed.setdefault(key, UnitSamples()) if late else samples.timed(key)
+
+    for placement in range(last):
+        add(samples.resumed[placement] if resumed else measured(placement))
+        late = placement in empty
+        if late:
             add(samples.empty.setdefault((placement, resumed), UnitSamples()))
         resumed = False
         if placement in dealt:
-            key = dealt[placement]
-            add(samples.delayed.setdefault(key, UnitSamples()) if placement in empty else samples.heads[key])
-            resumed = placement + 1 in samples.resumed
-    add(samples.resumed[len(samples.segments)] if resumed else samples.final)
+            add(measured(dealt[placement]))
+            # The wait that ends a head empties the queue: what came before it delays nothing after it.
+            resumed, late = placement + 1 in samples.resumed, False
+    add(samples.resumed[last] if resumed else measured(last))
     assert part == len(times.parts_ms)
 
 

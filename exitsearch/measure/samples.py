@@ -4,8 +4,8 @@ Two things are taken out. The machine's level: a shared machine's speed jumps (b
 some runs in the README), and a head is measured in few rounds, so its plain median would depend on which. Every sample
 is divided by the running median of the whole pass over its median. And what the clock itself costs, on devices with a
 queue: there an event takes the host as long as a third of a kernel's launch. An *empty part*, between two marks with
-nothing in between, shows what one mark costs at that point: its own length where the host paces the device, and what a
-head after it takes longer where the host is only just ahead.
+nothing in between, shows what one mark costs at that point: its own length where the host paces the device, and what
+the unit after it takes longer where the host is only just ahead.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Samples:
         resumed: on a device with a queue, segments (by placement) and the final part (by the number of segments) where
             they followed a head, and so began on an idle device.
         empty: empty parts at the end of a segment, by placement and whether that segment had followed a head.
-        delayed: heads that followed an empty part.
+        delayed: heads, and parts that did not follow a head, where an empty part came before.
         enqueue_ms: of each whole pass, until the host had handed over its work; empty on the CPU.
         seconds: length of the measurement without warm-up.
         warm_up_s: length of the warm-up.
@@ -71,7 +71,7 @@ class Samples:
     whole: UnitSamples = field(default_factory=UnitSamples)
     resumed: dict[int, UnitSamples] = field(default_factory=dict)
     empty: dict[tuple[int, bool], UnitSamples] = field(default_factory=dict)
-    delayed: dict[UnitKey, UnitSamples] = field(default_factory=dict)
+    delayed: dict[int | UnitKey, UnitSamples] = field(default_factory=dict)
     enqueue_ms: list[float] = field(default_factory=list)
     rounds: int = 0
     seconds: float = 0.0
@@ -94,6 +94,12 @@ class Samples:
             heads={key: UnitSamples() for key in keys},
             resumed={part: UnitSamples() for part in followed},
         )
+
+    def timed(self, key: int | UnitKey) -> UnitSamples:
+        """Where a head's samples stand, or those of a part behind another: a placement's segment, or last the final."""
+        if not isinstance(key, int):
+            return self.heads[key]
+        return self.segments[key] if key < len(self.segments) else self.final
 
     def units(self) -> Iterator[tuple[str, UnitSamples]]:
         """Every unit with its name in messages."""
@@ -131,9 +137,8 @@ class Samples:
         times = {id(unit): statistics.median(times) for _, unit, times in self.levelled() if len(times)}
         found = [0.0] * (len(self.segments) + 1)
         for part, unit in self.resumed.items():
-            running = self.segments[part] if part < len(self.segments) else self.final
             # Where the host paces the device nothing is lost, and noise alone makes a difference below 0.
-            found[part] = max(0.0, times.get(id(unit), 0.0) - times[id(running)])
+            found[part] = max(0.0, times.get(id(unit), 0.0) - times[id(self.timed(part))])
         return found
 
     def resumes(self) -> list[dict[str, Any]]:
@@ -157,12 +162,18 @@ class Samples:
             measured = self.resumed[placement] if resumed else self.segments[placement]
             found[id(measured)] = statistics.median(unit.levelled(levels))
         # A head has few samples of its own behind an empty part: those of its placement are taken together.
-        longer: dict[int, list[float]] = {}
+        longer: dict[int | tuple[int], list[float]] = {}
         for key, unit in self.delayed.items():
-            if self.heads[key].host_ms:
-                own = statistics.median(self.heads[key].levelled(levels))
-                longer.setdefault(key[0], []).extend(unit.levelled(levels) - own)
-        for key, unit in self.heads.items():
-            if key[0] in longer:
-                found[id(unit)] = max(0.0, statistics.median(longer[key[0]]))
+            if self.timed(key).host_ms:
+                more = unit.levelled(levels) - statistics.median(self.timed(key).levelled(levels))
+                longer.setdefault(_place(key), []).extend(more)
+        for key in (*range(len(self.segments) + 1), *self.heads):
+            if _place(key) in longer:
+                own = id(self.timed(key))
+                found[own] = found.get(own, 0.0) + max(0.0, statistics.median(longer[_place(key)]))
         return found
+
+
+def _place(key: int | UnitKey) -> int | tuple[int]:
+    """A part by itself, and all heads of one placement together."""
+    return key if isinstance(key, int) else (key[0],)

@@ -28,9 +28,12 @@ CONDITIONS = [(runtime, batch) for runtime in ("eager", "cudagraph") for batch i
 
 
 class Rig:
-    """A backbone of 12 blocks of 16 kernels, three heads at every placement, on one of two devices."""
+    """A backbone of 12 blocks of 16 kernels, three heads at every placement, on one of two devices.
 
-    def __init__(self, runtime, batch, *, index=0, seed=0):
+    An irregular one has blocks of 4 to 30 kernels that differ sixfold: some paced by the host, some by the device.
+    """
+
+    def __init__(self, runtime, batch, *, index=0, seed=0, irregular=False):
         draw = random.Random(seed)
         scale = {1: 3.0, 32: 20.0}[batch]
         self.simulation = simulation = Simulation(devices=2)
@@ -39,7 +42,13 @@ class Rig:
         def kernels(count):
             return [scale * draw.uniform(0.3, 1.7) for _ in range(count)]
 
-        self.backbone = simulated_backbone(simulation, [kernels(16) for _ in range(BLOCKS)], kernels(4))
+        def block():
+            if not irregular:
+                return kernels(16)
+            size = draw.choice([0.5, 1, 2, 3])
+            return [size * time for time in kernels(draw.randint(4, 30))]
+
+        self.backbone = simulated_backbone(simulation, [block() for _ in range(BLOCKS)], kernels(4))
         self.keys = [(placement, head) for placement in range(BLOCKS) for head in HEADS]
         heads = {key: Unit(simulation, kernels(HEADS[key[1]])) for key in self.keys}
         self.x = DeviceTensor.made(simulation, index)
@@ -116,6 +125,21 @@ def test_predictions_by_number_of_exits(rigs, runtime, batch, exits):
         assert profile.path_ms(path) == pytest.approx(rig.answers(path), rel=0.02)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("runtime", "batch"), CONDITIONS)
+def test_predictions_where_host_and_device_take_turns(runtime, batch, seed):
+    """Parts that are paced by the host and by the device in turn, so that what one loses another may make up for.
+
+    A graph of 15 us cannot hide what a head after it hands over; a path knows no such pairs, and is off by more there.
+    """
+    rig = Rig(runtime, batch, seed=seed, irregular=True)
+    profile = rig.profile()
+    for exits in (0, 1, 2, 5, BLOCKS):
+        errors = [abs(profile.path_ms(path)[-1] / rig.answers(path)[-1] - 1) for path in paths(exits)]
+        assert statistics.median(errors) < 0.01
+        assert max(errors) < (0.04 if (runtime, batch) == ("cudagraph", 1) else 0.005)
+
+
 @pytest.mark.parametrize(("runtime", "batch"), CONDITIONS)
 def test_paths_are_timed_as_they_are_seen_from_outside(rigs, runtime, batch):
     rig, _ = rigs(runtime, batch)
@@ -127,12 +151,12 @@ def test_paths_are_timed_as_they_are_seen_from_outside(rigs, runtime, batch):
 
 
 def test_every_sample_is_kept(rigs):
-    """Behind a segment or behind a head: each part but the first has been there once in every round."""
+    """Behind a segment or behind a head; what is left out is behind an empty part."""
     _, profile = rigs("cudagraph", 1)
-    rounds = set(range(len(profile.slowdown)))
     for part in (*profile.segments[1:], profile.final):
         assert len(part.resumed_samples_ms) == len(part.resumed_rounds) > 0
-        assert {*part.rounds, *part.resumed_rounds} == rounds
+        assert not set(part.rounds) & set(part.resumed_rounds)
+        assert 0.75 < len({*part.rounds, *part.resumed_rounds}) / len(profile.slowdown) < 1.0
         assert statistics.median(part.resumed_samples_ms) > statistics.median(part.samples_ms)
 
 
@@ -169,22 +193,28 @@ def test_the_second_device_is_measured_like_the_first(rigs, runtime, batch):
 def test_what_is_lost_after_a_wait():
     """Graphs at batch size 1: the device idles for a launch (9 us) after every head, and runs on otherwise.
 
-    Eager at batch size 1: the host paces every kernel, after a head as before; the end of one (3 us) may show.
+    Eager at batch size 1: the host paces every kernel, after a head as before. An event (3.5 us) may show, which
+    delays more where the host is ahead.
     """
     graphs, eager = Rig("cudagraph", 1).samples(), Rig("eager", 1).samples()
     assert graphs.resume_ms[0] == 0.0
     assert graphs.resume_ms[1:] == pytest.approx([0.009] * BLOCKS, abs=0.0005)
-    assert max(eager.resume_ms) < 0.002
+    assert max(eager.resume_ms) < 0.0035
 
 
 def test_heads_run_at_a_random_share_of_the_placements():
-    """Every segment but the first follows a head in some passes and a segment in others, about equally often."""
+    """Every segment but the first follows a head in half of the passes, and in the others a segment.
+
+    There, in a quarter, an empty part stands between the two.
+    """
     rig = Rig("cudagraph", 1)
     samples = rig.samples(precision=1e-9, max_seconds=0.5)
     assert set(samples.resumed) == set(range(1, BLOCKS + 1))
     for part, unit in samples.resumed.items():
-        running = samples.segments[part] if part < BLOCKS else samples.final
-        assert len(unit.host_ms) + len(running.host_ms) == samples.rounds
+        running = samples.timed(part)
+        behind = samples.delayed[part]
+        assert len(unit.host_ms) + len(running.host_ms) + len(behind.host_ms) == samples.rounds
+        assert 0.1 < len(behind.host_ms) / (len(behind.host_ms) + len(running.host_ms)) < 0.4
         assert 0.3 < len(unit.host_ms) / samples.rounds < 0.7
     assert len(samples.segments[0].host_ms) == samples.rounds
     counts = [len(unit.host_ms) for unit in samples.heads.values()]

@@ -50,6 +50,16 @@ def test_a_resume_is_the_difference_and_never_below_nothing(samples):
     assert samples.resume_ms == pytest.approx([0.0, 0.375, 0.0])
 
 
+def test_what_an_empty_part_delays_is_the_clocks_cost_too(samples):
+    """Segment 1 takes 0.1 longer behind an empty part, beside the 0.25 of its own mark; the final part 0.05."""
+    samples.delayed |= {1: unit(3.35), 2: unit(0.5, 0.55, 0.6)}
+    found = {name: statistics.median(times) for name, _, times in samples.levelled()}
+    assert found["segment 1"] == pytest.approx(2.9)
+    assert found["final"] == pytest.approx(0.45)
+    assert found["head a at placement 0"] == pytest.approx(0.8)
+    assert samples.parts_ms == pytest.approx(5.35)
+
+
 def test_an_empty_part_that_delays_nothing_makes_no_head_slower(samples):
     samples.delayed[0, "a"] = unit(0.9)
     found = {name: statistics.median(times) for name, _, times in samples.levelled()}
