@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -39,9 +39,15 @@ class PassTimes:
 
 
 class Clock(ABC):
-    """Times one pass at a time: `start`, then `mark` at the end of every part but the last, then `stop`."""
+    """Times one pass at a time: `start`, then `mark` at the end of every part but the last, then `stop`.
 
-    name: str
+    Attributes:
+        name: the clock's name in files.
+        queued: whether the host hands work over and runs ahead, so that a part that follows a wait takes longer.
+    """
+
+    name: ClassVar[str]
+    queued: ClassVar[bool] = False
 
     def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self.now_ns = now_ns
@@ -88,16 +94,20 @@ class HostClock(Clock):
 class CudaClock(Clock):
     """CUDA events at every boundary, and the host's clock where both stand at the same point.
 
-    Between two such points the host's time is shared out among the parts in proportion to their device time; events
-    leave no gap between parts, so the two differ by little more than the wait itself.
+        host    start . . . . . . . . . . . . . .(wait)mark . . . . . . . . . . .(wait)stop
+        device  |event  segment  |event  head          |event  segment  |event  final  |
+
+    Between two such points every part takes its device time, and the last one the rest of the host's: the wait, which
+    ends it. What the host spends on recording the event after a wait belongs to no part.
 
     Args:
-        device: the CUDA device.
+        device: the CUDA device; events stand in the stream that is its current one when a pass starts.
         now_ns: the host's clock.
-        cuda: `torch.cuda`, or a stand-in with `Event` and `synchronize`.
+        cuda: `torch.cuda`, or a stand-in with `Event`, `current_stream` and `synchronize`.
     """
 
     name = "perf_counter+cuda_events"
+    queued = True
 
     def __init__(
         self, device: torch.device, *, now_ns: Callable[[], int] = time.perf_counter_ns, cuda: Any = torch.cuda
@@ -108,37 +118,45 @@ class CudaClock(Clock):
         self._events: list[Any] = []
 
     def start(self) -> None:  # noqa: D102
+        # Looking the stream up costs as much as recording an event: once for each pass, before it begins.
+        self._stream = self.cuda.current_stream(self.device)
         self.cuda.synchronize(self.device)
         self._used = 0
-        # (parts ended, host time) wherever the host stood where the device did.
-        self._meetings = [(0, self.now_ns())]
-        self._record()
+        # Parts ended, and the host's time before and after the event, wherever the host stood where the device did.
+        self._meetings: list[tuple[int, int, int]] = []
+        self._meet()
 
     def mark(self, *, waited: bool = False) -> None:  # noqa: D102
-        self._record()
         if waited:
-            self._meetings.append((self._used - 1, self.now_ns()))
+            self._meet()
+        else:
+            self._record()
 
     def stop(self) -> PassTimes:  # noqa: D102
         self._record()
         enqueued = self.now_ns()
         self.cuda.synchronize(self.device)
-        self._meetings.append((self._used - 1, self.now_ns()))
+        end = self.now_ns()
+        self._meetings.append((self._used - 1, end, end))
         events = self._events[: self._used]
         device = [before.elapsed_time(after) for before, after in pairwise(events)]
         host: list[float] = []
-        for (first, begin), (last, end) in pairwise(self._meetings):
-            waited_ms, share = (end - begin) / 1e6, device[first:last]
-            total = sum(share)
-            host += [waited_ms * part / total if total > 0 else waited_ms / len(share) for part in share]
-        begin = self._meetings[0][1]
-        return PassTimes(host, (self._meetings[-1][1] - begin) / 1e6, device, (enqueued - begin) / 1e6)
+        for (first, _, begin), (last, reached, _) in pairwise(self._meetings):
+            others = device[first : last - 1]
+            host += [*others, max(0.0, (reached - begin) / 1e6 - sum(others))]
+        begin = self._meetings[0][2]
+        return PassTimes(host, (end - begin) / 1e6, device, (enqueued - begin) / 1e6)
+
+    def _meet(self) -> None:
+        reached = self.now_ns()
+        self._record()
+        self._meetings.append((self._used - 1, reached, self.now_ns()))
 
     def _record(self) -> None:
         # Events are made once and recorded again in every pass: making one costs as much as recording it.
         if self._used == len(self._events):
             self._events.append(self.cuda.Event(enable_timing=True))
-        self._events[self._used].record()
+        self._events[self._used].record(self._stream)
         self._used += 1
 
 

@@ -1,9 +1,9 @@
 """Timing whole multi-exit paths, to check what a profile predicts of them.
 
 Each round runs every path once, in random order, and the plain backbone once for every few of them, so that there is
-always a yardstick nearby: as in `latency.py`, every time is divided by the machine's level when it was taken. A path is
-one pass through the segments with its heads where they attach; the clock is read at every answer and nowhere else, as
-in use.
+always a yardstick nearby: as in `latency.py`, every time is divided by the machine's level when it was taken, and the
+same rule ends the warm-up. A path is one pass through the segments with its heads where they attach; the clock is read
+at every answer and nowhere else, as in use, and what the reading takes belongs to no answer.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from exitsearch.measure.clock import Clock
 from exitsearch.measure.latency import ASK_AGAIN, Progress, no_collection, no_progress, run_whole
 from exitsearch.measure.runtimes.base import Runtime, UnitKey
 from exitsearch.measure.statistics import Times
+from exitsearch.measure.warm_up import warm_up
 
 # Paths for each pass of the plain backbone.
 _PATHS_A_YARDSTICK = 4
-_FEWEST_ROUNDS = 10
+_FEWEST_ROUNDS, _FEWEST_WARM_UP_ROUNDS = 10, 3
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,13 @@ def time_paths(
         at = [np.minimum(passes, len(levels) - 1) for passes in nearest]
         return [[np.array(samples) / levels[i] for samples in times] for times, i in zip(answers, at, strict=True)]
 
+    def last_whole() -> float:
+        one_round()
+        return whole[-1]
+
     with torch.inference_mode():
-        for _ in range(3):
-            one_round()
-        # What was measured so far was the warm-up.
+        progress(0.0, "warming up")
+        warm_up(last_whole, clock, fewest_rounds=_FEWEST_WARM_UP_ROUNDS)
         whole.clear()
         for passes, times in zip(nearest, answers, strict=True):
             passes.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Self
 
@@ -75,7 +75,9 @@ class Ready:
 def made_ready(
     backbone: Backbone, keys: Sequence[UnitKey], condition: Condition, *, batch_size: int
 ) -> Iterator[Ready]:
-    """Backbone and heads on the device and in the dtype, a copy where either must change; threads are set inside.
+    """Backbone and heads on the device and in the dtype, a copy where either must change.
+
+    Inside, the device is the current one and torch has its threads.
 
     Args:
         backbone: with weights; left as it is.
@@ -108,11 +110,16 @@ def made_ready(
     training = [module for module in backbone.module.modules() if module.training]
     backbone.module.eval()
     try:
-        with _pinned_threads(condition.threads) as threads:
+        with current_device(condition.device), _pinned_threads(condition.threads) as threads:
             yield Ready(condition.runtime(backbone, heads, example=inputs[0]), inputs, threads)
     finally:
         for module in training:
             module.training = True
+
+
+def current_device(device: torch.device) -> AbstractContextManager[object]:
+    """Make a CUDA device the current one inside: streams, events and graphs are made on it. The CPU needs nothing."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 @contextmanager

@@ -20,18 +20,29 @@ from exitsearch.measure import memory, statistics
 from exitsearch.measure.clock import clock_for
 from exitsearch.measure.counting import count_facts, count_units
 from exitsearch.measure.energy import NoMeter, find_meter, measure_energy
-from exitsearch.measure.latency import Progress, Samples, UnitSamples, measure_rounds, no_progress
+from exitsearch.measure.latency import Progress, measure_rounds, no_progress
 from exitsearch.measure.load import Load, Snapshot, load_average, usable_cores
 from exitsearch.measure.machine import fingerprint, resolve_dtype
 from exitsearch.measure.nvml import GpuReading, read_gpu
 from exitsearch.measure.paths import PathTimes, time_paths
 from exitsearch.measure.preparation import Condition, made_ready
 from exitsearch.measure.runtimes import Runtime, UnitKey
+from exitsearch.measure.samples import Samples, UnitSamples
 from exitsearch.measure.verdict import judge
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import fitting_exits
 from exitsearch.specs.candidates import Candidates
-from exitsearch.specs.profile import BatchCosts, Cost, Environment, HeadCost, Profile, Scalar, SegmentCost, Verdict
+from exitsearch.specs.profile import (
+    BatchCosts,
+    Cost,
+    Environment,
+    HeadCost,
+    PartCost,
+    Profile,
+    Scalar,
+    SegmentCost,
+    Verdict,
+)
 
 
 def profile_backbone(
@@ -264,6 +275,7 @@ def _document_fields(
     """The fields that a profile and its further batch sizes have in common, and `state`."""
     samples = measured.samples
     levelled = {id(unit): times for _, unit, times in samples.levelled()} if samples else {}
+    resumes = samples.resumes() if samples else [{}] * (len(backbone.placements) + 1)
 
     def cost(key: Any, unit: UnitSamples | None) -> dict[str, Any]:
         found = dict(counts.get(key, {}))
@@ -280,6 +292,7 @@ def _document_fields(
             SegmentCost(
                 placement=p.index,
                 module=p.module,
+                **resumes[p.index],
                 **cost(("segment", p.index), samples.segments[p.index] if samples else None),
             )
             for p in sorted(backbone.placements, key=lambda p: p.index)
@@ -288,7 +301,7 @@ def _document_fields(
             HeadCost(placement=key[0], head=key[1], **cost(key, samples.heads[key] if samples else None))
             for key in keys
         ],
-        "final": Cost(**cost(("final", 0), samples.final if samples else None)),
+        "final": PartCost(**resumes[-1], **cost(("final", 0), samples.final if samples else None)),
         "whole": Cost(**cost(("whole", 0), samples.whole)) if samples else None,
         "slowdown": samples.slowdown if samples else [],
         "verdict": measured.verdict,

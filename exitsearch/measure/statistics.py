@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
-from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 Times = Sequence[float] | NDArray[np.float64]
 
@@ -40,10 +41,13 @@ def interval_rank(count: int) -> int | None:
     >>> interval_rank(5), interval_rank(6), interval_rank(10)
     (None, 1, 2)
     """
-    below, rank = 0, 0
-    # In whole numbers: 2 * below / 2^n <= 5/100 is 40 * below <= 2^n.
-    while 40 * (below + comb(count, rank)) <= 2**count:
-        below += comb(count, rank)
+    # The smallest k with P(X <= k) >= 1/40 has P(X <= k - 1) < 1/40, so it is the rank. No chance is 1/40 exactly: it
+    # is a whole number over a power of 2.
+    rank = math.ceil(special.bdtrik(0.025, count, 0.5)) if count > 0 else 0
+    # The inverse is good to its last few digits; the chances themselves decide.
+    while rank > 0 and special.bdtr(rank - 1, count, 0.5) > 0.025:
+        rank -= 1
+    while count > 0 and special.bdtr(rank, count, 0.5) <= 0.025:
         rank += 1
     return rank or None
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from exitsearch.measure import statistics
-from exitsearch.measure.latency import Samples
 from exitsearch.measure.load import Load
 from exitsearch.measure.nvml import GpuReading
+from exitsearch.measure.samples import Samples
 from exitsearch.specs.profile import Reason, Verdict
 
 

@@ -3,6 +3,11 @@
 A segment runs from placement k-1 (or the input) to placement k, a head from the features at its placement to its
 outputs, `final` from the last placement to the backbone's own outputs. A path that runs through some exit heads takes
 the sum of its parts (`path_ms`); the profiler checks that this holds by running paths whole.
+
+On a device with a queue the host waits for every decision, and the part after a head begins on an idle device. It then
+takes its `resume_ms` longer:
+
+    answer of exit k = segments up to k + heads before k + resumes of the parts after those heads + head k
 """
 
 from __future__ import annotations
@@ -19,70 +24,18 @@ from pydantic import Field, model_validator
 
 from exitsearch.errors import FileError, InputError
 from exitsearch.specs.backbone import BackboneFacts
+from exitsearch.specs.cost import Cost as Cost
+from exitsearch.specs.cost import HeadCost as HeadCost
+from exitsearch.specs.cost import PartCost as PartCost
+from exitsearch.specs.cost import SegmentCost as SegmentCost
 from exitsearch.specs.document import Document, Part, read_text, write_text
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.placement import Placement
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
 
-Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
-Count = Annotated[int, Field(ge=0, le=10**18)]
 Scalar = str | int | float | bool | None
 
 COSTS_COLUMNS = ("part", "placement", "head", "latency_ms")
-
-
-class Cost(Part):
-    """What one unit costs. Times are None in a profile that only counts.
-
-    Attributes:
-        macs: multiply-accumulates of one input (1 MAC = 2 FLOPs).
-        other_ops: elementwise work of norms and the like, which is no multiply-accumulate.
-        operators: macs by operator group.
-        params: parameters.
-        weight_bytes: bytes of parameters and buffers in the profile's dtype.
-        activation_bytes: bytes of the features handed on, for one batch.
-        scratch_bytes: what running it allocates on the device at most, its results included, for one batch; None where
-            torch's allocator does not tell (CPU, other runtimes).
-        latency_ms: median time of one batch, each sample divided by the machine's level in its round (the running
-            median of the profile's `slowdown` over nine rounds); of the whole backbone the plain median.
-        interval_ms: order-statistic 95% interval of that median.
-        samples_ms: every measured time, as the clock read it.
-        rounds: the round of each sample, from 0; empty where there is one sample in every round.
-        device_ms: median on the device's own clock (CUDA events), where it has one.
-        energy_mj: millijoules that the device's meter ran up for one batch, its idle power included.
-    """
-
-    macs: Count | None = None
-    other_ops: Count | None = None
-    operators: dict[str, Count] = {}
-    params: Count | None = None
-    weight_bytes: Count | None = None
-    activation_bytes: Count | None = None
-    scratch_bytes: Count | None = None
-    latency_ms: Milliseconds | None = None
-    interval_ms: tuple[Milliseconds, Milliseconds] | None = None
-    samples_ms: list[Milliseconds] = []
-    rounds: list[Count] = []
-    device_ms: Milliseconds | None = None
-    energy_mj: Annotated[float, Field(ge=0, le=1e12)] | None = None
-
-
-class SegmentCost(Cost):
-    """The segment that ends at `placement`."""
-
-    placement: int = Field(ge=0)
-    module: str | None = None
-
-
-class HeadCost(Cost):
-    """One exit head at one placement, its decision (largest probability) included.
-
-    Attributes:
-        head: head type, with options where they differ from the defaults: `gah(stride=2)`.
-    """
-
-    placement: int = Field(ge=0)
-    head: str
 
 
 class Reason(Part):
@@ -132,7 +85,7 @@ class BatchCosts(Part):
     protocol: dict[str, Scalar] = {}
     segments: list[SegmentCost]
     heads: list[HeadCost] = []
-    final: Cost
+    final: PartCost
     whole: Cost | None = None
     slowdown: list[Annotated[float, Field(gt=0, le=1e6)]] = []
     verdict: Verdict
@@ -157,7 +110,7 @@ class Profile(Document):
     protocol: dict[str, Scalar] = {}
     segments: list[SegmentCost] = Field(min_length=1)
     heads: list[HeadCost] = []
-    final: Cost
+    final: PartCost
     whole: Cost | None = None
     slowdown: list[Annotated[float, Field(gt=0, le=1e6)]] = []
     verdict: Verdict
@@ -254,6 +207,11 @@ class Profile(Document):
                 "energy is no objective; make it again with exitsearch profile --energy"
             )
 
+    @property
+    def resume_ms(self) -> NDArray[np.float64]:
+        """How much longer the part after each placement takes when a head has run there [placements]."""
+        return np.array([part.resume_ms for part in (*self.segments[1:], self.final)])
+
     def head_ms(self, placement: int, head: str) -> float:
         """Latency of one head at one placement."""
         return self._time(self.head(placement, head))
@@ -279,10 +237,12 @@ class Profile(Document):
         Returns:
             Milliseconds from the input to the answer of each chosen exit, and last of the final exit.
         """
-        arrival, delay, times = self.arrival_ms, 0.0, []
+        arrival, resume, delay, times = self.arrival_ms, self.resume_ms, 0.0, []
         for placement, head in exits:
             delay += self.head_ms(placement, head)
             times.append(float(arrival[placement]) + delay)
+            # The exit has answered; what comes after it waits for its first launch.
+            delay += float(resume[placement])
         return [*times, self.full_ms + delay]
 
     @staticmethod

@@ -15,7 +15,7 @@ from importlib import resources
 from exitsearch.errors import FileError, one_of
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.outcomes import Outcomes
-from exitsearch.specs.profile import Cost, HeadCost, Profile, SegmentCost, Verdict
+from exitsearch.specs.profile import HeadCost, PartCost, Profile, SegmentCost, Verdict
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
 
 _PAPER = (
@@ -102,7 +102,7 @@ def published_costs(name: str) -> Profile:
             HeadCost(placement=placement, head=head, **_cost(total - arrival[placement]))
             for (placement, head), total in sorted(totals.items())
         ],
-        final=Cost(**_cost(whole - arrival[-1])),
+        final=PartCost(**_cost(whole - arrival[-1])),
         verdict=Verdict(status="given"),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exitsearch.measure.clock import HostClock
-from exitsearch.measure.latency import Samples, UnitSamples
+from exitsearch.measure.samples import Samples, UnitSamples
 
 
 def jumps(seconds):

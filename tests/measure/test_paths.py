@@ -24,6 +24,21 @@ def test_answers_by_hand():
     assert len(whole) == 10
 
 
+def test_paths_warm_up_by_the_rule_of_the_protocol():
+    """The first 0.5 s are slower and slower to end: no pass of them is kept, however few rounds that takes."""
+    runtime = FakeRuntime(heads=HEADS, slow=lambda seconds: max(1.0, 3.0 - 4 * seconds))
+    timed, whole = time_paths(runtime, [[(0, "a")]], ["x"], runtime.clock, max_seconds=1.0)
+    assert set(whole) == {10.0}
+    assert set(timed[0].samples_ms[-1]) == {10.75}
+
+
+def test_the_plain_backbone_alone_warms_up_too():
+    """What the guard times: no path at all. A device after a pause is slow for its first 0.15 s."""
+    runtime = FakeRuntime(slow=lambda seconds: 2.0 if seconds < 0.15 else 1.0)
+    _, whole = time_paths(runtime, [], ["x"], runtime.clock, max_seconds=0.2)
+    assert set(whole) == {10.0}
+
+
 def test_a_machine_that_jumps_moves_no_ratio():
     """As in the profile: 30% slower for five seconds of every seven. Head b answers at 10.75, the whole at 10."""
     runtime = FakeRuntime(heads=HEADS, slow=jumps)

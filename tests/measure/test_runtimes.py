@@ -6,11 +6,11 @@ The openvino runtime has a file of its own: test_openvino.py.
 from __future__ import annotations
 
 import builtins
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 import torch
+from simulated_device import Costs, Simulation
 from tiny_backbone import EXAMPLE, answers, numbers, tiny_backbone, tiny_heads
 from torch import nn
 
@@ -161,46 +161,41 @@ def test_onnxruntime_shares_one_pool_of_threads(monkeypatch):
         onnxruntime._session_options(library, 3)
 
 
-class FakeCuda:
-    """Graphs that repeat their run. A real graph writes the same memory again; so does this one."""
-
-    def __init__(self):
-        self.log = []
-        self.pool = object()
-
-    def graph_pool_handle(self):
-        return self.pool
-
-    def Stream(self):
-        return SimpleNamespace(wait_stream=lambda other: None)
-
-    def current_stream(self):
-        return SimpleNamespace(wait_stream=lambda other: None)
-
-    @contextmanager
-    def stream(self, stream):
-        self.log.append("side stream")
-        yield
-
-    def CUDAGraph(self):
-        return SimpleNamespace(replay=lambda: self.log.append("replay"))
-
-    @contextmanager
-    def graph(self, graph, *, pool):
-        assert pool is self.pool
-        self.log.append("capture")
-        yield
-
-
-def test_a_recording_warms_up_on_another_stream_first():
-    cuda = FakeCuda()
+def test_a_recording_warms_up_on_the_side_stream_first():
+    """Three runs and the capture on the side stream, none of them on the current one."""
+    simulation = Simulation()
     runs = []
-    replay, result = cudagraph.Recorder(cuda).record(lambda: runs.append(len(cuda.log)) or "result")
+    replay, result = cudagraph.Recorder(CUDA, cuda=simulation).record(
+        lambda: runs.append(simulation.streams[0]) or simulation.launch(5.0, 0) or "result"
+    )
     assert result == "result"
-    # Three runs after the side stream was entered (one line in the log), one while capturing (two).
-    assert runs == [1, 1, 1, 2]
+    assert runs == simulation.made_streams * 4
+    assert simulation.graphs[0].kernels_us == [5.0]
     replay()
-    assert cuda.log == ["side stream", "capture", "replay"]
+    assert simulation.streams == simulation.defaults
+
+
+def test_recordings_share_one_side_stream_and_are_uploaded():
+    """A stream costs a workspace, and the first replay of a graph an upload: neither belongs into a measurement."""
+    simulation = Simulation(Costs(upload=1000.0))
+    recorder = cudagraph.Recorder(CUDA, cuda=simulation)
+    replays = [recorder.record(lambda: simulation.launch(5.0, 0))[0] for _ in range(4)]
+    assert len(simulation.made_streams) == 1
+    begin = simulation.host_us
+    for replay in replays:
+        replay()
+    assert simulation.host_us - begin == 4 * simulation.costs.graph_launch
+
+
+def test_recordings_of_a_device_that_is_not_current():
+    simulation = Simulation(devices=2)
+    replay, _ = cudagraph.Recorder(torch.device("cuda", 1), cuda=simulation).record(lambda: simulation.launch(5.0, 1))
+    assert simulation.graphs[0].kernels_us == [5.0]
+    assert simulation.current == 0
+    idle, before = (stream.free_us for stream in simulation.streams)
+    replay()
+    assert simulation.streams[0].free_us == idle
+    assert simulation.streams[1].free_us > before
 
 
 class WritesAgain:
@@ -221,7 +216,7 @@ def _tensors(value):
 
 
 def test_cuda_graphs_chain_through_fixed_memory(monkeypatch):
-    monkeypatch.setattr(cudagraph.CudaGraphRuntime, "recorder", staticmethod(WritesAgain))
+    monkeypatch.setattr(cudagraph.CudaGraphRuntime, "recorder", staticmethod(lambda device: WritesAgain()))
     runtime, eager = make("cudagraph"), make("eager")
     for x in (EXAMPLE, EXAMPLE.flip(0) + 1, EXAMPLE):
         for found, wanted in zip(answers(runtime, x), answers(eager, x), strict=True):
@@ -237,7 +232,7 @@ def test_what_cannot_be_recorded_is_one_sentence(monkeypatch):
         def record(self, run):
             raise RuntimeError("operation not permitted when stream is capturing\nlong story")
 
-    monkeypatch.setattr(cudagraph.CudaGraphRuntime, "recorder", staticmethod(Refuses))
+    monkeypatch.setattr(cudagraph.CudaGraphRuntime, "recorder", staticmethod(lambda device: Refuses()))
     with pytest.raises(ExitSearchError, match=r"Block cannot be recorded \(operation not permitted .+ capturing\)"):
         make("cudagraph")
 

@@ -39,6 +39,48 @@ def test_times_by_hand(profile: Profile) -> None:
         profile.head_ms(0, "mlp")
 
 
+def test_resumes_by_hand(profile: Profile, tmp_path: Path) -> None:
+    """Segment 1 takes 0.125 longer after a head, the final part 0.25; segment 0 follows none.
+
+    One head at 0: it answers at 2 + 0.5 as ever, and the full model at 6.5 + 0.5 + 0.125. Both: the second answers at
+    5 + 0.5 + 0.125 + 1, the full model at 6.5 + 0.5 + 0.125 + 1 + 0.25. Without heads nothing resumes.
+    """
+    data = profile.model_dump(mode="json")
+    parts = (*data["segments"], *data["heads"], data["final"])
+    assert not any(key.startswith("resume") for part in parts for key in part)
+    data["segments"][1] |= {"resume_ms": 0.125, "resumed_samples_ms": [3.1, 3.15], "resumed_rounds": [0, 4]}
+    data["final"]["resume_ms"] = 0.25
+    resuming = Profile.parse(data, "profile.json")
+    assert list(resuming.resume_ms) == [0.125, 0.25]
+    assert list(resuming.arrival_ms) == [2.0, 5.0]
+    assert resuming.path_ms([]) == [6.5]
+    assert resuming.path_ms([(0, "linear")]) == [2.5, 7.125]
+    assert resuming.path_ms([(1, "gah(stride=2)")]) == [6.0, 7.75]
+    assert resuming.path_ms([(0, "linear"), (1, "gah(stride=2)")]) == [2.5, 6.625, 8.375]
+    assert Profile.read(resuming.write(tmp_path / "resuming.json")) == resuming
+    assert resuming.identity != profile.identity
+    data["heads"][0]["resume_ms"] = 0.125
+    with pytest.raises(FileError, match=r"heads\[0\]\.resume_ms is unknown"):
+        Profile.parse(data, "profile.json")
+
+
+def test_resumes_of_further_batch_sizes(profile: Profile) -> None:
+    data = profile.model_dump(mode="json")
+    data["environment"]["identity"]["batch_size"] = 1
+    further = copy.deepcopy({key: data[key] for key in ("segments", "heads", "final", "verdict")})
+    further["segments"][1]["resume_ms"] = 0.5
+    both = Profile.parse({**data, "batches": [{"batch_size": 8, **further}]}, "profile.json")
+    assert list(both.resume_ms) == [0.0, 0.0]
+    assert list(both.at_batch(8).resume_ms) == [0.5, 0.0]
+
+
+def test_what_resumes_nowhere_is_what_it_was() -> None:
+    """A file of before the key: read, and of the same identity."""
+    old = Profile.read(Path(__file__).parents[1] / "data" / "profile_v1.json")
+    assert not old.resume_ms.any()
+    assert old.identity == "52a33aaf081e036b"
+
+
 def test_costs_table_reads_back(profile: Profile, tmp_path: Path) -> None:
     again = Profile.from_costs_csv(profile.to_costs_csv(tmp_path / "again.csv"), backbone="some_vit")
     assert again == profile
