@@ -131,6 +131,6 @@ def test_thousands_of_samples_cost_a_call_no_more_than_few() -> None:
     for text in ("uniform:10,80", "normal:40,10", "trace"):
         mean = BUDGETS[text].slowed(SAMPLES[3000].tolist())
         mean.above(times[:100])
-        started = time.perf_counter()
+        started = time.process_time()
         mean.above(times)
-        assert time.perf_counter() - started < 1.0, text
+        assert time.process_time() - started < 1.0, text
