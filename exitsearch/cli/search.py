@@ -24,64 +24,9 @@ MAX_SECONDS = 30.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument(
-        "--budget-dist", required=True, metavar="B", help="uniform:10,80 and others; see exitsearch list budgets"
-    )
-    parser.add_argument("--policy", default="interruptible", help="interruptible (default), contract or confidence")
-    parser.add_argument(
-        "--confidence", default="softmax", metavar="C", help="softmax (default), entropy, margin or patience"
-    )
-    parser.add_argument(
-        "--quantile",
-        type=options.share,
-        metavar="Q",
-        help="under confidence a budget limits this quantile of the latency over inputs, as 95%% (default: the mean)",
-    )
-    parser.add_argument(
-        "--profile", metavar="P", help="profile JSON, costs CSV or published:NAME (default: the newest)"
-    )
-    parser.add_argument("--outcomes", metavar="O", help="outcomes folder, values CSV or published:NAME")
-    parser.add_argument("--max-exits", type=options.count, metavar="N", help="at most so many early exits")
-    parser.add_argument(
-        "--max-extra-params", type=options.count, metavar="N", help="at most so many parameters of all heads"
-    )
-    parser.add_argument("--max-memory", metavar="BYTES", help="of the whole model, weights and activations, as 64MiB")
-    parser.add_argument("--max-energy", metavar="ENERGY", help="of an answer, backbone included, as 12mJ or 0.5J")
-    parser.add_argument(
-        "--min-value-at", action="append", default=[], metavar="T=V", help="least value within a budget, as 20ms=0.7"
-    )
-    parser.add_argument(
-        "--force", action="append", default=[], metavar="P[:HEAD]", help="an exit that must stand, as 3:linear"
-    )
-    parser.add_argument(
-        "--forbid", action="append", default=[], metavar="P[:HEAD]", help="an exit that must not, as 3 or 3:linear"
-    )
-    parser.add_argument(
-        "--fallback", type=options.finite, metavar="X", help="value of having no answer in time (mae: its error)"
-    )
-    options.add_utility(parser)
-    parser.add_argument(
-        "--objectives", metavar="A,B", help="value and one or two of params, energy, time: also a front of them"
-    )
-    parser.add_argument(
-        "--trials",
-        type=options.count,
-        default=TRIALS,
-        metavar="N",
-        help=f"Optuna trials, or settings (default: {TRIALS})",
-    )
-    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file in DIR)")
-    parser.add_argument("--out", type=Path, default=OUT_FOLDER, metavar="DIR", help=f"default: {OUT_FOLDER}")
-    parser.add_argument(
-        "--sensitivity", action="store_true", help="also under six other families of budgets, and 10%% longer latency"
-    )
-    parser.add_argument(
-        "--trace",
-        action="append",
-        default=[],
-        metavar="FILE[:COLUMN]",
-        help="budgets recorded elsewhere, in that table",
-    )
+    _add_question(parser)
+    _add_limits(parser)
+    _add_work(parser)
     options.add_model(parser)
     options.add_candidates(parser)
     options.add_machine(parser)
@@ -101,6 +46,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_seed(parser)
     options.add_json(parser)
+
+
+def _add_question(parser: argparse.ArgumentParser) -> None:
+    """What is asked, of which documents."""
+    parser.add_argument(
+        "--budget-dist", required=True, metavar="B", help="uniform:10,80 and others; see exitsearch list budgets"
+    )
+    parser.add_argument("--policy", default="interruptible", help="interruptible (default), contract or confidence")
+    parser.add_argument(
+        "--confidence", default="softmax", metavar="C", help="softmax (default), entropy, margin or patience"
+    )
+    parser.add_argument(
+        "--quantile",
+        type=options.share,
+        metavar="Q",
+        help="under confidence a budget limits this quantile of the latency over inputs, as 95%% (default: the mean)",
+    )
+    parser.add_argument(
+        "--profile", metavar="P", help="profile JSON, costs CSV or published:NAME (default: the newest)"
+    )
+    parser.add_argument("--outcomes", metavar="O", help="outcomes folder, values CSV or published:NAME")
+    parser.add_argument(
+        "--fallback", type=options.finite, metavar="X", help="value of having no answer in time (mae: its error)"
+    )
+    options.add_utility(parser)
+    parser.add_argument(
+        "--objectives", metavar="A,B", help="value and one or two of params, energy, time: also a front of them"
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Which choices are allowed."""
+    group = parser.add_argument_group("limits", "each holds beside those of the space")
+    group.add_argument("--max-exits", type=options.count, metavar="N", help="at most so many early exits")
+    group.add_argument(
+        "--max-extra-params", type=options.count, metavar="N", help="at most so many parameters of all heads"
+    )
+    group.add_argument("--max-memory", metavar="BYTES", help="of the whole model, weights and activations, as 64MiB")
+    group.add_argument("--max-energy", metavar="ENERGY", help="of an answer, backbone included, as 12mJ or 0.5J")
+    group.add_argument(
+        "--min-value-at", action="append", default=[], metavar="T=V", help="least value within a budget, as 20ms=0.7"
+    )
+    group.add_argument(
+        "--force", action="append", default=[], metavar="P[:HEAD]", help="an exit that must stand, as 3:linear"
+    )
+    group.add_argument(
+        "--forbid", action="append", default=[], metavar="P[:HEAD]", help="an exit that must not, as 3 or 3:linear"
+    )
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    """How much is searched, and what is written and shown."""
+    parser.add_argument(
+        "--trials",
+        type=options.count,
+        default=TRIALS,
+        metavar="N",
+        help=f"Optuna trials, or settings (default: {TRIALS})",
+    )
+    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file in DIR)")
+    parser.add_argument("--out", type=Path, default=OUT_FOLDER, metavar="DIR", help=f"default: {OUT_FOLDER}")
+    parser.add_argument(
+        "--sensitivity", action="store_true", help="also under six other families of budgets, and 10%% longer latency"
+    )
+    parser.add_argument(
+        "--trace",
+        action="append",
+        default=[],
+        metavar="FILE[:COLUMN]",
+        help="budgets recorded elsewhere, in that table",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from typing import Protocol
 from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.search.result import SearchResult
 from exitsearch.search.run import search_request
-from exitsearch.search.study.settings import REDUCTION, Evaluated, Report, Tried, run_settings_study
+from exitsearch.search.study.settings import REDUCTION, Evaluated, Report, SettingsStudy, Tried, run_settings_study
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.config import MultiExitConfig
@@ -184,26 +184,9 @@ def search_settings(
             raise KeyboardInterrupt
         raise _none_tried(rows)
     best, condition, above_others = solver.mixed(done)
-    proved = (
-        len(rows) == len(settings)
-        and not any(row.state in ("pruned", "failed") for row in rows)
-        and best.config.optimum.exact
-        and above_others
-        and all(tried.facts["exact"] for tried in study.tried if tried.reason is None)
-    )
-    impossible = [f"{row.setting}: {row.reason}" for row in rows if row.reason is not None]
-    chosen = ChosenSetting(
-        **condition.model_dump(),
-        settings=len(settings),
-        tried=sum(row.state in ("tried", "impossible") for row in rows),
-        proved=proved,
-    )
+    proved = above_others and best.config.optimum.exact and _all_proved(study, rows, len(settings))
     return SettingsResult(
-        result=replace(
-            best,
-            config=best.config.model_copy(update={"setting": chosen}),
-            notes=[*best.notes, *impossible, *_changed(best, rows, condition)],
-        ),
+        result=_of_settings(best, condition, rows, len(settings), proved),
         setting=condition,
         knobs=knobs,
         rows=rows,
@@ -213,6 +196,30 @@ def search_settings(
         study=study.name,
         interrupted=study.interrupted,
         sources=provider.sources(condition, best.config),
+    )
+
+
+def _all_proved(study: SettingsStudy, rows: Sequence[SettingRow], settings: int) -> bool:
+    """Whether every setting was tried, to a proof or to the end of it."""
+    tried = len(rows) == settings and not any(row.state in ("pruned", "failed") for row in rows)
+    return tried and all(tried.facts["exact"] for tried in study.tried if tried.reason is None)
+
+
+def _of_settings(
+    best: SearchResult, condition: Setting, rows: Sequence[SettingRow], settings: int, proved: bool
+) -> SearchResult:
+    """The result of the chosen setting, with what was tried in its document and its notes."""
+    chosen = ChosenSetting(
+        **condition.model_dump(),
+        settings=settings,
+        tried=sum(row.state in ("tried", "impossible") for row in rows),
+        proved=proved,
+    )
+    impossible = [f"{row.setting}: {row.reason}" for row in rows if row.reason is not None]
+    return replace(
+        best,
+        config=best.config.model_copy(update={"setting": chosen}),
+        notes=[*best.notes, *impossible, *_changed(best, rows, condition)],
     )
 
 
