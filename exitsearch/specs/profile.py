@@ -94,13 +94,19 @@ class Reason(Part):
 
 
 class Verdict(Part):
-    """Whether the times can be believed. `unmeasured` stands in profiles without times, `given` in brought ones."""
+    """Whether the times can be believed. `unmeasured` stands in profiles without times, `given` in brought ones.
+
+    Attributes:
+        not_checked: what might have disturbed them and could not be read on that machine.
+    """
 
     status: Literal["ok", "noisy", "invalid", "unmeasured", "given"]
     reasons: list[Reason] = []
+    not_checked: list[str] = []
 
     def __str__(self) -> str:
-        return "; ".join([self.status, *(f"{r.what} ({r.number:.3g}): {r.remedy}" for r in self.reasons)])
+        words = [self.status, *(f"{r.what} ({r.number:.3g}): {r.remedy}" for r in self.reasons)]
+        return "; ".join([*words, f"not checked: {', '.join(self.not_checked)}"] if self.not_checked else words)
 
 
 class Environment(Part):
