@@ -9,8 +9,8 @@ Meters are slow (NVML's moves every 20 to 100 ms) and never see one pass. So eac
 seconds, again and again on the same input, and the median of three windows counts. A window begins and ends when the
 counter has just moved, with the unit running before and after: otherwise up to a tick of idling or of another window
 would be counted at either end. A head's run includes its decision, as its latency does. Units of equal kind and counts
-share one measurement. What the meter shows is everything on the device: idle power is part of it and recorded beside it.
-That units alone add up to the whole is checked by measuring the whole too.
+share one measurement. What the meter shows is everything on the device: idle power is part of it and recorded beside
+it. That units alone add up to the whole is checked by measuring the whole too.
 """
 
 from __future__ import annotations

@@ -95,8 +95,8 @@ def test_windows_begin_and_end_on_a_tick_of_the_counter():
 
     found = measure_energy(runtime, "x", meter, {}, synchronise=working, now=meter.now, sleep=sleep, window_s=0.33)
     by_hand = {("segment", 0): 100, ("segment", 1): 150, ("segment", 2): 200, (1, "a"): 37.5, ("final", 0): 50}
-    for key, energy in by_hand.items():
-        assert found.energy_mj[key] == pytest.approx(energy, rel=0.02), key
+    for key, energy_mj in by_hand.items():
+        assert found.energy_mj[key] == pytest.approx(energy_mj, rel=0.02), key
     assert found.facts["idle_power_w"] == pytest.approx(10, rel=0.02)
     assert found.facts["energy_sum_over_whole"] == pytest.approx(1, rel=0.02)
 

@@ -155,7 +155,7 @@ def test_onnxruntime_refuses_cuda_even_where_its_provider_is_installed(monkeypat
     """Its sessions would run on streams of their own, which the protocol's events do not see."""
     both = fake_library(get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "_library", lambda: both)
-    with pytest.raises(InputError, match="runs on the CPU, found --device cuda:0; use .*--runtime cudagraph"):
+    with pytest.raises(InputError, match=r"runs on the CPU, found --device cuda:0; use .*--runtime cudagraph"):
         RUNTIMES["onnxruntime"].check(CUDA, dtype)
 
 

@@ -2,8 +2,8 @@
 
 States travel between sessions as ONNX Runtime's own values, which are never copied.
 
-It is for the CPU alone. On CUDA a session takes torch's default stream (number 0) for "none given" and makes a stream of
-its own: sessions are then not ordered after one another, the protocol's events see nothing of their work, and a provider
+It is for the CPU alone. On CUDA a session takes torch's default stream (number 0) for "none given" and makes one of its
+own: sessions are then not ordered after one another, the protocol's events see nothing of their work, and a provider
 that cannot be loaded is replaced by the CPU's without an error. Until all that is shown to be right on a GPU, no number
 is better than a wrong one.
 """
