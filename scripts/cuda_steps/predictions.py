@@ -67,7 +67,7 @@ def group_errors(
 def check_predictions(bench: Bench, *, dtype: str, runtime: str, batch_size: int) -> None:
     """Profile, then time paths that were never run before."""
     backbone = bench.backbone(MODEL)
-    condition = {"device": bench.device, "dtype": dtype, "runtime": runtime, "batch_size": batch_size}
+    condition: dict[str, Any] = {"device": bench.device, "dtype": dtype, "runtime": runtime, "batch_size": batch_size}
     seconds = bench.seconds(15)
     heads = HEADS[:1] if bench.quick else HEADS
     profile = profile_backbone(backbone, heads=heads, max_seconds=seconds, **condition)

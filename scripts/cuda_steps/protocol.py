@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ import torch
 from cuda_steps.step import Bench, Skipped, Step
 from exitsearch.measure.clock import clock_for
 from exitsearch.measure.gpu_watch import GpuWatch
-from exitsearch.measure.latency import Samples, measure_rounds
+from exitsearch.measure.latency import measure_rounds
 from exitsearch.measure.machine import describe_machine, resolve_device
 from exitsearch.measure.profiler import profile_backbone
 from exitsearch.measure.runtimes import Runtime
@@ -79,16 +81,20 @@ def clock(bench: Bench) -> None:
     """Units of 1:2:4 must be measured as such, on every device, on its own stream and on another."""
     where = resolve_device(bench.device)
     if where.type != "cuda":
-        _judge(bench, "host", _measured(bench, where, _spin))
+        judge(bench, "host", _measured(bench, where, _spin))
         return
     for index in range(torch.cuda.device_count()):
         one = torch.device("cuda", index)
         with torch.cuda.device(one):
             for cycles in CYCLES:
-                sleep = lambda parts, cycles=cycles: torch.cuda._sleep(parts * cycles)  # noqa: E731
-                _judge(bench, f"{one}, {cycles} cycles", _measured(bench, one, sleep))
-                with torch.cuda.stream(torch.cuda.Stream(one)):
-                    _judge(bench, f"{one}, {cycles} cycles, another stream", _measured(bench, one, sleep))
+                sleep = functools.partial(_sleep, cycles)
+                judge(bench, f"{one}, {cycles} cycles", _measured(bench, one, sleep))
+                with torch.cuda.stream(torch.cuda.Stream(one)):  # type: ignore[no-untyped-call]
+                    judge(bench, f"{one}, {cycles} cycles, another stream", _measured(bench, one, sleep))
+
+
+def _sleep(cycles: int, parts: int) -> None:
+    torch.cuda._sleep(parts * cycles)  # type: ignore[no-untyped-call]
 
 
 def _spin(parts: int) -> None:
@@ -97,27 +103,49 @@ def _spin(parts: int) -> None:
         pass
 
 
-def _measured(bench: Bench, device: torch.device, sleep: Callable[[int], None]) -> Samples:
-    return measure_rounds(SleepRuntime(sleep), ["x"], clock_for(device), precision=0.005, max_seconds=bench.seconds(4))
+@dataclass(frozen=True)
+class Clocked:
+    """What was measured of `SleepRuntime`.
+
+    Attributes:
+        parts_ms: medians of its parts, by whose clock it was.
+        sum_ms: of the parts, as a profile adds them up.
+        whole_ms: median of the whole.
+        rounds: of the protocol.
+    """
+
+    parts_ms: dict[str, list[float]]
+    sum_ms: float
+    whole_ms: float
+    rounds: int
 
 
-def _judge(bench: Bench, what: str, samples: Samples) -> None:
-    """Each part must be its share of the sum, but for the launch and the event that come with it."""
+def _measured(bench: Bench, device: torch.device, sleep: Callable[[int], None]) -> Clocked:
+    samples = measure_rounds(
+        SleepRuntime(sleep), ["x"], clock_for(device), precision=0.005, max_seconds=bench.seconds(4)
+    )
     parts = [*samples.segments, samples.final]
-    found: dict[str, list[float]] = {}
-    for name, times in (("host", [part.host_ms for part in parts]), ("device", [part.device_ms for part in parts])):
-        if not times[0]:
-            continue
-        found[name] = [median(unit) for unit in times]
-        shares = [sum(found[name]) * parts / sum(SHAPE) for parts in SHAPE]
+    by_clock = {"host": [part.host_ms for part in parts], "device": [part.device_ms for part in parts]}
+    return Clocked(
+        {name: [median(times) for times in units] for name, units in by_clock.items() if all(units)},
+        samples.parts_ms,
+        median(samples.whole.host_ms),
+        samples.rounds,
+    )
+
+
+def judge(bench: Bench, what: str, clocked: Clocked) -> None:
+    """Each part must be its share of the sum, but for the launch and the event that come with it."""
+    for name, found in clocked.parts_ms.items():
+        shares = [sum(found) * parts / sum(SHAPE) for parts in SHAPE]
         # The host's first part begins with an idle device, so that it sees a whole launch.
         beside_ms = 0.004 if name == "device" else 0.03
-        holds = all(abs(ms - share) <= 0.02 * share + beside_ms for ms, share in zip(found[name], shares, strict=True))
-        bench.require_time(holds, f"{what}: units of 1:2:4 were measured as {found[name]} ms by the {name}")
-    whole = median(samples.whole.host_ms)
-    holds = abs(samples.parts_ms - whole) <= 0.03 * whole + 0.004 * len(parts)
-    bench.require_time(holds, f"{what}: the parts take {samples.parts_ms:.4f} ms, the whole {whole:.4f} ms")
-    bench.figures[what] = {**found, "sum_over_whole": samples.parts_ms / whole, "rounds": samples.rounds}
+        holds = all(abs(ms - share) <= 0.02 * share + beside_ms for ms, share in zip(found, shares, strict=True))
+        bench.require_time(holds, f"{what}: units of 1:2:4 were measured as {found} ms by the {name}")
+    total, whole = clocked.sum_ms, clocked.whole_ms
+    holds = abs(total - whole) <= 0.03 * whole + 0.004 * len(SHAPE)
+    bench.require_time(holds, f"{what}: the parts take {total:.4f} ms, the whole {whole:.4f} ms")
+    bench.figures[what] = {**clocked.parts_ms, "sum_over_whole": total / whole, "rounds": clocked.rounds}
 
 
 def energy(bench: Bench) -> None:

@@ -65,7 +65,8 @@ def check_units(bench: Bench, *, model: str, runtime: str) -> None:
     by_placement: dict[int, list[UnitKey]] = {}
     for key in keys:
         by_placement.setdefault(key[0], []).append(key)
-    draw, worst, replays = random.Random(0), {}, 3 if bench.quick else REPLAYS
+    worst: dict[str, float] = {}
+    draw, replays = random.Random(0), 3 if bench.quick else REPLAYS
     try:
         conditions = [
             Condition.resolve(bench.device, dtype="fp32", threads=None, runtime=name, seed=0)

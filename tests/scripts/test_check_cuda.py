@@ -17,7 +17,6 @@ import torch
 from cuda_steps import STEPS, guarding, predictions, protocol, units
 from cuda_steps.step import Bench, Skipped, Step
 
-from exitsearch.measure.latency import Samples, UnitSamples
 from exitsearch.specs.profile import Profile, Verdict
 
 
@@ -170,12 +169,6 @@ def test_energies_must_add_up(over, faults, tmp_path, monkeypatch):
     assert len(judged.faults) == faults
 
 
-def samples(parts, whole):
-    """Samples of the clock's units in ms: host and device say the same."""
-    made = [UnitSamples([ms] * 6, [ms] * 6, list(range(6))) for ms in parts]
-    return Samples(made[:2], {}, final=made[2], whole=UnitSamples([whole] * 6, [whole] * 6, list(range(6))), rounds=6)
-
-
 @pytest.mark.parametrize(
     ("parts", "whole", "words"),
     [
@@ -189,7 +182,8 @@ def samples(parts, whole):
 )
 def test_a_wrong_clock_fails(parts, whole, words, tmp_path):
     judged = bench(tmp_path, quick=False)
-    protocol._judge(judged, "cuda:0", samples(parts, whole))
+    by_both = {"host": list(parts), "device": list(parts)}
+    protocol.judge(judged, "cuda:0", protocol.Clocked(by_both, sum(parts), whole, 100))
     assert (words is None and not judged.faults) or words in judged.faults[0]
 
 
