@@ -159,6 +159,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--step", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     options.out = options.out.absolute()
+    if "PYTHONPATH" in os.environ:
+        # Some commands run in a folder of their own.
+        paths = os.environ["PYTHONPATH"].split(os.pathsep)
+        os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in paths)
     if options.list:
         print("\n".join(step.name for step in STEPS))
         return 0

@@ -28,11 +28,12 @@ LOOK_EVERY_S = 0.25
 # A reason that held for less of the time than this moves no median.
 FEW_THROTTLED = 0.01
 
-# Counters of throttled time in nanoseconds (nvmlPerfPolicyType_t): words, policy, and the field of newer drivers.
+# Counters of throttled time in nanoseconds: words, policy (nvmlPerfPolicyType_t), and the field that newer drivers
+# answer with (NVML_FI_DEV_PERF_POLICY_POWER, _THERMAL, _BOARD_LIMIT). The numbers are NVML's for all time.
 _COUNTERS = {
-    "power": ("software power cap", "NVML_PERF_POLICY_POWER", "NVML_FI_DEV_PERF_POLICY_POWER"),
-    "thermal": ("thermal slowdown", "NVML_PERF_POLICY_THERMAL", "NVML_FI_DEV_PERF_POLICY_THERMAL"),
-    "board": ("board limit", "NVML_PERF_POLICY_BOARD_LIMIT", "NVML_FI_DEV_PERF_POLICY_BOARD_LIMIT"),
+    "power": ("software power cap", 0, 74),
+    "thermal": ("thermal slowdown", 1, 75),
+    "board": ("board limit", 3, 77),
 }
 # Reasons of a moment that a counter covers for all the time.
 _COVERED = {
@@ -208,13 +209,12 @@ class GpuWatch:
         return len(busy) - 1
 
 
-def _counter_ns(gpu: Gpu, name: str, policy: str, counter: str) -> int | None:
+def _counter_ns(gpu: Gpu, name: str, policy: int, counter: int) -> int | None:
     """One counter of throttled time."""
-    nvml = gpu.nvml
-    status = gpu.ask(name, "nvmlDeviceGetViolationStatus", getattr(nvml, policy, None))
+    status = gpu.ask(name, "nvmlDeviceGetViolationStatus", policy)
     if status is not None:
         return int(status.violationTime)
-    values = gpu.ask(name, "nvmlDeviceGetFieldValues", [getattr(nvml, counter, None)])
+    values = gpu.ask(name, "nvmlDeviceGetFieldValues", [counter])
     if values is None or values[0].nvmlReturn != 0:
         return None
     gpu.missing.pop(name, None)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from fake_nvml import fake_nvml, processes, refuse
 
+from exitsearch.measure import gpu_watch
 from exitsearch.measure.gpu_watch import GpuWatch
 
 CUDA = torch.device("cuda", 0)
@@ -155,3 +156,21 @@ def test_no_nvml_is_a_reason_and_looking_does_nothing():
     use = FakeGpu(nvmlInit=refuse).measure()
     assert (use.throttled, use.foreign, use.clocks_mhz) == (None, None, None)
     assert "no NVIDIA driver" in use.missing["nvml"]
+
+
+def test_the_counters_numbers_are_those_of_nvml():
+    pynvml = pytest.importorskip("pynvml")
+    names = {"power": "POWER", "thermal": "THERMAL", "board": "BOARD_LIMIT"}
+    for name, (_, policy, counter) in gpu_watch._COUNTERS.items():
+        assert policy == getattr(pynvml, f"NVML_PERF_POLICY_{names[name]}")
+        assert counter == getattr(pynvml, f"NVML_FI_DEV_PERF_POLICY_{names[name]}")
+
+
+def test_the_real_library_without_a_driver_is_a_reason(monkeypatch):
+    """Here as on any machine where no NVIDIA driver is installed; where one is, the device must be found."""
+    pynvml = pytest.importorskip("pynvml")
+    watch = GpuWatch(CUDA, module=pynvml, uuid="GPU-00000000-0000-0000-0000-000000000000")
+    watch.look()
+    use = watch.end()
+    assert use.throttled is None
+    assert "nvml" in use.missing
