@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from exitsearch.errors import FileError, InputError
 from exitsearch.specs.backbone import BackboneFacts
@@ -97,12 +97,21 @@ class Verdict(Part):
     """Whether the times can be believed. `unmeasured` stands in profiles without times, `given` in brought ones.
 
     Attributes:
-        not_checked: what might have disturbed them and could not be read on that machine.
+        not_checked: what might have disturbed them and could not be read on that machine. Written only where there is
+            something.
     """
 
     status: Literal["ok", "noisy", "invalid", "unmeasured", "given"]
     reasons: list[Reason] = []
     not_checked: list[str] = []
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Profiles from before this key keep their identity.
+        data: dict[str, Any] = handler(self)
+        if not data["not_checked"]:
+            del data["not_checked"]
+        return data
 
     def __str__(self) -> str:
         words = [self.status, *(f"{r.what} ({r.number:.3g}): {r.remedy}" for r in self.reasons)]
