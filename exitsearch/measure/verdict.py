@@ -16,7 +16,7 @@ from exitsearch.measure import statistics
 from exitsearch.measure.gpu_watch import GpuUse
 from exitsearch.measure.latency import Samples
 from exitsearch.measure.load import Load
-from exitsearch.specs.profile import Reason, Verdict
+from exitsearch.specs.verdict import Reason, Verdict
 
 
 @dataclass(frozen=True)

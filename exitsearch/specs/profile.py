@@ -11,11 +11,11 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from exitsearch.errors import FileError, InputError
 from exitsearch.specs.backbone import BackboneFacts
@@ -23,6 +23,8 @@ from exitsearch.specs.document import Document, Part, read_text, write_text
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.placement import Placement
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
+from exitsearch.specs.verdict import Reason as Reason
+from exitsearch.specs.verdict import Verdict as Verdict
 
 Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
 Count = Annotated[int, Field(ge=0, le=10**18)]
@@ -83,39 +85,6 @@ class HeadCost(Cost):
 
     placement: int = Field(ge=0)
     head: str
-
-
-class Reason(Part):
-    """One thing that disturbed a measurement: what, how much, and what to do about it."""
-
-    what: str
-    number: float
-    remedy: str
-
-
-class Verdict(Part):
-    """Whether the times can be believed. `unmeasured` stands in profiles without times, `given` in brought ones.
-
-    Attributes:
-        not_checked: what might have disturbed them and could not be read on that machine. Written only where there is
-            something.
-    """
-
-    status: Literal["ok", "noisy", "invalid", "unmeasured", "given"]
-    reasons: list[Reason] = []
-    not_checked: list[str] = []
-
-    @model_serializer(mode="wrap")
-    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Profiles from before this key keep their identity.
-        data: dict[str, Any] = handler(self)
-        if not data["not_checked"]:
-            del data["not_checked"]
-        return data
-
-    def __str__(self) -> str:
-        words = [self.status, *(f"{r.what} ({r.number:.3g}): {r.remedy}" for r in self.reasons)]
-        return "; ".join([*words, f"not checked: {', '.join(self.not_checked)}"] if self.not_checked else words)
 
 
 class Environment(Part):
