@@ -35,7 +35,7 @@ from typing import Any
 from cuda_steps import STEPS, Step
 from cuda_steps.step import Bench, Skipped
 
-from exitsearch.errors import ExitSearchError
+from exitsearch.errors import ExitSearchError, InputError
 
 RECORD = "steps.jsonl"
 # A step that had so much time to itself and was cut off would be cut off every time.
@@ -106,13 +106,17 @@ def done_before(out: Path) -> dict[str, str]:
 
 
 def chosen_steps(text: str | None) -> list[Step]:
-    """The steps of a list with commas; a name stands for all that begin with it and a colon too."""
+    """The steps of a list with commas; a name stands for all that begin with it and a colon too.
+
+    Raises:
+        InputError: there is no such step.
+    """
     if text is None:
         return list(STEPS)
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     for name in wanted:
         if not any(step.name == name or step.name.startswith(f"{name}:") for step in STEPS):
-            raise SystemExit(f"check_cuda: there is no step {name!r}; there are {', '.join(s.name for s in STEPS)}")
+            raise InputError(f"--steps: there is no step {name!r}; there are {', '.join(s.name for s in STEPS)}")
     return [step for step in STEPS if any(step.name == name or step.name.startswith(f"{name}:") for name in wanted)]
 
 
@@ -170,7 +174,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         step = next(step for step in STEPS if step.name == options.step)
         print(json.dumps(do_step(step, device=options.device, quick=_quick(options.device), out=options.out)))
         return 0
-    return run_all(options)
+    try:
+        return run_all(options)
+    except ExitSearchError as error:
+        print(f"check_cuda: {error}", file=sys.stderr)
+        return error.exit_status
 
 
 if __name__ == "__main__":

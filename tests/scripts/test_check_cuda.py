@@ -83,8 +83,8 @@ def test_steps_by_name_and_by_kind(capsys):
     kinds = [step.name for step in check_cuda.chosen_steps("prediction,clock")]
     assert kinds[0] == "clock"
     assert len(kinds) == 1 + len(predictions.STEPS)
-    with pytest.raises(SystemExit, match="no step 'clocks'; there are environment, clock"):
-        check_cuda.chosen_steps("clocks")
+    assert check_cuda.main(["--steps", "clocks"]) == 2
+    assert "there is no step 'clocks'; there are environment, clock" in capsys.readouterr().err
     names = [step.name for step in STEPS]
     assert len(set(names)) == len(names)
     assert check_cuda.main(["--list"]) == 0
