@@ -6,7 +6,12 @@
     OUT/training.json                       what was trained; while it runs, where it stands
     OUT/outcomes-<epoch>.json               scores after an epoch that it was asked to stop at
 
-A killed run goes on from its last finished epoch and ends bit for bit the same (on the same device and thread count).
+A killed run goes on from its last finished epoch, with the weights, moments, rates, order and dropout that an
+uninterrupted run has there. On the CPU, with one version of torch and one number of threads, both end bit for bit the
+same. On CUDA that is not promised: cuBLAS and cuDNN may choose other algorithms in another process, and some backward
+passes add in no fixed order, so that even two uninterrupted runs of one seed may differ in their last bits, and by more
+the longer they train. Where that must not be, a program of one's own sets CUBLAS_WORKSPACE_CONFIG=:4096:8 in the
+environment and calls torch.use_deterministic_algorithms(True) before `train_bank`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Checkpoint: where a training stands after an epoch, so that a killed one goes on and ends bit for bit the same.
+"""Checkpoint: where a training stands after an epoch, so that a killed one goes on as if it had not been.
+
+On the CPU it ends bit for bit the same; what holds on CUDA is said in `bank.py`.
 
 Two files: `training-<epoch>.safetensors` with weights, buffers and Adam's moments, and `training.json`, which names it
 and says what is being trained. The JSON is replaced last, so that what it names is always whole.

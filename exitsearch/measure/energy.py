@@ -1,13 +1,16 @@
 """Energy of every unit, from the device's own meter.
 
     idle          |---- sleep ----|
-    unit, 3 times |- cool down -|------ run, run, run, ... for seconds ------|
-                                ^ meter                                     ^ meter
+    unit, 3 times |- cool down -|- run, run -|------ run, run, run, ... for seconds ------|
+    meter         ......^.............^......^......^......^......^......^......^......^......^...
+                                             begin                                        end: both on a tick
 
-Meters are slow (NVML's moves every 100 ms or so) and never see one pass. So each unit runs alone for a window of
-seconds, again and again on the same input, and the median of three windows counts. Units of equal kind and counts share
-one measurement. What the meter shows is everything on the device: idle power is part of it and recorded beside it. That
-units alone add up to the whole is checked by measuring the whole too.
+Meters are slow (NVML's moves every 20 to 100 ms) and never see one pass. So each unit runs alone for a window of
+seconds, again and again on the same input, and the median of three windows counts. A window begins and ends when the
+counter has just moved, with the unit running before and after: otherwise up to a tick of idling or of another window
+would be counted at either end. A head's run includes its decision, as its latency does. Units of equal kind and counts
+share one measurement. What the meter shows is everything on the device: idle power is part of it and recorded beside
+it. That units alone add up to the whole is checked by measuring the whole too.
 """
 
 from __future__ import annotations
@@ -25,14 +28,18 @@ import torch
 from exitsearch.measure import statistics
 from exitsearch.measure.latency import Progress, no_progress
 from exitsearch.measure.nvml import open_gpu
-from exitsearch.measure.runtimes.base import Runtime, heads_by_placement
+from exitsearch.measure.runtimes.base import Runtime, UnitKey, heads_by_placement
 from exitsearch.specs.profile import Scalar
 
 WINDOW_S = 2.0
 COOL_DOWN_S = 0.5
 WINDOWS = 3
-# Time between two looks at the host's clock inside a window, so that the device's queue stays short.
+# Time between two looks at the host's clock inside a window, so that the device's queue stays short, and between two
+# readings of the meter near a window's ends: a thousandth of a window.
 _BURST_S = 0.02
+_FINE_BURST_S = 0.002
+# A counter that stands still for so long while something runs will not move.
+LONGEST_TICK_S = 1.0
 
 
 class Meter(Protocol):
@@ -174,20 +181,21 @@ def measure_energy(
     chosen = {kinds.get(key, key): key for key in reversed(units)}
     progress(0.0, "measuring idle power")
     sleep(COOL_DOWN_S)
-    begin, before = now(), meter.read_mj()
-    sleep(window_s)
-    idle_w = (meter.read_mj() - before) / (now() - begin) / 1e3
     by_kind: dict[Hashable, float] = {}
-    with torch.inference_mode():
-        for number, (kind, key) in enumerate(chosen.items()):
-            progress(number / len(chosen), f"measuring energy, {number} of {len(chosen)} kinds of units")
-            unit, argument = units[key]
-            run = functools.partial(unit, argument)
-            windows = []
-            for _ in range(WINDOWS):
-                sleep(COOL_DOWN_S)
-                windows.append(_window(run, meter, synchronise, now, window_s))
-            by_kind[kind] = statistics.median(windows)
+    try:
+        idle_w = _idle_w(meter, now, sleep, window_s)
+        with torch.inference_mode():
+            for number, (kind, key) in enumerate(chosen.items()):
+                progress(number / len(chosen), f"measuring energy, {number} of {len(chosen)} kinds of units")
+                unit, argument = units[key]
+                windows = []
+                for _ in range(WINDOWS):
+                    sleep(COOL_DOWN_S)
+                    bursts = _Bursts(functools.partial(unit, argument), synchronise, now)
+                    windows.append(_window(bursts, meter, now, window_s))
+                by_kind[kind] = statistics.median(windows)
+    except _StandsStill:
+        return Energies(facts={"energy": f"not available: {meter.name}'s counter does not move"})
     energies = {key: by_kind[kinds.get(key, key)] for key in units}
     parts = sum(energy for key, energy in energies.items() if key[0] in ("segment", "final"))
     whole = energies["whole", 0]
@@ -213,29 +221,79 @@ def _units(runtime: Runtime, x: Any) -> dict[Any, tuple[Callable[[Any], Any], An
             found["segment", placement] = (segment, state)
             state = segment(state)
             for key in placed.get(placement, []):
-                found[key] = (runtime.heads[key], runtime.features(state))
+                found[key] = (_decided(runtime, key), runtime.features(state))
     found["final", 0] = (runtime.final, state)
     found["whole", 0] = (runtime.whole, x)
     return found
 
 
-def _window(
-    run: Callable[[], Any],
-    meter: Meter,
-    synchronise: Callable[[], None],
-    now: Callable[[], float],
-    window_s: float,
-) -> float:
+def _decided(runtime: Runtime, key: UnitKey) -> Callable[[Any], object]:
+    """A head with its decision."""
+    head = runtime.heads[key]
+    return lambda features: runtime.decide(head(features))
+
+
+class _StandsStill(Exception):
+    """A meter that does not move."""
+
+
+class _Bursts:
+    """Runs of one unit, back to back, the device idle after each burst.
+
+    Attributes:
+        runs: made so far.
+    """
+
+    def __init__(self, run: Callable[[], Any], synchronise: Callable[[], None], now: Callable[[], float]) -> None:
+        self._run, self._synchronise, self._now = run, synchronise, now
+        self._run_s = 0.0
+        self.runs = 0
+        # The first run alone may have to make something ready.
+        for _ in range(2):
+            self.go(0.0)
+
+    def go(self, seconds: float) -> None:
+        """As many runs as take about so long, one at least."""
+        count = max(1, round(seconds / self._run_s)) if self._run_s > 0 else 1
+        begin = self._now()
+        for _ in range(count):
+            self._run()
+        self._synchronise()
+        self._run_s = (self._now() - begin) / count
+        self.runs += count
+
+
+def _window(bursts: _Bursts, meter: Meter, now: Callable[[], float], window_s: float) -> float:
     """Millijoules of one run, from a window of them."""
-    run()
-    synchronise()
-    burst, runs = 1, 0
-    begin, before = now(), meter.read_mj()
-    while (passed := now() - begin) < window_s:
-        for _ in range(burst):
-            run()
-        synchronise()
-        runs += burst
-        per_run = (now() - begin - passed) / burst
-        burst = max(1, round(_BURST_S / per_run)) if per_run > 0 else burst
-    return (meter.read_mj() - before) / runs
+    before = _next_tick(meter, bursts.go, now)
+    begin, runs = now(), bursts.runs
+    while bursts.runs == runs or now() - begin < window_s:
+        bursts.go(_BURST_S)
+    return (_next_tick(meter, bursts.go, now) - before) / (bursts.runs - runs)
+
+
+def _idle_w(meter: Meter, now: Callable[[], float], sleep: Callable[[float], None], window_s: float) -> float:
+    """Power while nothing runs."""
+    before, begin = _next_tick(meter, sleep, now), now()
+    sleep(window_s)
+    after = _next_tick(meter, sleep, now)
+    return (after - before) / (now() - begin) / 1e3
+
+
+def _next_tick(meter: Meter, spend: Callable[[float], object], now: Callable[[], float]) -> float:
+    """The meter's reading when it has just moved.
+
+    Args:
+        meter: what to read.
+        spend: what goes on meanwhile, for about so many seconds a call.
+        now: seconds.
+
+    Raises:
+        _StandsStill: it did not move in `LONGEST_TICK_S`.
+    """
+    begin, old = now(), meter.read_mj()
+    while (reading := meter.read_mj()) == old:
+        if now() - begin > LONGEST_TICK_S:
+            raise _StandsStill
+        spend(_FINE_BURST_S)
+    return reading

@@ -15,6 +15,11 @@ from pathlib import Path
 
 from exitsearch.specs.profile import Scalar
 
+# The machine's counters must have seen this share of our own processor time to be believed, once that is more than so
+# many of its ticks (10 ms each) can miss.
+_LEAST_SEEN = 0.5
+_LEAST_CPU_S = 0.2
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -77,6 +82,9 @@ class Load:
         wall = max(after.wall_s - before.wall_s, 1e-9)
         cpu = after.cpu_s - before.cpu_s
 
+        # A kernel that keeps no counters for the machine (a sandbox's) shows them standing still while we run.
+        idle = (after.busy_s or 0) - (before.busy_s or 0) < _LEAST_SEEN * cpu and cpu > _LEAST_CPU_S
+
         def rate(first: float | None, last: float | None, own: float = 0.0) -> float | None:
             return None if first is None or last is None else max(0.0, (last - first - own) / wall)
 
@@ -85,8 +93,8 @@ class Load:
             cpu_share=cpu / wall,
             queued_share=_queued_since(before, after, wall),
             switches_per_s=rate(before.involuntary, after.involuntary),
-            others_cores=rate(before.busy_s, after.busy_s, cpu),
-            stolen_share=rate(before.stolen_s, after.stolen_s),
+            others_cores=None if idle else rate(before.busy_s, after.busy_s, cpu),
+            stolen_share=None if idle else rate(before.stolen_s, after.stolen_s),
             cores=cores,
             load_average=load_average,
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 import timm
 import torch
 from timm.layers.config import use_fused_attn
+from torch import nn
 
 from exitsearch.errors import InputError, UnavailableError
 from exitsearch.measure.load import load_average, usable_cores
@@ -81,6 +82,14 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
 
 
+def is_channels_last(module: nn.Module) -> bool:
+    """Whether any convolution's weights lie in memory with their channels last; its kernels are others then."""
+    return any(
+        weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+        for weight in module.parameters()
+    )
+
+
 def fingerprint(
     device: torch.device,
     *,
@@ -89,6 +98,7 @@ def fingerprint(
     input_size: tuple[int, int, int],
     threads: int,
     runtime: str,
+    channels_last: bool = False,
     gpu: GpuReading | None = None,
 ) -> Environment:
     """Identity, soft facts and state of a measurement on this machine.
@@ -100,6 +110,7 @@ def fingerprint(
         input_size: (channels, height, width).
         threads: threads that torch computes with on the CPU.
         runtime: name of the runtime.
+        channels_last: whether the weights lie so in memory (see `is_channels_last`).
         gpu: a reading of the GPU; None takes one if the device is a GPU.
     """
     identity: dict[str, Scalar] = {
@@ -116,8 +127,8 @@ def fingerprint(
         "timm": timm.__version__,
         "fused_attention": bool(use_fused_attn()),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "channels_last": False,
-        "autocast": False,
+        "channels_last": channels_last,
+        "autocast": torch.is_autocast_enabled(device.type),
     }
     soft: dict[str, Scalar] = {
         "torch_version": torch.__version__,

@@ -20,10 +20,10 @@ from exitsearch.measure import memory, statistics
 from exitsearch.measure.clock import clock_for
 from exitsearch.measure.counting import count_facts, count_units
 from exitsearch.measure.energy import NoMeter, find_meter, measure_energy
+from exitsearch.measure.gpu_watch import GpuUse, GpuWatch
 from exitsearch.measure.latency import Progress, measure_rounds, no_progress
 from exitsearch.measure.load import Load, Snapshot, load_average, usable_cores
-from exitsearch.measure.machine import fingerprint, resolve_dtype
-from exitsearch.measure.nvml import GpuReading, read_gpu
+from exitsearch.measure.machine import fingerprint, is_channels_last, resolve_dtype
 from exitsearch.measure.paths import PathTimes, time_paths
 from exitsearch.measure.preparation import Condition, made_ready
 from exitsearch.measure.runtimes import Runtime, UnitKey
@@ -199,7 +199,7 @@ def _measure(
     where, on_gpu = condition.device, condition.device.type == "cuda"
     say(0.0, f"making ready for batches of {batch_size}")
     with made_ready(backbone, keys, condition, batch_size=batch_size) as ready:
-        gpu = read_gpu(where) if on_gpu else None
+        watch = GpuWatch(where) if on_gpu else None
         environment = fingerprint(
             where,
             dtype=condition.dtype,
@@ -207,7 +207,8 @@ def _measure(
             input_size=backbone.input_size,
             threads=ready.threads,
             runtime=condition.runtime.name,
-            gpu=gpu,
+            channels_last=is_channels_last(backbone.module),
+            gpu=watch.before if watch else None,
         )
         clock = clock_for(where)
         memory.reset_device_peak(where)
@@ -219,10 +220,10 @@ def _measure(
             precision=precision,
             max_seconds=max_seconds,
             seed=condition.seed,
-            progress=say,
+            progress=watch.beside(say) if watch else say,
         )
+        gpu = watch.end() if watch else None
         load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
-        readings = [gpu, read_gpu(where)] if gpu is not None else []
         protocol = dict(ready.runtime.preparation)
         protocol |= _time_facts(samples, precision, max_seconds, condition.seed, clock.name, where)
         measured = _Measured(
@@ -232,9 +233,9 @@ def _measure(
                 threads=ready.threads,
                 on_cpu=not on_gpu,
                 cuts_are_free=condition.runtime.cuts_are_free,
-                gpu=readings,
+                gpu=gpu,
             ),
-            environment=_with_load(environment, ready.runtime, load, readings),
+            environment=_with_load(environment, ready.runtime, load, gpu),
             protocol=protocol,
             samples=samples,
         )
@@ -350,10 +351,9 @@ def _time_facts(
     return facts
 
 
-def _with_load(environment: Environment, runtime: Runtime, load: Load, readings: Sequence[GpuReading]) -> Environment:
-    """The environment with the runtime's facts, the load during the measurement, and the GPU as it was at the end."""
-    after = {f"{key}_after": value for key, value in readings[-1].state.items()} if readings else {}
-    state = {**environment.state, **load.facts(), **after}
+def _with_load(environment: Environment, runtime: Runtime, load: Load, gpu: GpuUse | None) -> Environment:
+    """The environment with the runtime's facts, and how machine and GPU were during the measurement."""
+    state = {**environment.state, **load.facts(), **(gpu.facts() if gpu else {})}
     return Environment(identity={**environment.identity, **runtime.identity}, soft=environment.soft, state=state)
 
 

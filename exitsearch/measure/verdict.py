@@ -3,19 +3,20 @@
 Every rule compares one number with two limits. Beyond the first the times are `noisy` (usable, with doubt), beyond the
 second `invalid` (they describe the disturbance). The limits are relative, as in pyperf, and were set from runs on a
 2-core machine: quiet ones stay below half of the first limit, one busy neighbour goes beyond the second.
+
+What could not be read cannot accuse anybody, and cannot acquit either: the verdict names it (`not_checked`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from exitsearch.measure import statistics
+from exitsearch.measure.gpu_watch import GpuUse
 from exitsearch.measure.load import Load
-from exitsearch.measure.nvml import GpuReading
 from exitsearch.measure.samples import Samples
-from exitsearch.specs.profile import Reason, Verdict
+from exitsearch.specs.verdict import Reason, Verdict
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ THROTTLED = Rule(
     None,
     "cool the GPU, raise its power limit, or fix lower clocks",
 )
-SHARED_GPU = Rule("sharing: other processes on the GPU", 0, None, "end them or choose another GPU")
+SHARED_GPU = Rule(
+    "sharing: other processes that computed on the GPU meanwhile", 0, None, "end them or choose another GPU"
+)
 WIDE = Rule(
     "precision: units whose median is not known to the asked precision",
     0,
@@ -92,32 +95,33 @@ def judge(
     threads: int,
     on_cpu: bool = True,
     cuts_are_free: bool = True,
-    gpu: Sequence[GpuReading] = (),
+    gpu: GpuUse | None = None,
 ) -> Verdict:
     """Judge a run of the protocol.
 
     Args:
         samples: what was measured.
         load: how busy the machine was meanwhile.
-        threads: threads that the units computed with on the CPU.
-        on_cpu: whether the units ran on the CPU.
+        threads: threads that torch computes with on the CPU.
+        on_cpu: whether the units ran on the CPU; where they did not, one thread hands over their work.
         cuts_are_free: whether the sum of the parts must be the plain backbone's time (see `Runtime`).
-        gpu: readings of the GPU before and after.
+        gpu: how the GPU was meanwhile; None where the units ran on the CPU.
     """
     whole = samples.whole.host_ms
     middle = statistics.median(whole)
+    cores = threads if on_cpu else 1
     found: list[tuple[Rule, float | None]] = [
         (CONTENTION, load.queued_share),
         # Several threads wait for each other without using processor time, and so does a host for its GPU; only one
         # thread on the CPU must be at work all the time.
         (STARVED, 1 - load.cpu_share if on_cpu and threads == 1 else None),
-        (NEIGHBOURS, None if load.others_cores is None else load.others_cores - max(0, load.cores - threads)),
+        (NEIGHBOURS, None if load.others_cores is None else load.others_cores - max(0, load.cores - cores)),
         (STEAL, load.stolen_share),
         (DRIFT, abs(statistics.drift(whole))),
         (SPREAD, statistics.spread(whole)),
         (SUM, abs(samples.parts_ms / middle - 1) if middle > 0 and cuts_are_free else None),
-        (THROTTLED, max((len(reading.throttled or []) for reading in gpu), default=None)),
-        (SHARED_GPU, max((reading.other_processes or 0 for reading in gpu), default=None)),
+        (THROTTLED, None if gpu is None or gpu.throttled is None else len(gpu.throttled)),
+        (SHARED_GPU, None if gpu is None else gpu.foreign),
         (WIDE, len(samples.unsettled)),
     ]
     status: Literal["ok", "noisy", "invalid"] = "ok"
@@ -129,12 +133,28 @@ def judge(
             status = "invalid"
         elif status == "ok":
             status = "noisy"
-        reasons.append(Reason(what=rule.what, number=round(float(number), 4), remedy=_remedy(rule, samples)))
-    return Verdict(status=status, reasons=reasons)
+        reasons.append(Reason(what=rule.what, number=round(float(number), 4), remedy=_remedy(rule, samples, gpu)))
+    return Verdict(status=status, reasons=reasons, not_checked=_not_checked(load, gpu))
 
 
-def _remedy(rule: Rule, samples: Samples) -> str:
-    if rule is not WIDE:
-        return rule.remedy
-    worst = max(samples.unsettled, key=lambda name: samples.unsettled[name])
-    return f"{rule.remedy} (the widest: {worst}, {samples.unsettled[worst]:.2g} times as wide as asked)"
+def _not_checked(load: Load, gpu: GpuUse | None) -> list[str]:
+    """Rules whose counter could not be read, in words."""
+    found = {
+        "contention (waits for a core)": load.queued_share is None,
+        "contention (cores kept busy by others)": load.others_cores is None,
+        "steal": load.stolen_share is None,
+        "throttling of the GPU": gpu is not None and gpu.throttled is None,
+        "other processes on the GPU": gpu is not None and gpu.foreign is None,
+    }
+    return [what for what, is_missing in found.items() if is_missing]
+
+
+def _remedy(rule: Rule, samples: Samples, gpu: GpuUse | None) -> str:
+    if rule is WIDE:
+        worst = max(samples.unsettled, key=lambda name: samples.unsettled[name])
+        return f"{rule.remedy} (the widest: {worst}, {samples.unsettled[worst]:.2g} times as wide as asked)"
+    if rule is THROTTLED and gpu is not None:
+        return f"{rule.remedy} ({', '.join(gpu.throttled or [])})"
+    if rule in (DRIFT, SPREAD) and gpu is not None and gpu.clocks_mhz is not None:
+        return f"{rule.remedy} (the GPU's clock: {gpu.clocks})"
+    return rule.remedy

@@ -120,6 +120,8 @@ def profile_lines(profile: Profile) -> list[str]:
         lines.append(line)
     if profile.protocol.get("host_bound"):
         lines.append("host-bound: the device waits for the host; a faster device would change little")
+    if "gpu_clocks" in profile.environment.state:
+        lines.append(f"the GPU's clock: {profile.environment.state['gpu_clocks']}")
     if "energy" in profile.protocol:
         idle = profile.protocol.get("idle_power_w")
         lines.append(f"energy: {profile.protocol['energy']}" + (f" ({idle} W when idle)" if idle is not None else ""))

@@ -16,7 +16,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,28 +32,12 @@ from exitsearch.specs.document import Document, Part, read_text, write_text
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.placement import Placement
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
+from exitsearch.specs.verdict import Reason as Reason
+from exitsearch.specs.verdict import Verdict as Verdict
 
 Scalar = str | int | float | bool | None
 
 COSTS_COLUMNS = ("part", "placement", "head", "latency_ms")
-
-
-class Reason(Part):
-    """One thing that disturbed a measurement: what, how much, and what to do about it."""
-
-    what: str
-    number: float
-    remedy: str
-
-
-class Verdict(Part):
-    """Whether the times can be believed. `unmeasured` stands in profiles without times, `given` in brought ones."""
-
-    status: Literal["ok", "noisy", "invalid", "unmeasured", "given"]
-    reasons: list[Reason] = []
-
-    def __str__(self) -> str:
-        return "; ".join([self.status, *(f"{r.what} ({r.number:.3g}): {r.remedy}" for r in self.reasons)])
 
 
 class Environment(Part):

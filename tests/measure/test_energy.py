@@ -37,13 +37,16 @@ class FakeMeter:
 
 
 def test_energies_by_hand():
-    """Segments of 2, 3 and 4 ms, final 1 ms, head 0.5 ms, whole 10 ms; 50 W times each. Idle 10 W."""
+    """Segments of 2, 3 and 4 ms, final 1 ms, whole 10 ms; 50 W times each. Idle 10 W.
+
+    The head takes 0.5 ms and its decision 0.25 ms, which belongs to it as in its latency.
+    """
     runtime = FakeRuntime(heads={(1, "a"): 0.5})
     meter = FakeMeter(runtime)
     found = measure_energy(runtime, "x", meter, {}, now=meter.now, sleep=meter.sleep, window_s=0.5)
     assert found.energy_mj == {
         ("segment", 0): pytest.approx(100), ("segment", 1): pytest.approx(150), ("segment", 2): pytest.approx(200),
-        (1, "a"): pytest.approx(25), ("final", 0): pytest.approx(50), ("whole", 0): pytest.approx(500),
+        (1, "a"): pytest.approx(37.5), ("final", 0): pytest.approx(50), ("whole", 0): pytest.approx(500),
     }  # fmt: skip
     assert found.facts["idle_power_w"] == pytest.approx(10)
     assert found.facts["energy_sum_over_whole"] == pytest.approx(1)
@@ -59,6 +62,52 @@ def test_units_of_one_kind_share_a_measurement():
     assert found.energy_mj["segment", 0] == found.energy_mj["segment", 1] == pytest.approx(100)
     # Segment 1 ran once only, to hand its state on.
     assert sum(entry[:2] == ("segment", 1) for entry in runtime.log) == 1
+
+
+class Ticking(FakeMeter):
+    """The same power, shown by a counter that moves every 100 ms, as a GPU's does."""
+
+    def read_mj(self):
+        now = self.now()
+        if not hasattr(self, "shown_at") or now - self.shown_at >= 0.1:
+            self.shown, self.shown_at = super().read_mj(), now - now % 0.1 if now else now
+            # What had been used up by the tick itself, not by the moment it is read.
+            self.shown -= 1e3 * 50 * (now - self.shown_at) if self.running else 1e3 * 10 * (now - self.shown_at)
+        return self.shown
+
+    running = False
+
+
+def test_windows_begin_and_end_on_a_tick_of_the_counter():
+    """A counter that moves every 100 ms, a window of 0.33 s: cut anywhere it would be off by up to 30%.
+
+    Each unit takes 50 W; runs that are in flight while the counter moves leave a fine burst of doubt (2 ms, 0.6%).
+    """
+    runtime = FakeRuntime(heads={(1, "a"): 0.5})
+    meter = Ticking(runtime)
+
+    def sleep(seconds):
+        meter.running = False
+        meter.sleep(seconds)
+
+    def working():
+        meter.running = True
+
+    found = measure_energy(runtime, "x", meter, {}, synchronise=working, now=meter.now, sleep=sleep, window_s=0.33)
+    by_hand = {("segment", 0): 100, ("segment", 1): 150, ("segment", 2): 200, (1, "a"): 37.5, ("final", 0): 50}
+    for key, energy_mj in by_hand.items():
+        assert found.energy_mj[key] == pytest.approx(energy_mj, rel=0.02), key
+    assert found.facts["idle_power_w"] == pytest.approx(10, rel=0.02)
+    assert found.facts["energy_sum_over_whole"] == pytest.approx(1, rel=0.02)
+
+
+def test_a_counter_that_stands_still_is_not_available():
+    runtime = FakeRuntime()
+    meter = FakeMeter(runtime)
+    meter.read_mj = lambda: 7.0
+    found = measure_energy(runtime, "x", meter, {}, now=meter.now, sleep=meter.sleep, window_s=0.5)
+    assert found.energy_mj == {}
+    assert found.facts == {"energy": "not available: fake's counter does not move"}
 
 
 def rapl(tmp_path, *, packages=2, energy_uj=1000):

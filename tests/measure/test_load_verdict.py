@@ -5,6 +5,7 @@ import os
 import pytest
 from fake_units import samples_of
 
+from exitsearch.measure.gpu_watch import GpuUse
 from exitsearch.measure.load import Load, Snapshot, usable_cores
 from exitsearch.measure.nvml import GpuReading
 from exitsearch.measure.verdict import judge
@@ -114,6 +115,31 @@ def test_unknown_numbers_accuse_nobody():
     assert judge(samples_of(STEADY), blind, threads=1).status == "ok"
 
 
+def test_unknown_numbers_leave_a_trace():
+    blind = load(queued_share=None, others_cores=None, stolen_share=None)
+    unseen = gpu_use(throttled=None, foreign=None)
+    verdict = judge(samples_of(STEADY), blind, threads=1, on_cpu=False, gpu=unseen)
+    assert verdict.not_checked == [
+        "contention (waits for a core)",
+        "contention (cores kept busy by others)",
+        "steal",
+        "throttling of the GPU",
+        "other processes on the GPU",
+    ]
+    assert str(verdict).startswith("ok; not checked: contention")
+    assert judge(samples_of(STEADY), QUIET, threads=1).not_checked == []
+
+
+def test_counters_that_stand_still_while_we_run_are_unknown():
+    """We ran 8 s of 10; a kernel by which all processes together ran 0.1 s keeps no such counter, nor one of steal."""
+    before = Snapshot(0.0, 0.0, busy_s=50.0, stolen_s=0.0)
+    dead = Load.between(before, Snapshot(10.0, 8.0, busy_s=50.1, stolen_s=0.0), cores=2)
+    assert (dead.others_cores, dead.stolen_share) == (None, None)
+    # Too little of ours for its ticks to have seen.
+    short = Load.between(before, Snapshot(0.1, 0.1, busy_s=50.0, stolen_s=0.0), cores=2)
+    assert (short.others_cores, short.stolen_share) == (0.0, 0.0)
+
+
 def test_wide_units_are_named_with_the_worst():
     verdict = judge(samples_of(STEADY, unsettled={"segment 0": 1.5, "final": 4.0}), QUIET, threads=1)
     assert verdict.status == "noisy"
@@ -122,13 +148,33 @@ def test_wide_units_are_named_with_the_worst():
     assert "--max-seconds" in verdict.reasons[0].remedy
 
 
+def gpu_use(**changes):
+    return GpuUse(**{"before": GpuReading(), "after": GpuReading(), "throttled": [], "foreign": 0, **changes})
+
+
 def test_gpu_reasons():
-    hot = GpuReading(throttled=["hardware thermal slowdown"], other_processes=2)
-    verdict = judge(samples_of(STEADY), QUIET, threads=1, on_cpu=False, gpu=[GpuReading(), hot])
+    hot = gpu_use(throttled=["thermal slowdown"], foreign=2)
+    verdict = judge(samples_of(STEADY), QUIET, threads=1, on_cpu=False, gpu=hot)
     assert verdict.status == "noisy"
     assert [reason.number for reason in verdict.reasons] == [1, 2]
-    cool = GpuReading(throttled=[], other_processes=0)
-    assert judge(samples_of(STEADY), QUIET, threads=1, on_cpu=False, gpu=[cool, GpuReading()]).status == "ok"
+    assert "(thermal slowdown)" in verdict.reasons[0].remedy
+    verdict = judge(samples_of(STEADY), QUIET, threads=1, on_cpu=False, gpu=gpu_use())
+    assert (verdict.status, verdict.not_checked) == ("ok", [])
+
+
+def test_a_drift_on_a_gpu_says_what_its_clock_did():
+    moved = gpu_use(clocks_mhz=(1200, 1980))
+    verdict = judge(samples_of([6.0] * 10 + [6.3] * 10), QUIET, threads=1, on_cpu=False, gpu=moved)
+    assert "--lock-gpu-clocks=1200,1200" in str(verdict)
+
+
+def test_neighbours_of_a_gpu_run_are_judged_by_the_one_core_that_it_uses():
+    """Torch may have a thread for each of 16 cores; a run on the GPU uses one, so that a busy neighbour has its own."""
+    neighbour = load(others_cores=1.0, cores=16)
+    assert judge(samples_of(STEADY), neighbour, threads=16, on_cpu=False, gpu=gpu_use()).status == "ok"
+    assert judge(samples_of(STEADY), neighbour, threads=16).status == "noisy"
+    crowd = load(others_cores=15.5, cores=16)
+    assert judge(samples_of(STEADY), crowd, threads=16, on_cpu=False, gpu=gpu_use()).status == "noisy"
 
 
 def test_parts_made_ready_apart_need_not_add_up_to_the_whole():

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from exitsearch.errors import InputError, UnavailableError
 from exitsearch.measure import machine
-from exitsearch.measure.nvml import read_gpu
+from exitsearch.measure.profiler import profile_backbone
+from exitsearch.models.backbone import create_backbone
+
+CPU = torch.device("cpu")
 
 
 def test_cpu_is_always_there():
@@ -65,72 +66,26 @@ def test_describe_machine_says_why_there_is_no_gpu(monkeypatch):
     assert described["versions"]["torch"] == torch.__version__ or described["versions"]["torch"] in torch.__version__
 
 
-class FakeNvmlError(Exception):
-    pass
+def test_identity_holds_what_is_so_not_constants():
+    """Weights laid out channels first or last, and autocast around the measurement, are facts of the moment."""
+    convolutions = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 1))
+    assert not machine.is_channels_last(convolutions)
+    assert machine.is_channels_last(convolutions.to(memory_format=torch.channels_last))
+    assert not machine.is_channels_last(torch.nn.Linear(3, 3))
+
+    def identity(**changes):
+        facts = {"dtype": "fp32", "batch_size": 1, "input_size": (3, 8, 8), "threads": 1, "runtime": "eager"}
+        return machine.fingerprint(CPU, **{**facts, **changes}).identity
+
+    plain = identity()
+    assert (plain["channels_last"], plain["autocast"]) == (False, False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        changed = identity(channels_last=True)
+    assert (changed["channels_last"], changed["autocast"]) == (True, True)
 
 
-def fake_nvml(**changes):
-    """NVML with one GPU, `GPU-abc`, throttled by heat and shared with process 1."""
-
-    def by_uuid(uuid):
-        if uuid != "GPU-abc":
-            raise FakeNvmlError("Not Found")
-        return "handle"
-
-    answers = {
-        "NVMLError": FakeNvmlError,
-        "NVML_CLOCK_GRAPHICS": 0,
-        "NVML_CLOCK_MEM": 2,
-        "NVML_TEMPERATURE_GPU": 0,
-        "nvmlInit": lambda: None,
-        "nvmlShutdown": lambda: None,
-        "nvmlDeviceGetHandleByUUID": by_uuid,
-        "nvmlSystemGetDriverVersion": lambda: "580.1",
-        "nvmlDeviceGetEnforcedPowerLimit": lambda handle: 700_000,
-        "nvmlDeviceGetMaxClockInfo": lambda handle, kind: 1980,
-        "nvmlDeviceGetClockInfo": lambda handle, kind: {0: 1500, 2: 2600}[kind],
-        "nvmlDeviceGetTemperature": lambda handle, kind: 61,
-        "nvmlDeviceGetPowerUsage": lambda handle: 350_500,
-        "nvmlDeviceGetCurrentClocksThrottleReasons": lambda handle: 0x40 | 0x01,
-        "nvmlDeviceGetComputeRunningProcesses": lambda handle: [SimpleNamespace(pid=1)],
-    }
-    return SimpleNamespace(**{**answers, **changes})
-
-
-CUDA = torch.device("cuda", 0)
-
-
-def test_gpu_reading():
-    """Idle (bit 0) is no reason to worry; thermal slowdown (0x40) is. Milliwatts become watts."""
-    reading = read_gpu(CUDA, module=fake_nvml(), uuid="abc")
-    assert reading.soft == {"gpu_driver": "580.1", "gpu_power_limit_w": 700.0, "gpu_max_clock_mhz": 1980}
-    assert reading.state["gpu_clock_mhz"] == 1500
-    assert reading.state["gpu_power_w"] == 350.5
-    assert reading.throttled == ["hardware thermal slowdown"]
-    assert reading.other_processes == 1
-    assert reading.missing == {}
-
-
-def test_what_a_gpu_refuses_is_missing_with_its_reason():
-    def refuse(handle):
-        raise FakeNvmlError("Not Supported")
-
-    reading = read_gpu(CUDA, module=fake_nvml(nvmlDeviceGetPowerUsage=refuse), uuid="GPU-abc")
-    assert "gpu_power_w" not in reading.state
-    assert reading.missing == {"gpu_power_w": "Not Supported"}
-    assert reading.soft["gpu_driver"] == "580.1"
-
-
-def test_no_driver_is_a_reason():
-    def no_library():
-        raise FakeNvmlError("NVML Shared Library Not Found")
-
-    reading = read_gpu(CUDA, module=fake_nvml(nvmlInit=no_library), uuid="abc")
-    assert "NVML Shared Library Not Found" in reading.missing["nvml"]
-    assert reading.throttled is None
-    assert reading.other_processes is None
-
-
-def test_unknown_uuid_is_a_reason():
-    reading = read_gpu(CUDA, module=fake_nvml(), uuid="other")
-    assert "Not Found" in reading.missing["nvml"]
+def test_a_profile_says_how_its_weights_lie():
+    backbone = create_backbone("test_resnet", pretrained=False)
+    backbone.module.to(memory_format=torch.channels_last)
+    profile = profile_backbone(backbone, heads=["linear"], placements=[0], threads=1, max_seconds=0.01)
+    assert profile.environment.identity["channels_last"] is True

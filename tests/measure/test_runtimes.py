@@ -141,12 +141,38 @@ def fake_library(**changes):
 
 
 def test_what_onnxruntime_refuses(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "_library", lambda: fake_library(get_available_providers=lambda: ["Other"]))
+    with pytest.raises(UnavailableError, match=r"9\.9 has no CPUExecutionProvider"):
+        RUNTIMES["onnxruntime"].check(CPU, "fp32")
     monkeypatch.setattr(onnxruntime, "_library", fake_library)
-    with pytest.raises(UnavailableError, match=r"9\.9 has no CUDAExecutionProvider; install onnxruntime-gpu"):
-        RUNTIMES["onnxruntime"].check(CUDA, "fp32")
     with pytest.raises(InputError, match="no bf16 kernels on the CPU"):
         RUNTIMES["onnxruntime"].check(CPU, "bf16")
     RUNTIMES["onnxruntime"].check(CPU, "fp32")
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_onnxruntime_refuses_cuda_even_where_its_provider_is_installed(monkeypatch, dtype):
+    """Its sessions would run on streams of their own, which the protocol's events do not see."""
+    both = fake_library(get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "_library", lambda: both)
+    with pytest.raises(InputError, match=r"runs on the CPU, found --device cuda:0; use .*--runtime cudagraph"):
+        RUNTIMES["onnxruntime"].check(CUDA, dtype)
+
+
+def test_a_session_with_another_provider_is_refused(monkeypatch):
+    """ONNX Runtime takes another provider in the place of one that fails, and only prints that it did."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    real = onnxruntime._library()
+
+    class Elsewhere(real.InferenceSession):
+        def get_providers(self):
+            return ["OtherExecutionProvider", "CPUExecutionProvider"]
+
+    changed = {**vars(real), "InferenceSession": Elsewhere}
+    monkeypatch.setattr(onnxruntime, "_library", lambda: SimpleNamespace(**changed))
+    with pytest.raises(UnavailableError, match="asked for CPUExecutionProvider, a session took OtherExecutionProvider"):
+        make("onnxruntime")
 
 
 def test_onnxruntime_shares_one_pool_of_threads(monkeypatch):

@@ -10,7 +10,7 @@ from rich.console import Console
 from exitsearch.errors import InputError
 from exitsearch.report import tables
 from exitsearch.report.profile_plots import profile_figure, write_profile_plot
-from exitsearch.specs.profile import BatchCosts, Profile
+from exitsearch.specs.profile import BatchCosts, Environment, Profile
 
 OLD = Path(__file__).parents[1] / "data" / "profile_v1.json"
 COSTS = """part,placement,head,latency_ms,macs
@@ -68,6 +68,13 @@ def test_energies_where_known(small):
     assert "25.00" in text(tables.profile_tables(known)[0])
     assert "energy: nvml, idle power included (70.5 W when idle)" in tables.profile_lines(known)
     assert "mJ" not in text(tables.profile_tables(small)[0])
+
+
+def test_what_the_gpus_clock_did_is_said(small):
+    words = "moved from 1200 to 1980 MHz between rounds: not locked, or throttled; nvidia-smi ... locks it"
+    known = small.model_copy(update={"environment": Environment(state={"gpu_clocks": words})})
+    assert f"the GPU's clock: {words}" in tables.profile_lines(known)
+    assert not any("GPU" in line for line in tables.profile_lines(small))
 
 
 def test_percentiles_only_when_known():

@@ -21,6 +21,7 @@ APART = {
     "bench_solver",
     "bench_thresholds",
     "check_confidence_bound",
+    "check_cuda",
     "check_exact",
     "measure_on_device",
 }

@@ -1,7 +1,11 @@
 """The onnxruntime runtime: one ONNX Runtime session for every segment, every head, the final part and the whole.
 
-States travel between sessions as ONNX Runtime's own values: on the CPU nothing is copied, on CUDA they stay on the
-device. Everything runs on torch's current CUDA stream without waiting, so that the protocol's events see it.
+States travel between sessions as ONNX Runtime's own values, which are never copied.
+
+It is for the CPU alone. On CUDA a session takes torch's default stream (number 0) for "none given" and makes one of its
+own: sessions are then not ordered after one another, the protocol's events see nothing of their work, and a provider
+that cannot be loaded is replaced by the CPU's without an error. Until all that is shown to be right on a GPU, no number
+is better than a wrong one.
 """
 
 from __future__ import annotations
@@ -20,28 +24,32 @@ from exitsearch.measure.runtimes.base import Runtime, UnitKey, decide_on_host, m
 from exitsearch.measure.runtimes.onnx_export import export_unit
 from exitsearch.models.backbone import Backbone
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDER = "CPUExecutionProvider"
 
 # Threads of ONNX Runtime's shared pool, which can be made once in a process; None until then.
 _pool_threads: int | None = None
 
 
 class OnnxRuntime(Runtime):
-    """ONNX Runtime, with its CPU or CUDA provider."""
+    """ONNX Runtime with its CPU provider."""
 
     name = "onnxruntime"
-    summary = "ONNX Runtime with its CPU or CUDA provider, one session for every segment and head"
+    summary = "ONNX Runtime on the CPU, one session for every segment and head"
 
     @classmethod
     def check(cls, device: torch.device, dtype: str) -> None:  # noqa: D102
-        library = _library()
-        provider = _PROVIDERS[device.type]
-        if provider not in library.get_available_providers():
-            raise UnavailableError(
-                f"--runtime onnxruntime --device {device}: the installed onnxruntime {library.__version__} has no "
-                f"{provider}; install onnxruntime-gpu in its place, or use --device cpu"
+        if device.type != "cpu":
+            raise InputError(
+                f"--runtime onnxruntime runs on the CPU, found --device {device}; use --device cpu, or --runtime "
+                "cudagraph or compile"
             )
-        if dtype == "bf16" and device.type == "cpu":
+        library = _library()
+        if _PROVIDER not in library.get_available_providers():
+            raise UnavailableError(
+                f"--runtime onnxruntime: the installed onnxruntime {library.__version__} has no {_PROVIDER}; install "
+                "the package onnxruntime, or use --runtime eager"
+            )
+        if dtype == "bf16":
             raise InputError(
                 "--runtime onnxruntime has no bf16 kernels on the CPU, found --dtype bf16; use --dtype fp32, or "
                 "--runtime eager"
@@ -51,12 +59,11 @@ class OnnxRuntime(Runtime):
         library = _library()
         begin = time.perf_counter()
         self._task = backbone.facts.task
-        self._device = example.device
         self._inputs: dict[int, tuple[Tensor, Any]] = {}
         options = _session_options(library, torch.get_num_threads())
 
         def made(module: nn.Module, argument: Any) -> tuple[_Session, Any]:
-            return _Session(library, export_unit(module, argument), options, example.device), module(argument)
+            return _Session(library, export_unit(module, argument), options), module(argument)
 
         with torch.inference_mode():
             units = make_apart(backbone, heads, made, example=example)
@@ -64,16 +71,14 @@ class OnnxRuntime(Runtime):
         self.heads = {key: unit.first for key, unit in units.heads.items()}
         self.final = units.final.first
         self.whole = lambda x: units.whole.first(self.begin(x))
-        self.identity = {"onnxruntime": library.__version__, "provider": _PROVIDERS[example.device.type]}
+        self.identity = {"onnxruntime": library.__version__, "provider": _PROVIDER}
         self.preparation = {"export_and_load_seconds": round(time.perf_counter() - begin, 3)}
 
     def begin(self, x: Tensor) -> tuple[Any, ...]:
-        """The input as ONNX Runtime's value. Each is made once: on the CPU it is the tensor's own memory."""
+        """The input as ONNX Runtime's value over the tensor's own memory; each is made once."""
         if id(x) not in self._inputs:
-            array = x.detach().cpu().numpy()
-            library = _library()
-            value = library.OrtValue.ortvalue_from_numpy(array, self._device.type, self._device.index or 0)
-            # The tensor is kept: the value may share its memory, and its id must stay its own.
+            value = _library().OrtValue.ortvalue_from_numpy(x.detach().numpy())
+            # The tensor is kept: its memory is shared, and its id must stay its own.
             self._inputs[id(x)] = (x, value)
         return (self._inputs[id(x)][1],)
 
@@ -86,38 +91,30 @@ class OnnxRuntime(Runtime):
 
 
 class _Session:
-    """One unit: from ONNX Runtime's values to such values, on one device."""
+    """One unit: from ONNX Runtime's values to such values."""
 
-    def __init__(self, library: ModuleType, path: Path, options: Any, device: torch.device) -> None:
-        provider: Any = _PROVIDERS[device.type]
-        self._device = device
-        if device.type == "cuda":
-            stream = str(torch.cuda.current_stream(device).cuda_stream)
-            provider = (provider, {"device_id": str(device.index or 0), "user_compute_stream": stream})
+    def __init__(self, library: ModuleType, path: Path, options: Any) -> None:
         try:
-            self._session = library.InferenceSession(str(path), options, providers=[provider])
+            self._session = library.InferenceSession(str(path), options, providers=[_PROVIDER])
         except Exception as error:  # onnxruntime's errors have no common base of their own
             cause = str(error).strip().splitlines()[0]
             raise UnavailableError(
                 f"--runtime onnxruntime cannot load a unit ({cause}); try --dtype fp32, or --runtime eager"
             ) from error
+        # Where a provider fails to load or to run, a session takes others in its place and goes on.
+        self._session.disable_fallback()
+        if self._session.get_providers() != [_PROVIDER]:
+            raise UnavailableError(
+                f"--runtime onnxruntime: asked for {_PROVIDER}, a session took "
+                f"{', '.join(self._session.get_providers()) or 'none'}; use --runtime eager"
+            )
         self._takes = [value.name for value in self._session.get_inputs()]
         self._gives = [value.name for value in self._session.get_outputs()]
         self._run_options = library.RunOptions()
-        if device.type == "cuda":
-            self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
     def __call__(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if self._device.type == "cpu":
-            feeds = dict(zip(self._takes, values, strict=True))
-            return tuple(self._session.run_with_ort_values(self._gives, feeds, self._run_options))
-        binding = self._session.io_binding()
-        for name, value in zip(self._takes, values, strict=True):
-            binding.bind_ortvalue_input(name, value)
-        for name in self._gives:
-            binding.bind_output(name, self._device.type, self._device.index or 0)
-        self._session.run_with_iobinding(binding, self._run_options)
-        return tuple(binding.get_outputs())
+        feeds = dict(zip(self._takes, values, strict=True))
+        return tuple(self._session.run_with_ort_values(self._gives, feeds, self._run_options))
 
     def first(self, values: tuple[Any, ...]) -> Any:
         """The first output alone."""
