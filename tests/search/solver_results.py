@@ -66,21 +66,26 @@ def holding(problem: Problem, seed: int) -> Problem:
     candidates = tuple(
         replace(
             c,
-            memory_bytes=int(rng.integers(0, 5)),
-            held_bytes=int(rng.choice([0, 0, 2, 5])),
-            arrival_mj=0.7 * c.placement,
-            head_mj=int(rng.integers(1, 9)) / 10,
+            takes={
+                **c.takes,
+                "memory_bytes": int(rng.integers(0, 5)),
+                "held_bytes": int(rng.choice([0, 0, 2, 5])),
+                "arrival_mj": 0.7 * c.placement,
+                "head_mj": int(rng.integers(1, 9)) / 10,
+            },
         )
         for c in problem.candidates
     )
     return replace(
         problem,
         candidates=candidates,
-        final_mj=3.5,
-        max_params=int(rng.integers(3, 9)),
-        max_memory_bytes=int(rng.integers(2, 16)),
-        max_energy_mj=3.5 + int(rng.integers(4, 20)) / 10,
-        required=(int(rng.choice(sorted(problem.by_placement))),) if rng.random() < 0.3 else (),
+        backbone={"energy": 3.5},
+        limits={
+            "params": int(rng.integers(3, 9)),
+            "memory": int(rng.integers(2, 16)),
+            "energy": 3.5 + int(rng.integers(4, 20)) / 10,
+        },
+        forced=(int(rng.choice(sorted(problem.by_placement))),) if rng.random() < 0.3 else (),
     )
 
 
