@@ -221,7 +221,7 @@ def keeps(problem: Problem, choice: Choice) -> bool:
 
     energy = backbone + total("head_mj")
     if problem.policy == "contract":
-        energy = max([backbone, *(c.takes["arrival_mj"] + c.takes["head_mj"] for c in chosen)])
+        energy = max([backbone, *(c.takes.get("arrival_mj", 0) + c.takes.get("head_mj", 0) for c in chosen)])
     return (
         len(chosen) <= (math.inf if problem.max_exits is None else problem.max_exits)
         and total("params") <= limits.get("params", math.inf)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from samples import made_answers, random_answers
-from test_threshold_bound import all_choices, best_of_all
+from test_threshold_bounds import all_choices, best_of_all
 from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.search.problem import Candidate, Problem
