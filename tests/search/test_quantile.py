@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from samples import made_answers
-from test_confidence import by_hand
+from test_replay import by_hand
 from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
