@@ -66,7 +66,7 @@ def make_problem(placements: int, heads: int, *, realistic: bool, noise: bool, s
             else:
                 head_ms, value = rng.uniform(0, 0.3 * FULL_MS), rng.uniform()
             candidates.append(
-                Candidate(
+                candidate_of(
                     placement=placement,
                     head=f"head{head:02d}",
                     arrival_ms=float(arrival[placement]),
@@ -88,15 +88,36 @@ def make_problem(placements: int, heads: int, *, realistic: bool, noise: bool, s
     )
 
 
+def candidate_of(*, params: int, memory_bytes: int, head_mj: float, **others: Any) -> Candidate:
+    """A candidate of this revision, or of one from before the table of resources."""
+    takes: dict[str, Any] = {"params": params, "memory_bytes": memory_bytes, "head_mj": head_mj}
+    return Candidate(**others, takes=takes) if hasattr(Problem, "key") else Candidate(**others, **takes)
+
+
+def limited(problem: Problem, *, max_exits: int | None = None, floor: Any = None, **limits: float) -> Problem:
+    """A problem of this revision with limits, or of one from before the table of resources.
+
+    Args:
+        floor: a budget in ms, and the least value within it.
+        limits: by resource.
+    """
+    least = () if floor is None else (tuple(floor),)
+    if hasattr(Problem, "key"):
+        return replace(problem, max_exits=max_exits, limits=limits, min_values=least)
+    former = {"params": "max_params", "memory": "max_memory_bytes", "energy": "max_energy_mj"}
+    named: dict[str, Any] = {former[name]: most for name, most in limits.items()}
+    return replace(problem, max_exits=max_exits, **named, **{"floors": least})
+
+
 def limits_of(problem: Problem) -> dict[str, dict[str, Any]]:
-    """Fields of a problem that limit it, by the kind of limit."""
+    """Limits by their kind, as `limited` takes them."""
     free = solve(problem, by_count=False).choice
     chosen = problem.chosen(free)
     limits: dict[str, dict[str, Any]] = {
-        "params": {"max_params": problem.params(free) // 2},
-        "memory": {"max_memory_bytes": sum(c.memory_bytes for c in chosen) // 2},
-        "energy": {"max_energy_mj": sum(c.head_mj for c in chosen) / 2},
-        "floor": {"floors": [[FULL_MS / 2, problem.value_within(free, FULL_MS / 2)]]},
+        "params": {"params": problem.params(free) // 2},
+        "memory": {"memory": sum(c.takes["memory_bytes"] for c in chosen) // 2},
+        "energy": {"energy": sum(c.takes["head_mj"] for c in chosen) / 2},
+        "floor": {"floor": [FULL_MS / 2, problem.value_within(free, FULL_MS / 2)]},
     }
     return limits | {
         "all but floor": limits["params"] | limits["memory"] | limits["energy"],
@@ -107,10 +128,7 @@ def limits_of(problem: Problem) -> dict[str, dict[str, Any]]:
 def solve_one(case: dict[str, Any]) -> dict[str, Any]:
     """Solve one problem and say how that went; runs in a process of its own."""
     problem = replace(make_problem(**case["problem"]), policy=case["policy"])
-    limits = dict(case["limits"])
-    if "floors" in limits:
-        limits["floors"] = tuple(tuple(floor) for floor in limits["floors"])
-    problem = replace(problem, **limits)
+    problem = limited(problem, **case["limits"])
     started, worked = time.perf_counter(), time.process_time()
     solution = solve(problem)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - worked

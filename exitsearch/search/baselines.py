@@ -79,15 +79,10 @@ def greedy(problem: Problem, *, value: Value | None = None) -> Choice:
             for position, candidate in enumerate(problem.candidates)
             if candidate.placement not in taken
         ]
-        options = [option for option in options if _affordable(problem, option)]
+        # Further exits can only break these limits, not the others.
+        options = [option for option in options if all(over <= 0 for over in problem.overuse(option).values())]
         best = max(options, key=value, default=choice)
         if value(best) <= worth:
             break
         choice, worth = best, value(best)
     return choice
-
-
-def _affordable(problem: Problem, choice: Choice) -> bool:
-    """Whether a choice keeps to the limits that further exits can only break."""
-    excess = problem.excess(choice)
-    return all(excess.get(limit, 0.0) <= 0 for limit in ("max_params", "max_memory_bytes", "max_energy_mj"))

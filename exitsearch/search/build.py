@@ -57,15 +57,17 @@ def build_problem(
                 arrival_ms=float(arrival[place]),
                 head_ms=float(costs[place, head].latency_ms or 0.0),
                 value=values[place, head],
-                params=costs[place, head].params or 0,
-                arrival_mj=float(arrival_mj[place]),
-                head_mj=costs[place, head].energy_mj or 0.0,
+                takes={
+                    "params": costs[place, head].params or 0,
+                    "arrival_mj": float(arrival_mj[place]),
+                    "head_mj": costs[place, head].energy_mj or 0.0,
+                },
             )
             for place, head in chosen
         ),
         final_ms=profile.full_ms,
         final_value=outcomes.final_value(split),
-        final_mj=float(arrival_mj[-1]) + (profile.final.energy_mj or 0.0),
+        backbone={"energy": float(arrival_mj[-1]) + (profile.final.energy_mj or 0.0)},
         fallback=fallback_value(outcomes, request.fallback),
         budget=parse_budget(request.budget).resolved(profile.full_ms),
         slowdown=tuple(sorted(profile.slowdown)),
@@ -80,7 +82,7 @@ def _with_limits(problem: Problem, profile: Profile, outcomes: Valued, limits: L
     """A problem with all limits but the most exits, which it has from the start.
 
     `max_memory` holds for the whole model: weights of backbone and heads, and the largest input and output that any
-    one part holds together, at the profile's batch size. `max_energy` holds for an answer (`Problem.energy_mj`).
+    one part holds together, at the profile's batch size. `max_energy` holds for an answer (`Problem.taken`).
 
     Scores in `min_value_at` are of the outcomes' metric, so for `mae` the most error.
     """
@@ -96,19 +98,19 @@ def _with_limits(problem: Problem, profile: Profile, outcomes: Valued, limits: L
                 "the profile does not hold the energies of all segments and heads, so --max-energy cannot hold; make "
                 "it again with exitsearch profile --energy"
             )
-        if problem.final_mj > limits.max_energy:
+        if problem.backbone["energy"] > limits.max_energy:
             raise InputError(
-                f"the backbone alone takes {problem.final_mj:.4g} mJ an answer, more than the "
+                f"the backbone alone takes {problem.backbone['energy']:.4g} mJ an answer, more than the "
                 f"{limits.max_energy:.4g} mJ allowed; raise --max-energy"
             )
     if limits.max_memory is not None:
         problem = _within_memory(problem, profile, mine, limits.max_memory)
-    floors = [parse_floor(text, full_ms=problem.final_ms) for text in limits.min_value_at]
+    asked = {"params": limits.max_extra_params, "energy": limits.max_energy}
+    min_values = [parse_floor(text, full_ms=problem.final_ms) for text in limits.min_value_at]
     return replace(
         problem,
-        max_params=limits.max_extra_params,
-        max_energy_mj=limits.max_energy,
-        floors=tuple((budget, as_value(least, outcomes.metric)) for budget, least in floors),
+        limits={**problem.limits, **{name: most for name, most in asked.items() if most is not None}},
+        min_values=tuple((budget, as_value(least, outcomes.metric)) for budget, least in min_values),
     )
 
 
@@ -135,12 +137,15 @@ def _within_memory(problem: Problem, profile: Profile, heads: Sequence[HeadCost]
     candidates = tuple(
         replace(
             candidate,
-            memory_bytes=cost.weight_bytes or 0,
-            held_bytes=max(0, head_held_bytes(profile, cost) - held),
+            takes={
+                **candidate.takes,
+                "memory_bytes": cost.weight_bytes or 0,
+                "held_bytes": max(0, head_held_bytes(profile, cost) - held),
+            },
         )
         for candidate, cost in zip(problem.candidates, heads, strict=True)
     )
-    return replace(problem, candidates=candidates, max_memory_bytes=most - backbone)
+    return replace(problem, candidates=candidates, limits={**problem.limits, "memory": most - backbone})
 
 
 def forced(problem: Problem, force: Iterable[str], forbid: Iterable[str]) -> Problem:
@@ -153,7 +158,7 @@ def forced(problem: Problem, force: Iterable[str], forbid: Iterable[str]) -> Pro
     Raises:
         InputError: one that cannot be read or is no candidate, or two that contradict each other.
     """
-    candidates, required = list(problem.candidates), set(problem.required)
+    candidates, places = list(problem.candidates), set(problem.forced)
     for text in forbid:
         place, head = _exit(problem, text)
         candidates = [c for c in candidates if c.placement != place or (head is not None and c.head != head)]
@@ -162,8 +167,8 @@ def forced(problem: Problem, force: Iterable[str], forbid: Iterable[str]) -> Pro
         candidates = [c for c in candidates if c.placement != place or head is None or c.head == head]
         if not any(c.placement == place for c in candidates):
             raise InputError(f"{text} is forced in, and forbidden or contradicted by another --force; leave one out")
-        required.add(place)
-    return replace(problem, candidates=tuple(candidates), required=tuple(sorted(required)))
+        places.add(place)
+    return replace(problem, candidates=tuple(candidates), forced=tuple(sorted(places)))
 
 
 def _exit(problem: Problem, text: str) -> tuple[int, str | None]:

@@ -7,12 +7,14 @@ final exit is always there and is not part of a choice.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from exitsearch.search.resources import RESOURCES, Resource
 from exitsearch.specs.budget import BudgetDistribution, Slowed, latest_in_time
 from exitsearch.specs.request import Policy
 
@@ -28,12 +30,10 @@ class Candidate:
         arrival_ms: latency of the backbone up to the placement, heads left out.
         head_ms: latency of the head.
         value: accuracy, or minus the error, on the split that is chosen on.
-        params: parameters of the head; 0 where unknown.
-        memory_bytes: bytes of the head's weights; 0 where unknown.
-        held_bytes: by how much the head's input and output exceed what any part of the backbone holds; 0 where they do
-            not, or are unknown.
-        arrival_mj: energy of the backbone up to the placement, heads left out; 0 where unknown.
-        head_mj: energy of the head; 0 where unknown.
+        takes: what else the head takes, by name; what is not named is unknown and counts as 0.
+            `params`: its parameters. `memory_bytes`: bytes of its weights. `held_bytes`: by how much its input and
+            output exceed what any part of the backbone holds. `arrival_mj`: energy of the backbone up to the placement,
+            heads left out. `head_mj`: energy of the head. And whatever else a row of `resources.py` speaks of.
     """
 
     placement: int
@@ -41,11 +41,16 @@ class Candidate:
     arrival_ms: float
     head_ms: float
     value: float
-    params: int = 0
-    memory_bytes: int = 0
-    held_bytes: int = 0
-    arrival_mj: float = 0.0
-    head_mj: float = 0.0
+    takes: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def params(self) -> int:
+        """Parameters: of choices of equal value the one with fewer exits, then fewer of these, is preferred."""
+        return int(self.takes.get("params", 0))
+
+    def amount(self, name: str) -> float:
+        """How much the head takes of something, its time (`head_ms`) among them."""
+        return self.head_ms if name == "head_ms" else self.takes.get(name, 0)
 
 
 @dataclass(frozen=True)
@@ -60,15 +65,12 @@ class Problem:
         budget: distribution of budgets in ms.
         slowdown: equally likely factors on every latency; empty means that latencies are exactly the medians.
         policy: `interruptible`, `contract` or `confidence`.
-        max_exits: most exits that may be chosen, the final one not counted; None means no limit.
-        max_params: most parameters of all chosen heads; None means no limit.
-        max_memory_bytes: most bytes that all chosen heads add (`memory_bytes`); None means no limit.
-        final_mj: energy of the backbone to its own outputs, without any exit; 0 where unknown.
-        max_energy_mj: most energy of an answer (`energy_mj`); None means no limit.
         quantile: under `confidence`, the quantile of the latency over samples that a budget limits; None: the mean.
-        max_heads_ms: most time of all chosen heads together, of the policy `interruptible`; None means no limit.
-        floors: (budget in ms, value): with that budget, at median latency, the answer must be worth so much.
-        required: placements that must carry an exit.
+        max_exits: most exits that may be chosen, the final one not counted; None means no limit.
+        limits: by resource (`resources.py`) the most that may be taken of it, the backbone's part included.
+        backbone: by resource what the backbone takes to its own outputs, without any exit; what is not named is 0.
+        min_values: (budget in ms, value): with that budget, at median latency, the answer must be worth so much.
+        forced: placements that must carry an exit.
     """
 
     candidates: tuple[Candidate, ...]
@@ -78,21 +80,56 @@ class Problem:
     budget: BudgetDistribution
     slowdown: tuple[float, ...] = ()
     policy: Policy = "interruptible"
-    max_exits: int | None = None
-    max_params: int | None = None
-    max_memory_bytes: int | None = None
-    final_mj: float = 0.0
-    max_energy_mj: float | None = None
     quantile: float | None = None
-    max_heads_ms: float | None = None
-    floors: tuple[tuple[float, float], ...] = ()
-    required: tuple[int, ...] = ()
+    max_exits: int | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    backbone: Mapping[str, float] = field(default_factory=dict)
+    min_values: tuple[tuple[float, float], ...] = ()
+    forced: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         keys = [(candidate.placement, candidate.head) for candidate in self.candidates]
         assert keys == sorted(set(keys)), "candidates must be sorted by (placement, head), each once"
-        assert set(self.required) <= {place for place, _ in keys}, "a required placement needs a candidate"
-        assert len(self.floors) < 64, "labels keep one bit a floor"
+        assert set(self.forced) <= {place for place, _ in keys}, "a forced placement needs a candidate"
+        assert len(self.min_values) < 64, "labels keep one bit a minimum value"
+        assert {*self.limits, *self.backbone} <= RESOURCES.keys(), "limits are those of the table of resources"
+
+    def key(self) -> str:
+        """The whole problem as text, for the names of studies.
+
+        The same problem has the same text in every version, whatever the fields are called: what was not there in the
+        first version is named only where it is not at its default.
+        """
+        takes = (("params", 0), ("memory_bytes", 0), ("arrival_mj", 0.0), ("head_mj", 0.0))
+        candidates = []
+        for c in self.candidates:
+            parts = [f"placement={c.placement!r}, head={c.head!r}, arrival_ms={c.arrival_ms!r}, head_ms={c.head_ms!r}"]
+            parts += [f"value={c.value!r}", *(f"{name}={c.takes.get(name, default)!r}" for name, default in takes)]
+            later = sorted(c.takes.keys() - dict(takes).keys())
+            parts += [f"{name}={c.takes[name]!r}" for name in later if c.takes[name]]
+            candidates.append(f"Candidate({', '.join(parts)})")
+        limits = {row.constraint: self.limits.get(name) for name, row in RESOURCES.items()}
+        fields = {
+            "candidates": f"({', '.join(candidates)}{',' * (len(candidates) == 1)})",
+            "final_ms": repr(self.final_ms),
+            "final_value": repr(self.final_value),
+            "fallback": repr(self.fallback),
+            "budget": repr(self.budget),
+            "slowdown": repr(self.slowdown),
+            "policy": repr(self.policy),
+            "max_exits": repr(self.max_exits),
+            "max_params": repr(limits.pop("max_params")),
+            "max_memory_bytes": repr(limits.pop("max_memory_bytes")),
+            "final_mj": repr(self.backbone.get("energy", 0.0)),
+            "max_energy_mj": repr(limits.pop("max_energy_mj")),
+            "quantile": repr(self.quantile),
+            "max_heads_ms": repr(limits.pop("max_heads_ms")),
+            "floors": repr(self.min_values),
+            "required": repr(self.forced),
+        }
+        fields |= {name: repr(most) for name, most in sorted(limits.items()) if most is not None}
+        fields |= {f"backbone {n}": repr(used) for n, used in sorted(self.backbone.items()) if n != "energy" and used}
+        return f"Problem({', '.join(f'{name}={text}' for name, text in fields.items())})"
 
     def survival(self, times_ms: ArrayLike, *, noise: bool = True) -> Array:
         """P(B >= s t) averaged over the slow-down samples s: the chance that an answer of median time t is in time.
@@ -144,26 +181,27 @@ class Problem:
         """Parameters of all heads of a choice."""
         return sum(candidate.params for candidate in self.chosen(choice))
 
-    def memory_bytes(self, choice: Choice) -> int:
-        """Bytes that the heads of a choice add to the backbone's: their weights, and the most that one holds."""
-        chosen = self.chosen(choice)
-        return sum(c.memory_bytes for c in chosen) + max((c.held_bytes for c in chosen), default=0)
+    def taken(self, resource: str, choice: Choice) -> float:
+        """What a choice takes of a resource, with the backbone's part, for one batch.
 
-    def energy_mj(self, choice: Choice) -> float:
-        """The most energy that one answer takes, in mJ for one batch.
-
-        Under `interruptible` and `confidence` that is a pass to the end with every chosen head; under `contract`, where
-        one head is run, the dearest single answer, that of the final exit among them.
+        Of energy that is the most of one answer. Under `interruptible` and `confidence` it is a pass to the end with
+        every chosen head; under `contract`, where one head is run, the dearest single answer, that of the final exit
+        among them.
         """
-        chosen = self.chosen(choice)
-        if self.policy == "contract":
-            return max([self.final_mj, *(c.arrival_mj + c.head_mj for c in chosen)])
-        return self.final_mj + sum(c.head_mj for c in chosen)
+        row, own = RESOURCES[resource], self.backbone.get(resource, 0)
+        if not row.is_summed(self.policy):
+            return max([own, *(row.of_answer(candidate) for candidate in self.chosen(choice))])
+        return own + self._of_heads(row, choice)
 
-    @property
-    def heads_mj_left(self) -> float | None:
-        """What the limit on energy leaves for all heads of a pass to the end; None means no limit."""
-        return None if self.max_energy_mj is None else self.max_energy_mj - self.final_mj
+    def _of_heads(self, row: Resource, choice: Choice) -> float:
+        """The sum of what the heads of a choice take, and once what the largest takes."""
+        chosen = self.chosen(choice)
+        summed = sum(c.amount(row.amount) for c in chosen)
+        return summed if row.once is None else summed + max((c.amount(row.once) for c in chosen), default=0)
+
+    def left(self, resource: str) -> float:
+        """What the limit on a resource leaves for all heads together."""
+        return self.limits[resource] - self.backbone.get(resource, 0)
 
     def allows(self, choice: Choice) -> bool:
         """Whether a choice keeps to one head per placement, placement order, and every limit."""
@@ -173,31 +211,30 @@ class Problem:
     def excess(self, choice: Choice) -> dict[str, float]:
         """By how much a choice breaks each limit that there is; 0 or less where it keeps to it.
 
-        Parameters, bytes and energy are in units of their limit, so that no limit drowns the others.
+        Resources are in units of their limit, so that no limit drowns the others.
         """
-        chosen = self.chosen(choice)
         found: dict[str, float] = {}
         if self.max_exits is not None:
             found["max_exits"] = len(choice) - self.max_exits
-        if self.max_params is not None:
-            found["max_params"] = (sum(c.params for c in chosen) - self.max_params) / max(1, self.max_params)
-        if self.max_memory_bytes is not None:
-            over_bytes = self.memory_bytes(choice) - self.max_memory_bytes
-            found["max_memory_bytes"] = over_bytes / max(1, self.max_memory_bytes)
-        if self.max_energy_mj is not None and self.heads_mj_left is not None:
-            if self.policy == "contract":
-                over = self.energy_mj(choice) - self.max_energy_mj
-            else:  # summed and compared like the solver's labels, so that both agree to the last bit
-                over = sum(c.head_mj for c in chosen) - self.heads_mj_left
-            found["max_energy_mj"] = over / max(1e-12, self.max_energy_mj)
-        if self.max_heads_ms is not None:
-            found["max_heads_ms"] = (sum(c.head_ms for c in chosen) - self.max_heads_ms) / max(1e-12, self.max_heads_ms)
-        for budget_ms, least in self.floors:
+        found |= self.overuse(choice)
+        for budget_ms, least in self.min_values:
             # Several at one budget, or at budgets that are written alike, hold all.
             name, short = f"value at {budget_ms:g} ms", least - self.value_within(choice, budget_ms)
             found[name] = max(short, found.get(name, short))
-        if self.required:
-            found["required"] = len(set(self.required) - {c.placement for c in chosen})
+        if self.forced:
+            found["required"] = len(set(self.forced) - {c.placement for c in self.chosen(choice)})
+        return found
+
+    def overuse(self, choice: Choice) -> dict[str, float]:
+        """The part of `excess` that further exits can only raise: by how much each limit on a resource is broken."""
+        found = {}
+        for name, row in RESOURCES.items():
+            if name in self.limits:
+                if row.is_summed(self.policy):  # summed and compared like labels, so that both agree to the last bit
+                    over = self._of_heads(row, choice) - self.left(name)
+                else:
+                    over = self.taken(name, choice) - self.limits[name]
+                found[row.constraint] = over / max(row.unit, self.limits[name])
         return found
 
     def value_within(self, choice: Choice, budget_ms: float) -> float:

@@ -45,8 +45,8 @@ def sensitivity(
     """A choice under six families of budgets with the same mean, with every latency 10% longer, and under others.
 
     Args:
-        problem: of the policy `interruptible` or `contract`; its floors are left out, since another world may not be
-            able to keep to them.
+        problem: of the policy `interruptible` or `contract`; its minimum values are left out, since another world may
+            not be able to keep to them.
         further: other budgets, as recorded ones; shares are of the full model's latency.
 
     Raises:
@@ -67,7 +67,7 @@ def sensitivity(
     worlds |= {f"budgets {b}": replace(problem, budget=b.resolved(problem.final_ms)) for b in further}
     rows = []
     for what, world in worlds.items():
-        solution = solve(replace(world, floors=()), by_count=False)
+        solution = solve(replace(world, min_values=()), by_count=False)
         value = expected_value(world, choice)
         rows.append(SensitivityRow(what, value, solution.value, max(0.0, solution.value - value), len(solution.choice)))
     return rows

@@ -34,7 +34,7 @@ Survival = Callable[[np.ndarray], np.ndarray]
 def tied_problem(seed: int, *, policy: Policy, samples: int) -> Problem:
     """A problem of at most 4 placements and 3 heads, every number one of a few.
 
-    Heads may take no time, parameters, bytes or energy; placements may share an arrival; budgets, floors and limits are
+    Heads may take no time, parameters, bytes or energy; placements may share an arrival; budgets and limits are
     drawn from what the choices come to, so that they are met exactly. Half of the problems count time in tenths of a
     millisecond, whose sums miss decimals by rounding, and half in halves, whose sums are exact.
     """
@@ -51,10 +51,12 @@ def tied_problem(seed: int, *, policy: Policy, samples: int) -> Problem:
             arrival_ms=float(arrivals[placement] * unit),
             head_ms=float(rng.choice([0, 0, 1, 1, 2, 3]) * unit),
             value=float(rng.choice(worths)),
-            params=int(rng.choice([0, 1, 1, 2])),
-            memory_bytes=int(rng.choice([0, 1, 1, 2])),
-            arrival_mj=float(energies[placement] * 0.25),
-            head_mj=float(rng.choice([0, 1, 1, 2]) * 0.25),
+            takes={
+                "params": int(rng.choice([0, 1, 1, 2])),
+                "memory_bytes": int(rng.choice([0, 1, 1, 2])),
+                "arrival_mj": float(energies[placement] * 0.25),
+                "head_mj": float(rng.choice([0, 1, 1, 2]) * 0.25),
+            },
         )
         for placement in range(len(arrivals))
         for head in "abc"[: rng.integers(1, 4)]
@@ -67,7 +69,7 @@ def tied_problem(seed: int, *, policy: Policy, samples: int) -> Problem:
         budget=parse_budget("point:1"),
         policy=policy,
         slowdown=_samples(rng, samples),
-        final_mj=float((energies[-1] + rng.integers(0, 3)) * 0.25),
+        backbone={"energy": float((energies[-1] + rng.integers(0, 3)) * 0.25)},
     )
     hits = sorted({round(time, 6) for choice in choices(problem) for time, _ in answers(problem, choice)})
     problem = replace(problem, budget=_budget(rng, hits, unit))
@@ -110,27 +112,28 @@ def _limited(rng: np.random.Generator, problem: Problem, hits: list[float], unit
     def draw() -> bool:
         return every or bool(rng.random() < 0.5)
 
-    limits: dict[str, object] = {}
+    others: dict[str, object] = {}
+    limits: dict[str, float] = {}
     if draw():
-        limits["max_exits"] = int(rng.integers(0, 4))
+        others["max_exits"] = int(rng.integers(0, 4))
     if draw():
-        limits["max_params"] = int(rng.integers(0, 6))
+        limits["params"] = int(rng.integers(0, 6))
     if draw():
-        limits["max_memory_bytes"] = int(rng.integers(0, 6))
+        limits["memory"] = int(rng.integers(0, 6))
     if draw():
-        limits["max_energy_mj"] = problem.final_mj + float(rng.integers(0, 6)) * 0.25
+        limits["energy"] = problem.backbone["energy"] + float(rng.integers(0, 6)) * 0.25
     if draw() and problem.policy == "interruptible":
         # Not a time that is compared with a budget: sums of tenths are kept clear of it.
-        limits["max_heads_ms"] = float(rng.integers(0, 6) + (0.5 if tenths else 0.0)) * unit
+        limits["time"] = float(rng.integers(0, 6) + (0.5 if tenths else 0.0)) * unit
     if draw():
         worths = [c.value for c in problem.candidates]
-        limits["floors"] = tuple(
+        others["min_values"] = tuple(
             (float(rng.choice(hits)), float(rng.choice(worths))) for _ in range(int(rng.integers(1, 3)))
         )
     if draw():
         places = sorted(problem.by_placement)
-        limits["required"] = tuple(sorted({int(place) for place in rng.choice(places, size=rng.integers(1, 3))}))
-    return replace(problem, **limits)
+        others["forced"] = tuple(sorted({int(place) for place in rng.choice(places, size=rng.integers(1, 3))}))
+    return replace(problem, limits=limits, **others)
 
 
 # --- values and limits by definition --------------------------------------------------------------------------------
@@ -211,22 +214,24 @@ def keeps(problem: Problem, choice: Choice) -> bool:
     """Whether a choice keeps to every limit."""
     chosen = [problem.candidates[position] for position in choice]
 
-    def within(used: float, limit: float | None) -> bool:
-        return limit is None or used <= limit
+    backbone, limits = problem.backbone.get("energy", 0.0), problem.limits
 
-    energy = problem.final_mj + sum(c.head_mj for c in chosen)
+    def total(name: str) -> float:
+        return sum(c.takes.get(name, 0) for c in chosen)
+
+    energy = backbone + total("head_mj")
     if problem.policy == "contract":
-        energy = max([problem.final_mj, *(c.arrival_mj + c.head_mj for c in chosen)])
+        energy = max([backbone, *(c.takes.get("arrival_mj", 0) + c.takes.get("head_mj", 0) for c in chosen)])
     return (
-        within(len(chosen), problem.max_exits)
-        and within(sum(c.params for c in chosen), problem.max_params)
-        and within(sum(c.memory_bytes for c in chosen), problem.max_memory_bytes)
-        and within(energy, problem.max_energy_mj)
-        and within(sum(c.head_ms for c in chosen), problem.max_heads_ms)
-        and set(problem.required) <= {c.placement for c in chosen}
+        len(chosen) <= (math.inf if problem.max_exits is None else problem.max_exits)
+        and total("params") <= limits.get("params", math.inf)
+        and total("memory_bytes") <= limits.get("memory", math.inf)
+        and energy <= limits.get("energy", math.inf)
+        and sum(c.head_ms for c in chosen) <= limits.get("time", math.inf)
+        and set(problem.forced) <= {c.placement for c in chosen}
         and all(
             least <= max([problem.fallback, *(v for t, v in answers(problem, choice) if in_time(t, budget))])
-            for budget, least in problem.floors
+            for budget, least in problem.min_values
         )
     )
 

@@ -45,7 +45,9 @@ def problem_of(
     for placement, arrival, head_ms, value in exits:
         number = seen.setdefault(placement, 0)
         seen[placement] += 1
-        candidates.append(Candidate(placement, "abcdefgh"[number], arrival, head_ms, value, 100 * (number + 1)))
+        candidates.append(
+            Candidate(placement, "abcdefgh"[number], arrival, head_ms, value, {"params": 100 * (number + 1)})
+        )
     return Problem(
         candidates=tuple(sorted(candidates, key=lambda c: (c.placement, c.head))),
         final_ms=final[0],
@@ -56,6 +58,11 @@ def problem_of(
         policy=policy,
         max_exits=max_exits,
     )
+
+
+def given(**limits: float | None) -> dict[str, float]:
+    """Those limits that are not None."""
+    return {name: most for name, most in limits.items() if most is not None}
 
 
 def random_problem(seed: int, *, policy: Policy) -> Problem:
@@ -72,7 +79,9 @@ def random_problem(seed: int, *, policy: Policy) -> Problem:
             if coarse:
                 arrival, head_ms, value = round(float(arrival)), round(head_ms), round(value, 1)
             candidates.append(
-                Candidate(placement, head, float(arrival), float(head_ms), float(value), int(rng.integers(1, 4)))
+                Candidate(
+                    placement, head, float(arrival), float(head_ms), float(value), {"params": int(rng.integers(1, 4))}
+                )
             )
     final_value = float(rng.random() - error)
     return Problem(

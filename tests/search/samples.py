@@ -20,7 +20,9 @@ def made_answers(exits: int, samples: int, *, seed: int, score: str = "softmax")
     right = margin > 0
     felt = 1 / (1 + np.exp(-np.abs(margin) - 0.3 * rng.normal(size=margin.shape)))
     scores = np.where(right, felt, 1 - felt / 2).astype(np.float32)
-    candidates = tuple(Candidate(k, "a", 5.0 * (k + 1), 1.0, float(right[k].mean()), 10) for k in range(exits))
+    candidates = tuple(
+        Candidate(k, "a", 5.0 * (k + 1), 1.0, float(right[k].mean()), {"params": 10}) for k in range(exits)
+    )
     problem = Problem(
         candidates=candidates,
         final_ms=5.0 * (exits + 1),
@@ -44,7 +46,7 @@ def random_answers(
     scores = np.where(right, rng.uniform(0.4, 1, right.shape), rng.uniform(0, 0.8, right.shape)).astype(np.float32)
     predicted = np.where(right, 0, 1 + rng.integers(3, size=right.shape)).astype(np.int32)
     candidates = tuple(
-        Candidate(place, "abcdefgh"[head], float(arrivals[place]), float(rng.uniform(0.1, 1.5)), 0.5, 10)
+        Candidate(place, "abcdefgh"[head], float(arrivals[place]), float(rng.uniform(0.1, 1.5)), 0.5, {"params": 10})
         for place, head in places
     )
     final = float(arrivals[-1])

@@ -84,5 +84,5 @@ def test_greedy_adds_what_it_can_afford() -> None:
     exits = [(0, 1.0, 0.0, 0.5), (0, 1.0, 0.0, 0.7), (1, 2.0, 0.0, 0.8)]
     problem = problem_of(exits, final=(9.0, 0.9), budget="uniform:0,10")
     assert greedy(problem) == (1, 2)
-    assert greedy(replace(problem, max_params=200)) == (0, 2)
-    assert greedy(replace(problem, max_params=99)) == ()
+    assert greedy(replace(problem, limits={"params": 200})) == (0, 2)
+    assert greedy(replace(problem, limits={"params": 99})) == ()

@@ -29,9 +29,10 @@ def with_energies(seed: int, policy: str) -> Problem:
     problem = random_problem(seed, policy=policy)  # type: ignore[arg-type]
     rng = np.random.default_rng(seed)
     candidates = [
-        replace(c, arrival_mj=float(c.placement), head_mj=rng.integers(1, 30) / 10) for c in problem.candidates
+        replace(c, takes={**c.takes, "arrival_mj": float(c.placement), "head_mj": rng.integers(1, 30) / 10})
+        for c in problem.candidates
     ]
-    return replace(problem, candidates=tuple(candidates), final_mj=5.0)
+    return replace(problem, candidates=tuple(candidates), backbone={"energy": 5.0})
 
 
 def amounts(aims: Aims, choice: Choice) -> tuple[float, ...]:
@@ -110,7 +111,7 @@ def test_three_objectives_against_all_choices(names: tuple[Objective, ...], poli
 
 
 def test_limits_hold_on_the_front() -> None:
-    problem = replace(with_energies(7, "interruptible"), max_params=4, max_exits=2, required=(1,))
+    problem = replace(with_energies(7, "interruptible"), limits={"params": 4}, max_exits=2, forced=(1,))
     aims = Aims(problem, ("value", "energy"))
     front = find_front(aims, solve(problem), trials=30)
     assert len(front.points) > 1

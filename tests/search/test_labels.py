@@ -11,7 +11,7 @@ def labels_of(rows: list[tuple[float, float, int, int]], used: list[int] | None 
     bits = np.array(used, dtype=np.uint64)[:, None] if used else np.zeros((len(rows), 0), dtype=np.uint64)
     return Labels(
         delay=delay, level=np.zeros(len(rows), dtype=np.int64), value=value, count=count, params=params,
-        memory=params * 4, energy=params * 0.5,
+        takes=np.zeros((len(rows), 0)),
         met=np.zeros(len(rows), dtype=np.int64), used=bits, node=np.arange(len(rows)),
     )  # fmt: skip
 

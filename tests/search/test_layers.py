@@ -15,9 +15,10 @@ from toy_documents import toy_outcomes, toy_profile
 from exitsearch.errors import InputError
 from exitsearch.search.build import build_problem
 from exitsearch.search.problem import Problem
+from exitsearch.search.resources import RESOURCES
 from exitsearch.search.run import search
 from exitsearch.search.solver.exact import solve
-from exitsearch.search.solver.layers import memory_layers
+from exitsearch.search.solver.layers import layered, layers
 from exitsearch.specs.memory import path_memory
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.request import SearchRequest
@@ -101,11 +102,22 @@ def holding(seed: int, policy: str) -> Problem:
     problem = random_problem(seed, policy=policy)  # type: ignore[arg-type]
     rng = np.random.default_rng(seed)
     candidates = tuple(
-        replace(c, memory_bytes=int(rng.integers(0, 5)), held_bytes=int(rng.choice([0, 0, 2, 5])))
+        replace(
+            c,
+            takes={
+                **c.takes,
+                "memory_bytes": int(rng.integers(0, 5)),
+                "held_bytes": int(rng.choice([0, 0, 2, 5])),
+            },
+        )
         for c in problem.candidates
     )
-    required = (int(rng.choice(sorted(problem.by_placement))),) if rng.random() < 0.2 else ()
-    return replace(problem, candidates=candidates, max_memory_bytes=int(rng.integers(0, 16)), required=required)
+    forced = (int(rng.choice(sorted(problem.by_placement))),) if rng.random() < 0.2 else ()
+    return replace(problem, candidates=candidates, limits={"memory": int(rng.integers(0, 16))}, forced=forced)
+
+
+def memory_layers(problem: Problem) -> list[tuple[Problem, tuple[int, ...]]]:
+    return list(layers(problem, RESOURCES["memory"]))
 
 
 @pytest.mark.parametrize("policy", ["interruptible", "contract"])
@@ -117,7 +129,7 @@ def test_layers_against_brute_force(policy: str) -> None:
             with pytest.raises(InputError, match="no choice of exits keeps to all limits"):
                 solve(problem)
             continue
-        several += len(list(memory_layers(problem))) > 1
+        several += len(memory_layers(problem)) > 1
         value, exits, params = brute_force(problem)
         found = solve(problem)
         assert found.exact
@@ -130,13 +142,16 @@ def test_layers_against_brute_force(policy: str) -> None:
 
 def test_no_layer_where_nothing_holds_more() -> None:
     problem = holding(3, "interruptible")
-    plain = replace(problem, candidates=tuple(replace(c, held_bytes=0) for c in problem.candidates))
+    plain = replace(
+        problem, candidates=tuple(replace(c, takes={**c.takes, "held_bytes": 0}) for c in problem.candidates)
+    )
+    assert layered(plain) is None
     ((only, positions),) = memory_layers(plain)
     assert only == plain
     assert positions == tuple(range(len(plain.candidates)))
 
 
 def test_ample_memory_is_one_layer() -> None:
-    problem = replace(holding(3, "interruptible"), max_memory_bytes=1000, required=())
+    problem = replace(holding(3, "interruptible"), limits={"memory": 1000}, forced=())
     ((only, _),) = memory_layers(problem)
     assert len(only.candidates) == len(problem.candidates)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_problems import all_choices, brute_force, problem_of, random_problem
+from random_problems import all_choices, brute_force, given, problem_of, random_problem
 from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
@@ -22,27 +22,37 @@ EXITS = [(0, 2.0, 1.0, 0.6), (0, 2.0, 3.0, 0.7), (1, 5.0, 1.0, 0.5)]
 
 
 def limited(seed: int, policy: str) -> Problem:
-    """A random problem with some of the limits: parameters, bytes (not in step with them), floors, required exits."""
+    """A random problem with some of the limits: parameters, bytes (not in step), minimum values, forced exits."""
     problem = random_problem(seed, policy=policy)  # type: ignore[arg-type]
     rng = np.random.default_rng(10_000 + seed)
     # Energies in tenths: sums of them tie with the limit, where rounding must not matter.
     candidates = tuple(
-        replace(c, memory_bytes=int(rng.integers(1, 5)), arrival_mj=0.7 * c.placement, head_mj=rng.integers(1, 9) / 10)
+        replace(
+            c,
+            takes={
+                **c.takes,
+                "memory_bytes": int(rng.integers(1, 5)),
+                "arrival_mj": 0.7 * c.placement,
+                "head_mj": rng.integers(1, 9) / 10,
+            },
+        )
         for c in problem.candidates
     )
     places = [place for place in problem.by_placement if rng.random() < 0.3]
-    floors = tuple((float(rng.uniform(3, 14)), float(rng.uniform(-0.5, 0.6))) for _ in range(rng.integers(0, 3)))
+    min_values = tuple((float(rng.uniform(3, 14)), float(rng.uniform(-0.5, 0.6))) for _ in range(rng.integers(0, 3)))
     use = rng.random(5) < 0.5
     final_mj = 0.7 * 5
     return replace(
         problem,
         candidates=candidates,
-        max_params=int(rng.integers(2, 9)) if use[0] else None,
-        max_memory_bytes=int(rng.integers(2, 12)) if use[1] else None,
-        floors=floors if use[2] else (),
-        required=tuple(places) if use[3] else (),
-        final_mj=final_mj,
-        max_energy_mj=final_mj + int(rng.integers(0, 15)) / 10 if use[4] else None,
+        limits=given(
+            params=int(rng.integers(2, 9)) if use[0] else None,
+            memory=int(rng.integers(2, 12)) if use[1] else None,
+            energy=final_mj + int(rng.integers(0, 15)) / 10 if use[4] else None,
+        ),
+        backbone={"energy": final_mj},
+        min_values=min_values if use[2] else (),
+        forced=tuple(places) if use[3] else (),
     )
 
 
@@ -76,7 +86,7 @@ def test_prices_do_not_change_the_optimum(monkeypatch: pytest.MonkeyPatch) -> No
     for seed in range(1000, 1060):
         problem = limited(seed, "interruptible")
         if seed % 2:
-            problem = replace(problem, max_heads_ms=2.5, required=())
+            problem = replace(problem, limits={**problem.limits, "time": 2.5}, forced=())
         if not any(True for _ in all_choices(problem)):
             continue
         value, exits, params = brute_force(problem)
@@ -89,21 +99,21 @@ def test_prices_do_not_change_the_optimum(monkeypatch: pytest.MonkeyPatch) -> No
         if any(True for _ in all_choices(tight)):
             assert solve(tight).value == pytest.approx(brute_force(tight)[0], abs=1e-12), seed
         solver = interruptible.InterruptibleSolver(problem, tolerance=1e-13, most_labels=1000)
-        priced += solver.limits != {} and any(solver._prices[0].values())
+        priced += len(solver.quotas) > 0 and bool(solver._prices[0].any())
     assert priced > 10
 
 
-def test_a_floor_by_hand() -> None:
-    """Budgets uniform:0,10, final (8 ms, 0.9). Without floors a alone is best (test_exact.py): 0.45.
+def test_a_minimum_value_by_hand() -> None:
+    """Budgets uniform:0,10, final (8 ms, 0.9). Without them a alone is best (test_exact.py): 0.45.
 
     0.7 within 5 ms is kept by b only (2 + 3 ms): 0.7 * 0.5 = 0.35. 0.9 within 8 ms only without exits: 0.18. 0.9
     within 7 ms never.
     """
     problem = problem_of(EXITS[:2], final=(8.0, 0.9), budget="uniform:0,10")
-    assert solve(replace(problem, floors=((5.0, 0.7),))).value == pytest.approx(0.35)
-    assert solve(replace(problem, floors=((8.0, 0.9),))).choice == ()
+    assert solve(replace(problem, min_values=((5.0, 0.7),))).value == pytest.approx(0.35)
+    assert solve(replace(problem, min_values=((8.0, 0.9),))).choice == ()
     with pytest.raises(InputError, match=r"a value of 0\.9 within 7 ms"):
-        solve(replace(problem, floors=((7.0, 0.9),)))
+        solve(replace(problem, min_values=((7.0, 0.9),)))
 
 
 def test_forced_and_forbidden_by_hand() -> None:
@@ -135,7 +145,7 @@ def test_wrong_force(force: list[str], forbid: list[str], message: str) -> None:
 
 
 def test_no_trial_that_breaks_a_limit_is_taken() -> None:
-    problem = replace(limited(3, "interruptible"), max_params=3, max_exits=None, floors=(), required=())
+    problem = replace(limited(3, "interruptible"), limits={"params": 3}, max_exits=None, min_values=(), forced=())
     result = run_study(problem, trials=30)
     assert problem.allows(result.choice)
     assert result.value <= solve(problem).value + 1e-12
@@ -205,7 +215,7 @@ def test_energy_by_hand(tmp_path: Path, policy: str, limit: float, value: float,
     options = {"budget": "uniform:0,20", "policy": policy, "trials": 0, "max_energy_mj": limit}
     result = search(profile_with_energies(), outcomes, **options)  # type: ignore[arg-type]
     assert result.value == pytest.approx(value)
-    assert result.problem.energy_mj(result.choice) == pytest.approx(energy)
+    assert result.problem.taken("energy", result.choice) == pytest.approx(energy)
 
 
 def test_energies_that_cannot_hold(tmp_path: Path) -> None:

@@ -178,8 +178,8 @@ def test_a_choice_keeps_to_order_placements_and_limit() -> None:
 def test_several_least_values_at_one_budget_all_hold() -> None:
     """Whichever comes last: within 2 ms the answer must be worth 0.3 and 0.9, and at best it is worth 0.5."""
     problem = problem_of([(0, 1.0, 1.0, 0.5)], final=(5.0, 1.0), budget="point:3")
-    for floors in (((2.0, 0.9), (2.0, 0.3)), ((2.0, 0.3), (2.0, 0.9)), ((2.0, 0.9), (2.0000001, 0.3))):
-        limited = replace(problem, floors=floors)
+    for least in (((2.0, 0.9), (2.0, 0.3)), ((2.0, 0.3), (2.0, 0.9)), ((2.0, 0.9), (2.0000001, 0.3))):
+        limited = replace(problem, min_values=least)
         assert not limited.allows((0,))
         assert limited.excess((0,))["value at 2 ms"] == pytest.approx(0.4)
         for policy in ("interruptible", "contract"):

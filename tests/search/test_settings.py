@@ -235,10 +235,10 @@ def test_with_batch_sizes_a_budget_is_for_one_input():
     found = run(knobs, limits=limits, budget="uniform:10%,100%")
     assert found.rows[0].value == pytest.approx(found.rows[1].value)
     assert found.result.config.budget == "uniform:0.8,8"
-    assert (found.result.problem.max_energy_mj, found.result.problem.floors) == (20, ((4.0, 0.4),))
+    assert (found.result.problem.limits["energy"], found.result.problem.min_values) == (20, ((4.0, 0.4),))
     eight = run(Knobs.model_validate({"batch_size": [8]}), limits=limits, budget="uniform:10%,100%")
     assert eight.result.config.budget == "uniform:6.4,64"
-    assert (eight.result.problem.max_energy_mj, eight.result.problem.floors) == (160, ((32.0, 0.4),))
+    assert (eight.result.problem.limits["energy"], eight.result.problem.min_values) == (160, ((32.0, 0.4),))
     # With threads alone among the knobs, a budget is for one batch, as ever.
     plain = Knobs.model_validate({"threads": [1, 2]})
     otherwise = OTHERWISE.model_copy(update={"batch_size": 8})
@@ -275,7 +275,7 @@ def test_a_floor_is_for_whole_trainings():
     found = run(knobs, provider, limits=Limits(min_value_at=["4ms=0.3"]))
     assert provider.looked
     assert (found.count("impossible"), found.count("tried") + found.count("pruned")) == (0, 12)
-    assert found.result.problem.floors == ((4.0, 0.3),)
+    assert found.result.problem.min_values == ((4.0, 0.3),)
 
 
 def test_what_one_setting_alone_has_may_be_forbidden_in_all():

@@ -43,7 +43,7 @@ def test_equals_brute_force_where_everything_ties(policy: str, block: int) -> No
 def heads_of_one_placement(*amounts: tuple[int, int]) -> Problem:
     """Equal heads at 10 ms (1 ms, 0.8) with these parameters and bytes; final (20 ms, 0.9), known budget of 15 ms."""
     heads = [
-        Candidate(0, name, 10.0, 1.0, 0.8, params, memory)
+        Candidate(0, name, 10.0, 1.0, 0.8, {"params": params, "memory_bytes": memory})
         for name, (params, memory) in zip("abcd", amounts, strict=False)
     ]
     none = problem_of([], final=(20.0, 0.9), budget="point:15", policy="contract")
@@ -55,16 +55,16 @@ def test_equal_heads_do_not_both_make_way() -> None:
     problem = heads_of_one_placement((10, 40), (10, 20))
     assert (solve(problem).choice, solve(problem).value) == ((0,), 0.8)
     # Where bytes are limited the lighter of the two stays.
-    assert solve(replace(problem, max_memory_bytes=20)).choice == (1,)
-    assert solve(replace(problem, max_params=10)).choice == (0,)
+    assert solve(replace(problem, limits={"memory": 20})).choice == (1,)
+    assert solve(replace(problem, limits={"params": 10})).choice == (0,)
 
 
 def test_of_equal_heads_the_one_with_fewer_parameters_stays() -> None:
     """Three in a circle: each has less of something than the next, and 8 parameters are the fewest."""
     problem = heads_of_one_placement((10, 20), (9, 30), (8, 40))
     assert solve(problem).choice == (2,)
-    assert solve(replace(problem, max_memory_bytes=30)).choice == (1,)
-    assert solve(replace(problem, max_memory_bytes=30, required=(0,))).choice == (1,)
+    assert solve(replace(problem, limits={"memory": 30})).choice == (1,)
+    assert solve(replace(problem, limits={"memory": 30}, forced=(0,))).choice == (1,)
 
 
 @pytest.mark.parametrize("policy", ["interruptible", "contract"])
@@ -105,24 +105,25 @@ def forced_and_tight(seed: int, policy: str, *, placements: int = 12, heads: int
             arrival_ms=float(arrival[place]),
             head_ms=float(rng.uniform(0.05, 1)),
             value=float(rng.uniform(0.2, 0.9)),
-            params=int(rng.integers(100, 10_000)),
-            memory_bytes=int(rng.integers(100, 10_000)),
+            takes={"params": int(rng.integers(100, 10_000)), "memory_bytes": int(rng.integers(100, 10_000))},
         )
         for place in range(placements)
         for head in "abcdefgh"[:heads]
     )
     share = rng.uniform(0.3, 0.7)
     least = [
-        min(candidates[k : k + heads], key=lambda c: share * c.params + (1 - share) * c.memory_bytes)
+        min(candidates[k : k + heads], key=lambda c: share * c.params + (1 - share) * c.takes["memory_bytes"])
         for k in range(0, len(candidates), heads)
     ]
     return replace(
         problem_of([], final=(float(arrival[-1]), 0.9), budget=f"uniform:1,{arrival[-1]:.3f}"),
         candidates=candidates,
         policy=policy,  # type: ignore[arg-type]
-        max_params=sum(c.params for c in least),
-        max_memory_bytes=sum(c.memory_bytes for c in least),
-        required=tuple(range(placements)),
+        limits={
+            "params": sum(c.params for c in least),
+            "memory": sum(c.takes["memory_bytes"] for c in least),
+        },
+        forced=tuple(range(placements)),
     )
 
 
@@ -134,9 +135,9 @@ def test_every_placement_forced_and_limits_that_are_hit(policy: str, seed: int) 
     assert solution.exact
     assert len(solution.choice) == 12
     small = forced_and_tight(seed, policy, placements=5, heads=4)
-    small = replace(small, max_params=int(1.2 * (small.max_params or 0)))
+    small = replace(small, limits={**small.limits, "params": int(1.2 * small.limits["params"])})
     best = max(expected_value(small, choice) for choice in all_choices(small))
     assert solve(small).value == pytest.approx(best, abs=1e-12)
-    impossible = replace(small, max_memory_bytes=500)
+    impossible = replace(small, limits={**small.limits, "memory": 500})
     with pytest.raises(InputError, match="no choice of exits keeps to all limits"):
         solve(impossible)

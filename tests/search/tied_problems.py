@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from random_problems import given
 
 from exitsearch.search.problem import Candidate, Problem
 from exitsearch.specs.budget import Trace, parse_budget
@@ -32,10 +33,12 @@ def tied_problem(seed: int, *, policy: Policy) -> Problem:
                     arrival_ms=float(arrival),
                     head_ms=float(rng.integers(0, most + 1)),
                     value=float(rng.choice(values)),
-                    params=int(rng.integers(0, most + 1)),
-                    memory_bytes=int(rng.integers(0, most + 1)),
-                    arrival_mj=float(arrival),
-                    head_mj=float(rng.integers(0, most + 1)),
+                    takes={
+                        "params": int(rng.integers(0, most + 1)),
+                        "memory_bytes": int(rng.integers(0, most + 1)),
+                        "arrival_mj": float(arrival),
+                        "head_mj": float(rng.integers(0, most + 1)),
+                    },
                 )
             )
     final_ms = arrival + int(rng.integers(0, 4))
@@ -51,13 +54,15 @@ def tied_problem(seed: int, *, policy: Policy) -> Problem:
         slowdown=(1.0, 1.0, 2.0) if use[0] else (),
         policy=policy,
         max_exits=int(rng.integers(0, 4)) if use[1] else None,
-        max_params=int(rng.integers(0, 3 * most)) if use[2] else None,
-        max_memory_bytes=int(rng.integers(0, 3 * most)) if use[3] else None,
-        final_mj=float(final_ms),
-        max_energy_mj=float(final_ms + rng.integers(0, 2 * most)) if use[4] else None,
-        max_heads_ms=float(rng.integers(0, 3 * most)) if use[5] and policy == "interruptible" else None,
-        floors=tuple((float(ms), float(rng.choice(values))) for ms in rng.permutation(9)[: rng.integers(1, 3)] + 1)
+        limits=given(
+            params=int(rng.integers(0, 3 * most)) if use[2] else None,
+            memory=int(rng.integers(0, 3 * most)) if use[3] else None,
+            energy=float(final_ms + rng.integers(0, 2 * most)) if use[4] else None,
+            time=float(rng.integers(0, 3 * most)) if use[5] and policy == "interruptible" else None,
+        ),
+        backbone={"energy": float(final_ms)},
+        min_values=tuple((float(ms), float(rng.choice(values))) for ms in rng.permutation(9)[: rng.integers(1, 3)] + 1)
         if use[6]
         else (),
-        required=tuple(place for place in places if rng.random() < 0.5) if use[7] else (),
+        forced=tuple(place for place in places if rng.random() < 0.5) if use[7] else (),
     )

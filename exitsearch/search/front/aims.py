@@ -88,12 +88,7 @@ class Aims:
 
     def cost(self, name: Objective, choice: Choice) -> float:
         """One of the other objectives."""
-        match name:
-            case "params":
-                return float(self.problem.params(choice))
-            case "energy":
-                return self.problem.energy_mj(choice)
-        return self.time_ms(choice)
+        return self.time_ms(choice) if name == "time" else float(self.problem.taken(name, choice))
 
     @property
     def limitable(self) -> tuple[Objective, ...]:
@@ -102,19 +97,16 @@ class Aims:
 
     def within(self, most: dict[Objective, float]) -> Problem:
         """The problem with limits on some objectives, beside its own."""
-        limited = self.problem
+        limits = dict(self.problem.limits)
         for name, limit in most.items():
+            assert name in self.limitable
             limit *= 1 + _LET_OUT
-            match name:
-                case "params":
-                    mine = limited.max_params
-                    limited = replace(limited, max_params=int(limit) if mine is None else min(mine, int(limit)))
-                case "energy":
-                    limited = replace(limited, max_energy_mj=min(limit, limited.max_energy_mj or limit))  # never 0
-                case _:
-                    assert name in self.limitable
-                    limited = replace(limited, max_heads_ms=max(0.0, self._longest(limit) - self.problem.final_ms))
-        return limited
+            if name == "time":
+                limit = max(0.0, self._longest(limit) - self.problem.final_ms)
+            elif name == "params":
+                limit = int(limit)
+            limits[name] = min(limit, limits.get(name, limit))
+        return replace(self.problem, limits=limits)
 
     def unbeaten(self, choices: Sequence[Choice]) -> list[Choice]:
         """Those that no other is as good as in every objective; of equal ones the first. The highest value first."""

@@ -5,14 +5,13 @@ falls with time, that never underestimates. Between two values of the grid the t
 exits F add to a best value A is the integral over x > A of their chance g(x) of an answer worth at least x in time, so
 it is convex in A, and so is the most that any F adds; a chord of a convex function lies nowhere below it.
 
-A limit on a sum (parameters, bytes, energy, time of all heads) may have a price, a
-Lagrangian multiplier: each exit pays for what it takes, and what is left of the limit is refunded. At any prices that
-is an estimate too; at good ones it knows that the limit binds.
+A limit on a resource may have a price, a Lagrangian multiplier: each exit pays for what it takes, and what is left of
+the limit is paid back. At any prices that is an estimate too; at good ones it knows that the limit binds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,9 +41,11 @@ class Step:
     """The candidates of one placement that are worth more than no answer, or all where one must stand.
 
     Attributes:
-        required: whether one of them must stand.
+        forced: whether one of them must stand.
         positions: of the candidates in the problem.
         levels: position of each one's value in the table of values.
+        params: parameters of each.
+        takes: what each takes of each limited resource [candidates, resources].
     """
 
     arrival_ms: float
@@ -52,14 +53,8 @@ class Step:
     levels: tuple[int, ...]
     head_ms: tuple[float, ...]
     params: tuple[int, ...]
-    memory: tuple[int, ...]
-    energy: tuple[float, ...]
-    required: bool
-
-    def amounts(self, name: str) -> tuple[float, ...]:
-        """What each candidate adds to a field of a label."""
-        fields = {"params": self.params, "memory": self.memory, "energy": self.energy, "delay": self.head_ms}
-        return fields[name]
+    takes: Array
+    forced: bool
 
 
 class Estimates:
@@ -71,8 +66,8 @@ class Estimates:
         steps: of the sweep, in order.
         values: every value that an answer may have, ascending; the lowest is that of having none.
         exits: most exits of any layer; None lifts the limit.
-        limits: on sums of a label's fields, by the field's name.
-        prices: of one unit of each thing that is limited.
+        most: what all heads may take of each limited resource [resources].
+        prices: of one unit of each of them [resources]; None: they cost nothing.
         cells: size of the table.
 
     Attributes:
@@ -88,12 +83,12 @@ class Estimates:
         values: Array,
         exits: int | None,
         *,
-        limits: Mapping[str, float],
-        prices: Mapping[str, float] | None = None,
+        most: Array,
+        prices: Array | None = None,
         cells: int = CELLS,
     ) -> None:
-        self.prices = prices or {}
-        self.limits = limits
+        self._prices = [] if prices is None else prices.tolist()
+        self._most = most
         self.free = exits is None
         self.layers = [0] if exits is None else [max(0, limit - 1) for limit in range(exits + 1)]
         slack_ms = SLACK * problem.final_ms
@@ -140,15 +135,15 @@ class Estimates:
 
     def _payments(self, step: Step) -> list[float]:
         return [
-            sum(price * step.amounts(name)[number] for name, price in self.prices.items())
-            for number in range(len(step.positions))
+            float(sum(price * amount for price, amount in zip(self._prices, amounts, strict=False)))
+            for amounts in step.takes.tolist()
         ]
 
-    def refund(self, labels: Labels) -> Array:
+    def unspent(self, labels: Labels) -> Array:
         """The price of what is left of the limits [labels]."""
         left = np.zeros(len(labels))
-        for name, price in self.prices.items():
-            left += price * (self.limits[name] - getattr(labels, name))
+        for column, price in enumerate(self._prices):
+            left += price * (self._most[column] - labels.takes[:, column])
         return left
 
     def gain(self, labels: Labels, index: int, layers: Ints) -> Array:
@@ -163,21 +158,25 @@ class Estimates:
         cell = np.minimum((labels.delay / self.spacing_ms).astype(np.int64), self.gains[index].shape[2] - 1)
         return self._below[labels.level], self._above[labels.level], self._share[labels.level], cell
 
-    def hope(self, labels: Labels, index: int) -> Array:
+    def upper_bound(self, labels: Labels, index: int) -> Array:
         """The most that each label can come to with any number of exits allowed."""
         top = len(self.layers) - 1
         layers = np.zeros(len(labels), dtype=np.int64) if self.free else top - labels.count
-        return labels.value + self.refund(labels) + self.gain(labels, index, layers)
+        return labels.value + self.unspent(labels) + self.gain(labels, index, layers)
 
-    def promising(self, labels: Labels, index: int, floor: Array) -> Bools:
-        """Whether each label may still reach what is known already, for one of the limits at least."""
+    def promising(self, labels: Labels, index: int, known: Array) -> Bools:
+        """Whether each label may still reach what is known already, for one of the limits at least.
+
+        Args:
+            known: value of a choice for each most number of exits [layers].
+        """
         if self.free:
-            return np.asarray(self.hope(labels, index) >= floor[0])
+            return np.asarray(self.upper_bound(labels, index) >= known[0])
         below, above, share, cell = self._places(labels, index)
         table = self.gains[index]
         gains = table[:, below, cell] * (1 - share) + table[:, above, cell] * share  # [layers, labels]
         # Under a limit on the number of exits a label stands in the layer of those that are left; none has more.
-        beyond = np.append(floor, np.full(len(self.layers), np.inf))
+        beyond = np.append(known, np.full(len(self.layers), np.inf))
         needed = beyond[labels.count + np.arange(len(self.layers))[:, None]]
-        known = labels.value + self.refund(labels) + self.extra
-        return np.asarray((known + gains >= needed).any(axis=0))
+        reached = labels.value + self.unspent(labels) + self.extra
+        return np.asarray((reached + gains >= needed).any(axis=0))

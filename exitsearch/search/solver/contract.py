@@ -7,7 +7,7 @@ carries labels (best value so far, expected value so far, placements used) and d
 superfluous (`labels.py`, without delays) and what the priced staircase leaves below a choice already known. A placement
 is remembered only while candidates of it are still to come.
 
-A label that leaves a required placement open stands in for one that has used it: what its filler takes is paid already.
+A label that leaves a forced placement open stands in for one that has used it: what its filler takes is paid already.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.solver.labels import Array, Bools, History, Labels, undominated
-from exitsearch.search.solver.limits import floor_bits
+from exitsearch.search.solver.limits import met_bits
 from exitsearch.search.solver.prices import PricedStaircase, Prices, find_prices
 from exitsearch.search.solver.staircase import FINAL, Staircase
 from exitsearch.search.value import contract_value
@@ -26,7 +26,7 @@ class ContractSolver:
     """One problem, prepared for sweeps with any limit on the number of exits.
 
     Args:
-        problem: of the policy `contract`, by which its limit on energy and its floors are read.
+        problem: of the policy `contract`, by which its limits and its minimum values are read.
         tolerance: difference of values that counts as none.
         most_labels: most labels carried at once; beyond it the least promising are let go and the result is no longer
             proved, only bounded.
@@ -38,7 +38,7 @@ class ContractSolver:
         self.most_labels = most_labels
         self.is_hard = False  # limits seldom make labels many, since no exit waits
         self.stairs = Staircase(problem, tolerance=tolerance)
-        self.spare = {name: self.stairs.spare(name) for name in self.stairs.limits}
+        self.spare = self.stairs.spare()
         # Prices without a limit on the number of exits, the items of the best staircase that they led to, and how many
         # exits the best choice has, where it is known.
         self._free: tuple[Prices, list[int]] | None = None
@@ -61,7 +61,7 @@ class ContractSolver:
         labels, history, let_go = self._start(), History(), -np.inf
         table, known = self._bounds(labels, limits)
         values = [-np.inf if choice is None else contract_value(problem, choice) for choice in known]
-        floor = np.array(values) - 10 * self.tolerance
+        least = np.array(values) - 10 * self.tolerance
         for bit in range(stairs.bits):
             if not stairs.open[0, bit]:
                 labels = Labels.join([labels, *self._exchanged(labels, bit, history)])
@@ -75,7 +75,7 @@ class ContractSolver:
                 labels.met = labels.met | item.met
                 continue
             parts = [part.take(self._fit(part, index + 1, limits)) for part in self._after(labels, index, history)]
-            labels = Labels.join([part.take(table.promising(part, index + 1, floor)) for part in parts])
+            labels = Labels.join([part.take(table.promising(part, index + 1, least)) for part in parts])
             ceiling = stairs.items[index + 1].reached if index + 1 < len(stairs.items) else 0.0
             labels = undominated(
                 labels,
@@ -83,27 +83,28 @@ class ContractSolver:
                 np.full(len(labels), ceiling),
                 counted=limits is not None,
                 tolerance=self.tolerance,
-                scarce=tuple(stairs.limits),
             )
             if len(labels) > self.most_labels:
-                hope = table.hope(labels, index + 1)
-                order = np.lexsort((-hope, self._tightness(labels, index + 1) * frugal))
-                let_go = max(let_go, float(hope[order[self.most_labels :]].max()))
+                bounds = table.upper_bound(labels, index + 1)
+                order = np.lexsort((-bounds, self._tightness(labels, index + 1) * frugal))
+                let_go = max(let_go, float(bounds[order[self.most_labels :]].max()))
                 labels = labels.take(np.sort(order[: self.most_labels]))
-        choices = self._ends(labels, history, known, floor, limits)
+        choices = self._ends(labels, history, known, least, limits)
         if limits is None and choices[0] is not None:
             self._free_exits = len(choices[0])
         return choices, let_go
 
     def _start(self) -> Labels:
-        """The one label from which a sweep starts: the fillers of the required placements."""
+        """The one label from which a sweep starts: the fillers of the forced placements."""
         assert self.stairs.fillers is not None
-        labels = Labels.start(self.problem.fallback, words=-(-self.stairs.bits // 64))
-        chosen = self.problem.chosen(tuple(self.stairs.fillers.values()))
-        labels.count = labels.count + len(chosen)
-        labels.params = labels.params + sum(candidate.params for candidate in chosen)
-        labels.memory = labels.memory + sum(candidate.memory_bytes for candidate in chosen)
-        labels.met = labels.met | floor_bits(self.problem, self.problem.fallback, 0.0)
+        labels = Labels.start(
+            self.problem.fallback, resources=len(self.stairs.quotas), words=-(-self.stairs.bits // 64)
+        )
+        fillers = tuple(self.stairs.fillers.values())
+        labels.count = labels.count + len(fillers)
+        labels.params = labels.params + self.problem.params(fillers)
+        labels.takes = labels.takes + self.stairs.quotas.takes[list(fillers)].sum(axis=0)
+        labels.met = labels.met | met_bits(self.problem, self.problem.fallback, 0.0)
         return labels
 
     def _bounds(self, start: Labels, limits: int | None) -> tuple[PricedStaircase, list[Choice | None]]:
@@ -144,7 +145,7 @@ class ContractSolver:
             delay=0.0,
             exits=item.exits,
             params=item.params,
-            memory=item.memory,
+            takes=np.array(item.takes),
             met=item.met,
         )
         history.record(more, item.position)
@@ -159,7 +160,7 @@ class ContractSolver:
         return parts
 
     def _exchanged(self, labels: Labels, bit: int, history: History) -> list[Labels]:
-        """The labels that leave a required placement open, with each other head that its filler may be."""
+        """The labels that leave a forced placement open, with each other head that its filler may be."""
         parts = []
         there = (labels.used[:, bit // 64] >> np.uint64(bit % 64)) & np.uint64(1) == 1
         for filler in self.stairs.others[bit]:
@@ -170,40 +171,41 @@ class ContractSolver:
                 delay=0.0,
                 exits=0,
                 params=filler.params,
-                memory=filler.memory,
+                takes=np.array(filler.takes),
             )
             history.record(part, filler.position)
             parts.append(part)
         return parts
 
-    def _left(self, labels: Labels, index: int, name: str) -> Array:
-        """The least that a label standing before an item will have taken of something limited [labels]."""
-        spare = np.where(self.stairs.open[index], self.spare[name], 0.0)
-        least: Array = getattr(labels, name) - (spare.sum() - self.stairs.used(labels.used) @ spare)
+    def _left(self, labels: Labels, index: int, column: int) -> Array:
+        """The least that a label standing before an item will have taken of a limited resource [labels]."""
+        spare = np.where(self.stairs.open[index], self.spare[column], 0.0)
+        least: Array = labels.takes[:, column] - (spare.sum() - self.stairs.used(labels.used) @ spare)
         return least
 
     def _fit(self, labels: Labels, index: int, limits: int | None) -> Bools:
-        """Whether each label can still keep to the limits on sums, whatever it chooses next."""
+        """Whether each label can still keep to the limits on resources, whatever it chooses next."""
         rows = np.ones(len(labels), dtype=np.bool_) if limits is None else labels.count <= limits
-        for name, limit in self.stairs.limits.items():
-            rows &= self._left(labels, index, name) <= limit
+        for column, most in enumerate(self.stairs.quotas.most.tolist()):
+            rows &= self._left(labels, index, column) <= most
         return rows
 
     def _tightness(self, labels: Labels, index: int) -> Array:
         """The largest share of a limit that each label needs at least [labels]."""
-        shares = [self._left(labels, index, name) / max(1.0, limit) for name, limit in self.stairs.limits.items()]
+        most = self.stairs.quotas.most.tolist()
+        shares = [self._left(labels, index, column) / max(1.0, limit) for column, limit in enumerate(most)]
         result: Array = np.max([np.zeros(len(labels)), *shares], axis=0)
         return result
 
     def _ends(
-        self, labels: Labels, history: History, known: list[Choice | None], floor: Array, limits: int | None
+        self, labels: Labels, history: History, known: list[Choice | None], values: Array, limits: int | None
     ) -> list[Choice | None]:
         """The best choice for each limit that the labels at the end of a sweep stand for."""
         choices: list[Choice | None] = []
         for limit, other in enumerate(known):
             ends = np.flatnonzero((labels.count <= limit) | (limits is None))
-            ends = ends[labels.met[ends] == (1 << len(self.problem.floors)) - 1]
-            ends = ends[labels.value[ends] >= floor[limit]]
+            ends = ends[labels.met[ends] == (1 << len(self.problem.min_values)) - 1]
+            ends = ends[labels.value[ends] >= values[limit]]
             if not len(ends):  # everything was let go but the choice known beforehand
                 choices.append(other)
                 continue

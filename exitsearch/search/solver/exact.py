@@ -13,7 +13,7 @@ import numpy as np
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.solver.contract import ContractSolver
 from exitsearch.search.solver.interruptible import InterruptibleSolver
-from exitsearch.search.solver.layers import best_of_layers, has_layers
+from exitsearch.search.solver.layers import best_of_layers, layered
 from exitsearch.search.solver.limits import NothingAllowed
 from exitsearch.search.value import expected_value
 
@@ -58,9 +58,10 @@ def solve(problem: Problem, *, by_count: bool = True, most_labels: int = _MOST_L
     """
     values = (problem.fallback, problem.final_value, *(c.value for c in problem.candidates))
     tolerance = TOLERANCE * max(1e-300, *(abs(value) for value in values))
-    if has_layers(problem):
+    resource = layered(problem)
+    if resource is not None:
         plain = partial(solve, by_count=by_count, most_labels=most_labels)
-        return best_of_layers(problem, plain, tolerance=tolerance)
+        return best_of_layers(problem, resource, plain, tolerance=tolerance)
     family = InterruptibleSolver if problem.policy == "interruptible" else ContractSolver
     solver = family(problem, tolerance=tolerance, most_labels=most_labels)
     _, choice, let_go = _sweep(solver, None)

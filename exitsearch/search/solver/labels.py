@@ -16,7 +16,6 @@ worth between A1 and A2, or less than both, are covered: g(x) speaks of the firs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -40,10 +39,9 @@ class Labels:
         level: position of the best value so far in the solver's table of values.
         value: expected value of the answers so far, the value of having no answer included.
         count: chosen exits.
-        params: parameters of the chosen heads.
-        memory: bytes of the chosen heads' weights.
-        energy: millijoules of the chosen heads.
-        met: one bit for each floor that is kept to already.
+        params: parameters of the chosen heads, of which fewer are preferred, limited or not.
+        takes: what the chosen heads take of each limited resource [labels, resources].
+        met: one bit for each minimum value that is kept to already.
         used: one bit for each placement that may not be chosen again [labels, words].
         node: where the label's history ends in `History`.
     """
@@ -53,15 +51,19 @@ class Labels:
     value: Array
     count: Ints
     params: Ints
-    memory: Ints
-    energy: Array
+    takes: Array
     met: Ints
     used: NDArray[np.uint64]
     node: Ints
 
     @classmethod
-    def start(cls, fallback: float, *, words: int = 0) -> Self:
-        """The one label from which a sweep starts: nothing chosen."""
+    def start(cls, fallback: float, *, resources: int = 0, words: int = 0) -> Self:
+        """The one label from which a sweep starts: nothing chosen.
+
+        Args:
+            resources: how many are limited.
+            words: of 64 placements each that may not be chosen again.
+        """
         zero = np.zeros(1, dtype=np.int64)
         return cls(
             delay=np.zeros(1),
@@ -69,8 +71,7 @@ class Labels:
             value=np.array([fallback]),
             count=zero,
             params=zero,
-            memory=zero,
-            energy=np.zeros(1),
+            takes=np.zeros((1, resources)),
             met=zero,
             used=np.zeros((1, words), dtype=np.uint64),
             node=zero - 1,
@@ -96,19 +97,21 @@ class Labels:
         delay: float,
         params: int,
         exits: int = 1,
-        memory: int = 0,
-        energy: float = 0.0,
+        takes: Array | float = 0.0,
         met: Ints | int = 0,
     ) -> Self:
-        """Every label with one more exit; with `exits=0` it replaces one that was counted already."""
+        """Every label with one more exit; with `exits=0` it replaces one that was counted already.
+
+        Args:
+            takes: of each limited resource [resources].
+        """
         return type(self)(
             delay=self.delay + delay,
             level=np.maximum(self.level, level),
             value=self.value + gain,
             count=self.count + exits,
             params=self.params + params,
-            memory=self.memory + memory,
-            energy=self.energy + energy,
+            takes=self.takes + takes,
             met=self.met | met,
             used=self.used,
             node=self.node,
@@ -147,11 +150,11 @@ def undominated(
     *,
     counted: bool,
     tolerance: float,
-    scarce: Sequence[str] = (),
 ) -> Labels:
     """The labels that no other makes superfluous.
 
-    Between labels that do equally well, the one with fewer exits, then fewer parameters, stays.
+    Between labels that do equally well, the one with fewer exits, then fewer parameters, stays. None makes one that
+    takes less of a limited resource superfluous.
 
     Args:
         labels: labels at one point of the sweep.
@@ -159,7 +162,6 @@ def undominated(
         ceiling: largest survival that a later answer of each can have [labels].
         counted: whether a label must also have no more exits to make another superfluous (limits on their number).
         tolerance: difference of values that counts as none.
-        scarce: fields of which a label must also use no more (limits on their sum).
     """
     if len(labels) < 2:
         return labels
@@ -169,6 +171,7 @@ def undominated(
     # Fewer exits first, then fewer parameters, as one number.
     _, rank = np.unique(np.stack([labels.count, labels.params]), axis=1, return_inverse=True)
     rank = rank.reshape(-1)
+    scarce = [np.ascontiguousarray(amounts) for amounts in labels.takes.T]
     keep = np.ones(len(labels), dtype=np.bool_)
     for start in range(0, len(labels), _BLOCK):
         stop = min(start + _BLOCK, len(labels))
@@ -182,8 +185,7 @@ def undominated(
         better &= others[:, None] < mine
         if counted:
             better &= labels.count[others, None] <= labels.count[mine]
-        for name in scarce:
-            amounts = getattr(labels, name)
+        for amounts in scarce:
             better &= amounts[others, None] <= amounts[mine]
         if labels.met.any():
             better &= (labels.met[mine] & ~labels.met[others, None]) == 0

@@ -1,4 +1,4 @@
-"""A limit on memory in which a maximum stands, as problems in which only a sum does.
+"""A limit in which a maximum stands, as problems in which only sums do: that on memory.
 
 A choice needs the weights of all its heads and, once, the input and output of the head that holds most. The solvers
 know limits on sums. So for every amount that some head holds there is a problem, a *layer*, of the heads that hold no
@@ -16,40 +16,50 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.resources import RESOURCES, Resource
 from exitsearch.search.solver.limits import NothingAllowed
 
 if TYPE_CHECKING:
     from exitsearch.search.solver.exact import Solution
 
 
-def has_layers(problem: Problem) -> bool:
-    """Whether a maximum stands in the problem's limits."""
-    return problem.max_memory_bytes is not None and any(c.held_bytes for c in problem.candidates)
+def layered(problem: Problem) -> Resource | None:
+    """A limited resource in which a maximum stands, or None where there is none."""
+    for name, row in RESOURCES.items():
+        if name in problem.limits and row.once is not None and any(c.amount(row.once) for c in problem.candidates):
+            return row
+    return None
 
 
-def memory_layers(problem: Problem) -> Iterator[tuple[Problem, Choice]]:
-    """The problems without a maximum, the one with the most candidates first.
+def layers(problem: Problem, resource: Resource) -> Iterator[tuple[Problem, Choice]]:
+    """The problems without a maximum in one resource, the one with the most candidates first.
 
     Yields:
         A problem, and the position in the whole problem of each of its candidates.
     """
-    assert problem.max_memory_bytes is not None
-    for held in sorted({0, *(c.held_bytes for c in problem.candidates)}, reverse=True):
-        positions = tuple(k for k, c in enumerate(problem.candidates) if c.held_bytes <= held)
-        candidates = tuple(replace(problem.candidates[k], held_bytes=0) for k in positions)
-        left = problem.max_memory_bytes - held
-        if left < 0 or not set(problem.required) <= {c.placement for c in candidates}:
+    assert resource.once is not None
+    once = [c.amount(resource.once) for c in problem.candidates]
+    for held in sorted({0, *once}, reverse=True):
+        positions = tuple(k for k, amount in enumerate(once) if amount <= held)
+        chosen = problem.chosen(positions)
+        candidates = tuple(replace(c, takes={**c.takes, resource.once: 0}) for c in chosen)
+        left = problem.limits[resource.name] - held
+        if problem.left(resource.name) < held or not set(problem.forced) <= {c.placement for c in candidates}:
             continue
-        layer = replace(problem, candidates=candidates, max_memory_bytes=left)
+        layer = replace(problem, candidates=candidates, limits={**problem.limits, resource.name: left})
         yield layer, positions
-        if sum(max(candidates[k].memory_bytes for k in here) for here in layer.by_placement.values()) <= left:
+        largest = (max(candidates[k].amount(resource.amount) for k in here) for here in layer.by_placement.values())
+        if sum(largest) <= layer.left(resource.name):
             return  # every choice of it keeps to the limit, those of the smaller layers among them
 
 
-def best_of_layers(problem: Problem, solve: Callable[[Problem], Solution], *, tolerance: float) -> Solution:
+def best_of_layers(
+    problem: Problem, resource: Resource, solve: Callable[[Problem], Solution], *, tolerance: float
+) -> Solution:
     """The best choice of a problem that has layers.
 
     Args:
+        resource: in which a maximum stands.
         solve: finds the best choice of one layer, or raises `NothingAllowed`.
         tolerance: values this close are equal; fewer exits are then preferred, and then fewer parameters.
 
@@ -58,7 +68,7 @@ def best_of_layers(problem: Problem, solve: Callable[[Problem], Solution], *, to
     """
     found: list[Solution] = []
     untried = -math.inf
-    for layer, positions in memory_layers(problem):
+    for layer, positions in layers(problem, resource):
         try:
             solution = solve(layer)
         except NothingAllowed as nothing:

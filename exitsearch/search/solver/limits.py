@@ -1,7 +1,7 @@
 """Limits on a choice: what the two exact solvers share about them, and how a problem gets them.
 
-Both solvers drop a label as soon as it breaks a limit on exits, parameters, bytes or energy, and let a label stand in
-for another only if it uses no more of anything limited and keeps to the same floors. To know early what is worth
+Both solvers drop a label as soon as it breaks a limit on exits or on a resource, and let a label stand in for another
+only if it takes no more of any limited resource and keeps to the same minimum values. To know early what is worth
 carrying on, they need a good choice that keeps to the limits: a good one without limits, from which exits are taken
 until it does.
 """
@@ -10,26 +10,58 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
 
 from exitsearch.errors import InputError
-from exitsearch.search.problem import Choice, Problem
+from exitsearch.search.problem import Array, Choice, Problem
+from exitsearch.search.resources import RESOURCES
 from exitsearch.specs.budget import latest_in_time
 
 
-def scarce(problem: Problem) -> tuple[str, ...]:
-    """Fields of a label whose sum is limited."""
-    limits: dict[str, float | None] = {"params": problem.max_params, "memory": problem.max_memory_bytes}
-    if problem.policy != "contract":  # there a limit on energy leaves candidates out, and sums up nothing
-        limits["energy"] = problem.max_energy_mj
-    return tuple(name for name, limit in limits.items() if limit is not None)
+@dataclass(frozen=True)
+class Quotas:
+    """The resources of which all heads of a choice together may only take so much, as columns of arrays.
+
+    Attributes:
+        most: what is left for the heads of each [resources].
+        takes: what each candidate takes [candidates, resources].
+    """
+
+    most: Array
+    takes: Array
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """Those of a problem. Where a limit speaks of each answer alone, it sums up nothing and is none of them."""
+        rows = [row for name, row in RESOURCES.items() if name in problem.limits and row.is_summed(problem.policy)]
+        takes = [[candidate.amount(row.amount) for row in rows] for candidate in problem.candidates]
+        return cls(
+            most=np.array([problem.left(row.name) for row in rows], dtype=np.float64),
+            takes=np.array(takes, dtype=np.float64).reshape(len(problem.candidates), len(rows)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.most)
 
 
-def floor_bits(problem: Problem, value: float, time_ms: float) -> int:
-    """One bit for each floor that an answer of some value at some time keeps to."""
+def affordable(problem: Problem, position: int) -> bool:
+    """Whether a candidate keeps to the limits that speak of each answer alone."""
+    candidate = problem.candidates[position]
+    for name, most in problem.limits.items():
+        row = RESOURCES[name]
+        if not row.is_summed(problem.policy) and row.of_answer(candidate) > most:
+            return False
+    return True
+
+
+def met_bits(problem: Problem, value: float, time_ms: float) -> int:
+    """One bit for each minimum value that an answer of some value at some time keeps to."""
     return sum(
         1 << number
-        for number, (budget, least) in enumerate(problem.floors)
+        for number, (budget, least) in enumerate(problem.min_values)
         if value >= least and time_ms <= latest_in_time(budget)
     )
 
@@ -50,7 +82,7 @@ def within_limits(
     """
     limited = replace(problem, max_exits=most)
     while not limited.allows(choice):
-        kept = [k for k, c in enumerate(problem.chosen(choice)) if c.placement not in problem.required]
+        kept = [k for k, c in enumerate(problem.chosen(choice)) if c.placement not in problem.forced]
         options = [choice[:k] + choice[k + 1 :] for k in kept]
         if options:
             choice = max(options, key=value)
@@ -82,15 +114,11 @@ class NothingAllowed(InputError):
 
     def __init__(self, problem: Problem, *, bound: float) -> None:
         self.bound = bound
-        limits = {
-            f"at most {problem.max_exits} exits": problem.max_exits,
-            f"at most {problem.max_params} extra parameters": problem.max_params,
-            f"at most {problem.max_memory_bytes} bytes of heads": problem.max_memory_bytes,
-            f"at most {problem.max_energy_mj} mJ an answer": problem.max_energy_mj,
-            f"exits at placements {', '.join(map(str, problem.required))}": problem.required or None,
-        }
-        found = [words for words, limit in limits.items() if limit is not None]
-        found += [f"a value of {least:g} within {budget:g} ms" for budget, least in problem.floors]
+        found = [] if problem.max_exits is None else [f"at most {problem.max_exits} exits"]
+        found += [row.words.format(problem.limits[name]) for name, row in RESOURCES.items() if name in problem.limits]
+        if problem.forced:
+            found.append(f"exits at placements {', '.join(map(str, problem.forced))}")
+        found += [f"a value of {least:g} within {budget:g} ms" for budget, least in problem.min_values]
         if bound == -math.inf:
             super().__init__(f"no choice of exits keeps to all limits ({'; '.join(found)}); lift one of them")
         else:

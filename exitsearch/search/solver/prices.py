@@ -1,6 +1,6 @@
 """Upper bounds for the exact solver of contract budgets: prices, and what a priced staircase can still gain.
 
-Each use of a placement has a price, refunded once, and so has each unit of something limited, refunded for what is
+Each use of a placement has a price, paid back once, and so has each unit of something limited, paid back for what is
 left: Lagrangian multipliers, found by subgradient steps on the staircase without a limit on the number of exits. At any
 prices the best staircase is a bound; with layers it knows how many exits are left. The table of all layers would take
 more memory than everything else, so only every so many rows are kept, and those between are made again when needed.
@@ -8,6 +8,7 @@ more memory than everything else, so only every so many rows are kept, and those
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
 
@@ -23,15 +24,20 @@ _PATIENCE = 4
 
 @dataclass(frozen=True)
 class Prices:
-    """What each use of a placement costs [bits], and a unit of each thing that is limited; all 0 or more."""
+    """What each use of a placement costs [bits], a unit of each limited resource [resources], and an exit.
+
+    None is less than 0.
+    """
 
     places: Array
-    units: dict[str, float]
+    units: tuple[float, ...]
+    exits: float = 0.0
 
     def payment(self, thing: Item | Filler, bit: int | None) -> float:
         """What an item or a filler pays."""
         paid = 0.0 if bit is None else float(self.places[bit])
-        return paid + float(sum(price * getattr(thing, name) for name, price in self.units.items()))
+        priced = sum(price * amount for price, amount in zip(self.units, thing.takes, strict=True))
+        return paid + float(priced + self.exits * thing.exits)
 
     def bonus(self, stairs: Staircase) -> Array:
         """The most that exchanging the filler of a placement brings back [bits]."""
@@ -59,9 +65,8 @@ class PricedStaircase:
         self._kept: Array = np.zeros((count // self._every + 1, self.layers, len(stairs.values)))
         self._between: Array = np.zeros((self._every + 1, self.layers, len(stairs.values)))
         self._bits = np.array([0 if item.bit is None else 1 + item.bit for item in stairs.items], dtype=np.int64)
-        self._amounts = {
-            name: np.array([getattr(item, name) for item in stairs.items], dtype=np.float64) for name in prices.units
-        }
+        # What each item takes of each resource, and last whether it counts as an exit [resources + 1, items].
+        self._amounts = _amounts(stairs.items, len(stairs.quotas))
         self.reprice(prices)
 
     def reprice(self, prices: Prices) -> None:
@@ -70,8 +75,8 @@ class PricedStaircase:
         # Whichever of the two is more is an upper bound, for a placement is used once or keeps a filler.
         self.credit = np.maximum(prices.places, prices.bonus(self.stairs))
         self._payments = np.append(0.0, prices.places)[self._bits]
-        for name, price in prices.units.items():
-            self._payments += price * self._amounts[name]
+        for price, amounts in zip((*prices.units, prices.exits), self._amounts, strict=True):
+            self._payments += price * amounts
         self._block, count = -1, len(self.stairs.items)
         now = np.zeros_like(self._kept[0])  # behind the last item nothing is gained
         turns = [now, self._between[0], self._between[1]] if not self.free else []
@@ -119,14 +124,13 @@ class PricedStaircase:
     def bound(self, start: Labels) -> float:
         """No choice within the limits is worth more, without a limit on the number of exits."""
         gain = float(self.at(0)[-1, 0]) + float(self.credit.sum())
-        return self.stairs.problem.fallback + gain + float(self._left(start)[0])
+        return self.stairs.problem.fallback + gain + float(self._unspent(start)[0])
 
-    def _left(self, labels: Labels) -> Array:
+    def _unspent(self, labels: Labels) -> Array:
         """The price of what is left of the limits [labels]."""
         left = np.zeros(len(labels))
-        for name, price in self.prices.units.items():
-            if name in self.stairs.limits:
-                left += price * (self.stairs.limits[name] - getattr(labels, name))
+        for column, price in enumerate(self.prices.units):
+            left += price * (self.stairs.quotas.most[column] - labels.takes[:, column])
         return left
 
     def paths(self) -> list[list[int]]:
@@ -172,31 +176,37 @@ class PricedStaircase:
                 kept = max(without.values(), key=stairs.value)
         return kept
 
-    def _known_already(self, labels: Labels, index: int) -> Array:
-        """Value of labels that stand before item `index`, with what is refunded at most [labels]."""
+    def _so_far(self, labels: Labels, index: int) -> Array:
+        """Value of labels that stand before item `index`, with what is paid back at most [labels]."""
         credit = np.where(self.stairs.open[index], self.credit, 0.0)
-        result: Array = labels.value + self._left(labels) + (credit.sum() - self.stairs.used(labels.used) @ credit)
+        result: Array = labels.value + self._unspent(labels) + (credit.sum() - self.stairs.used(labels.used) @ credit)
         return result
 
-    def hope(self, labels: Labels, index: int) -> Array:
+    def upper_bound(self, labels: Labels, index: int) -> Array:
         """The most that each label, standing before item `index`, can come to in the top layer."""
         layers: Ints = np.zeros(len(labels), dtype=np.int64) if self.free else self.layers - 1 - labels.count
-        return self._known_already(labels, index) + self.at(index)[layers, labels.level]
+        return self._so_far(labels, index) + self.at(index)[layers, labels.level]
 
-    def promising(self, labels: Labels, index: int, floor: Array) -> Bools:
+    def promising(self, labels: Labels, index: int, known: Array) -> Bools:
         """Whether each label may still reach what is known already, for one of the limits at least.
 
         Args:
-            floor: a value that is known for each limit [layers].
+            known: a value that is known for each limit [layers].
         """
         gains = self.at(index)[:, labels.level]  # [layers, labels]
-        known = self._known_already(labels, index)
+        so_far = self._so_far(labels, index)
         if self.free:
-            return np.asarray(known + gains[0] >= floor[0])
+            return np.asarray(so_far + gains[0] >= known[0])
         # Under a limit a label stands in the layer of the exits that are left; none has more.
-        beyond = np.append(floor, np.full(self.layers, np.inf))
+        beyond = np.append(known, np.full(self.layers, np.inf))
         needed = beyond[labels.count + np.arange(self.layers)[:, None]]
-        return np.asarray((known + gains >= needed).any(axis=0))
+        return np.asarray((so_far + gains >= needed).any(axis=0))
+
+
+def _amounts(things: Sequence[Item | Filler], resources: int) -> Array:
+    """What items or fillers take of each resource, and last whether they count as an exit [resources + 1, things]."""
+    rows = [(*thing.takes, thing.exits) for thing in things]
+    return np.ascontiguousarray(np.array(rows, dtype=np.float64).reshape(len(things), resources + 1).T)
 
 
 def find_prices(stairs: Staircase, start: Labels, exits: int | None, *, tolerance: float) -> tuple[Prices, list[int]]:
@@ -206,14 +216,8 @@ def find_prices(stairs: Staircase, start: Labels, exits: int | None, *, toleranc
         start: the label of a sweep.
         exits: most exits, those that replace fillers left out; None means no limit.
     """
-    limits = dict(stairs.limits) if exits is None else {**stairs.limits, "exits": float(exits)}
-    begin = {name: float(getattr(start, name)[0]) if name in stairs.limits else 0.0 for name in limits}
-    # In units of a typical item, so that bytes do not drown the placements.
-    units = {
-        name: max(1e-12, float(np.mean([abs(getattr(item, name)) for item in stairs.items] or [1.0])))
-        for name in limits
-    }
-    prices = best = Prices(np.zeros(stairs.bits), dict.fromkeys(limits, 0.0))
+    limits = _Limits(stairs, start, exits)
+    prices = best = Prices(np.zeros(stairs.bits), (0.0,) * len(stairs.quotas))
     known: list[int] = []
     best_bound, best_value = np.inf, stairs.value(known)
     step, waited = 1.0, 0
@@ -221,44 +225,77 @@ def find_prices(stairs: Staircase, start: Labels, exits: int | None, *, toleranc
     for _ in range(_SUBGRADIENT_STEPS):
         table.reprice(prices)
         path = table.paths()[0]
-        bound = table.bound(start) + prices.units.get("exits", 0.0) * (exits or 0)
+        bound = table.bound(start) + prices.exits * (exits or 0)
         waited += 1
         if bound < best_bound - 1e-9 * abs(bound):
             best, best_bound, waited = prices, bound, 0
         kept = table.known(path)
         value = stairs.value(kept)
-        fits = all(begin[n] + sum(getattr(stairs.items[i], n) for i in kept) <= limits[n] for n in limits)
-        if fits and value > best_value:
+        if value > best_value and limits.hold(kept):
             known, best_value = kept, value
-        places, over = _excess(stairs, prices, path)
-        slope = np.where((places > 0) | (prices.places > 0), places, 0.0)
-        rises = {name: (begin[name] + over[name] - limits[name]) / units[name] for name in limits}
-        rises = {name: rise if rise > 0 or prices.units[name] > 0 else 0.0 for name, rise in rises.items()}
-        steepness = float(slope @ slope) + sum(rise**2 for rise in rises.values())
+        slope, rises = limits.slopes(prices, path)
+        steepness = float(slope @ slope) + sum(rise**2 for rise in rises)
         if not steepness or best_bound - best_value <= tolerance:
             break
         if waited >= _PATIENCE:
             step, waited = step / 2, 0
-        stride = step * (bound - best_value) / steepness
-        prices = Prices(
-            np.maximum(0.0, prices.places + stride * slope),
-            {name: max(0.0, price + stride * rises[name] / units[name]) for name, price in prices.units.items()},
+        prices = limits.moved(prices, slope, rises, stride=step * (bound - best_value) / steepness)
+    return replace(best, exits=0.0), known
+
+
+class _Limits:
+    """The limits that have prices: on each resource, and last that on the number of exits.
+
+    Args:
+        exits: most exits; None means no limit, and no price.
+    """
+
+    def __init__(self, stairs: Staircase, start: Labels, exits: int | None) -> None:
+        self.stairs = stairs
+        self.most = [*stairs.quotas.most.tolist(), np.inf if exits is None else float(exits)]
+        self.begin = [*start.takes[0].tolist(), 0.0]
+        # In units of a typical item, so that bytes do not drown the placements.
+        amounts = np.abs(_amounts(stairs.items, len(stairs.quotas)))
+        self.units = [max(1e-12, float(np.mean(row))) if len(row) else 1.0 for row in amounts]
+
+    def _taken(self, things: Sequence[Item | Filler]) -> list[float]:
+        return [sum(row) for row in _amounts(things, len(self.stairs.quotas)).tolist()]
+
+    def hold(self, items: Sequence[int]) -> bool:
+        """Whether some items keep to all limits."""
+        taken = self._taken([self.stairs.items[index] for index in items])
+        return all(a + b <= most for a, b, most in zip(self.begin, taken, self.most, strict=True))
+
+    def slopes(self, prices: Prices, path: list[int]) -> tuple[Array, list[float]]:
+        """Slopes of the bound: by how much a path overuses each placement, and each limit in its unit.
+
+        Where a price is 0 already, and would fall, the slope is 0.
+        """
+        items = [self.stairs.items[index] for index in path]
+        uses = np.zeros(self.stairs.bits)
+        for item in items:
+            if item.bit is not None:
+                uses[item.bit] += 1
+        things: list[Item | Filler] = [*items]
+        for bit, fillers in self.stairs.others.items():
+            cheapest = min(fillers, key=lambda filler: prices.payment(filler, None), default=None)
+            if cheapest is not None and -prices.payment(cheapest, None) > prices.places[bit]:
+                things.append(cheapest)  # what is paid back is the bonus, so the price of the placement only costs
+            else:
+                uses[bit] -= 1
+        rises = []
+        for price, *amounts, unit in zip(
+            (*prices.units, prices.exits), self.begin, self._taken(things), self.most, self.units, strict=True
+        ):
+            begin, taken, most = amounts
+            rise = (begin + taken - most) / unit
+            rises.append(rise if rise > 0 or price > 0 else 0.0)
+        return np.where((uses > 0) | (prices.places > 0), uses, 0.0), rises
+
+    def moved(self, prices: Prices, slope: Array, rises: Sequence[float], *, stride: float) -> Prices:
+        """Prices after a step along the slopes."""
+        *units, exits = (
+            max(0.0, price + stride * rise / unit)
+            for price, rise, unit in zip((*prices.units, prices.exits), rises, self.units, strict=True)
         )
-    return replace(best, units={name: price for name, price in best.units.items() if name != "exits"}), known
-
-
-def _excess(stairs: Staircase, prices: Prices, path: list[int]) -> tuple[Array, dict[str, float]]:
-    """By how much a path overuses each placement, and what it takes of everything limited: slopes of the bound."""
-    items = [stairs.items[index] for index in path]
-    uses = np.zeros(stairs.bits)
-    for item in items:
-        if item.bit is not None:
-            uses[item.bit] += 1
-    things: list[Item | Filler] = [*items]
-    for bit, fillers in stairs.others.items():
-        cheapest = min(fillers, key=lambda filler: prices.payment(filler, None), default=None)
-        if cheapest is not None and -prices.payment(cheapest, None) > prices.places[bit]:
-            things.append(cheapest)  # the refund is the bonus, so the price of the placement only costs
-        else:
-            uses[bit] -= 1
-    return uses, {name: sum(getattr(thing, name) for thing in things) for name in prices.units}
+        return Prices(np.maximum(0.0, prices.places + stride * slope), tuple(units), exits)

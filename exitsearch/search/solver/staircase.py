@@ -3,7 +3,7 @@
 A placement that must carry an exit has one from the start, its *filler*: the head that takes least. An item of that
 placement replaces the filler and takes only what it takes more, which may be less than nothing; where several heads
 take least of one thing or another, a choice may also exchange the filler once no item of the placement is to come. So
-a partial choice never owes anything, and what all required exits take at least is known from the start.
+a partial choice never owes anything, and what all forced exits take at least is known from the start.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from numpy.typing import NDArray
 
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.solver.labels import Array, Bools
-from exitsearch.search.solver.limits import floor_bits, scarce, within_limits
+from exitsearch.search.solver.limits import Quotas, affordable, met_bits, within_limits
 from exitsearch.search.value import contract_value
 
 FINAL = -1
-# Attributes of a candidate that the fields of a label sum up.
-_AMOUNTS = {"params": "params", "memory": "memory_bytes"}
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class Item:
         reached: survival of its finish time.
         exits: 1, or 0 where it replaces a filler and at the final exit.
         params: parameters of its head, less those of the filler that it replaces.
-        memory: bytes of its head's weights, less those of the filler.
-        met: one bit for each floor that it keeps to.
+        takes: what its head takes of each limited resource, less what the filler does.
+        met: one bit for each minimum value that it keeps to.
         bit: number of its placement among those that have several items or fillers; None at the others.
     """
 
@@ -45,18 +43,18 @@ class Item:
     reached: float
     exits: int
     params: int
-    memory: int
+    takes: tuple[float, ...]
     met: int
     bit: int | None
 
 
 @dataclass(frozen=True)
 class Filler:
-    """A head that can stand at a required placement instead of the filler; amounts are what it takes more."""
+    """A head that can stand at a forced placement instead of the filler; amounts are what it takes more."""
 
     position: int
     params: int
-    memory: int
+    takes: tuple[float, ...]
     exits: int = 0
 
 
@@ -66,8 +64,8 @@ class Staircase:
     Attributes:
         values: every value that an answer may have, ascending; the lowest is that of having none.
         items: in order of finish time, of equal times the lowest value first.
-        limits: what the fields of a label that are limited may sum up to.
-        fillers: position of the filler of each required placement; None where a placement has no head that may stand.
+        quotas: the limited resources.
+        fillers: position of the filler of each forced placement; None where a placement has no head that may stand.
         others: by bit the heads that may take a filler's place.
         bits: placements that a label remembers.
         open: whether an item of each placement comes at item i or later [items + 1, bits].
@@ -77,18 +75,17 @@ class Staircase:
         self.problem = problem
         values = [problem.final_value, *(candidate.value for candidate in problem.candidates)]
         self.values: Array = np.unique([problem.fallback, *(value for value in values if value > problem.fallback)])
-        # One head is run, so a limit on the energy of an answer speaks of each candidate alone.
-        most_mj = np.inf if problem.max_energy_mj is None else problem.max_energy_mj
         self.affordable = {
-            placement: tuple(
-                p for p in positions if problem.candidates[p].arrival_mj + problem.candidates[p].head_mj <= most_mj
-            )
+            placement: tuple(position for position in positions if affordable(problem, position))
             for placement, positions in problem.by_placement.items()
         }
-        limits = {"params": problem.max_params, "memory": problem.max_memory_bytes}
-        self.limits = {name: float(limit) for name, limit in limits.items() if limit is not None}
-        self._amounts = ("params", *(_AMOUNTS[name] for name in scarce(problem)))
-        least = {place: self._least(self.affordable[place]) for place in problem.required}
+        self.quotas = Quotas.of(problem)
+        # What counts when one head stands in for another [candidates][parameters, limited resources].
+        self._counts = [
+            [candidate.params, *takes]
+            for candidate, takes in zip(problem.candidates, self.quotas.takes.tolist(), strict=True)
+        ]
+        least = {place: self._least(self.affordable[place]) for place in problem.forced}
         self.fillers: dict[int, int] | None = None
         if all(least.values()):
             self.fillers = {place: positions[0] for place, positions in least.items()}
@@ -102,11 +99,14 @@ class Staircase:
     def _least(self, positions: Sequence[int]) -> list[int]:
         """Those of some heads of which no other takes less of everything that counts, least parameters first."""
         found: list[int] = []
-        amounts = {p: [getattr(self.problem.candidates[p], name) for name in self._amounts] for p in positions}
-        for mine in sorted(positions, key=lambda p: (amounts[p], p)):
-            if not any(all(a <= b for a, b in zip(amounts[p], amounts[mine], strict=True)) for p in found):
+        for mine in sorted(positions, key=lambda p: (self._counts[p], p)):
+            if not any(self._takes_no_more(other, mine) for other in found):
                 found.append(mine)
         return found
+
+    def _takes_no_more(self, one: int, other: int) -> bool:
+        """Whether one candidate takes no more of anything that counts than another."""
+        return all(a <= b for a, b in zip(self._counts[one], self._counts[other], strict=True))
 
     def _items(self, least: dict[int, list[int]], tolerance: float) -> tuple[list[Item], list[int]]:
         """The items, and for each bit the index of its last item, -1 where it has none."""
@@ -125,15 +125,16 @@ class Staircase:
                 candidate = problem.candidates[p]
                 more = self._filler(p, free[0] if free else None)
                 level = int(np.searchsorted(self.values, candidate.value))
-                met = floor_bits(problem, candidate.value, float(finish[p]))
-                exits = int(placement not in problem.required)
-                item = Item(p, level, float(reached[p]), exits, more.params, more.memory, met, bit)
+                met = met_bits(problem, candidate.value, float(finish[p]))
+                exits = int(placement not in problem.forced)
+                item = Item(p, level, float(reached[p]), exits, more.params, more.takes, met, bit)
                 entries.append((float(finish[p]), item))
         if problem.final_value > problem.fallback:
+            nothing = (0.0,) * len(self.quotas)
             level = int(np.searchsorted(self.values, problem.final_value))
             survival = float(problem.survival(problem.final_ms))
-            met = floor_bits(problem, problem.final_value, problem.final_ms)
-            entries.append((problem.final_ms, Item(FINAL, level, survival, 0, 0, 0, met, None)))
+            met = met_bits(problem, problem.final_value, problem.final_ms)
+            entries.append((problem.final_ms, Item(FINAL, level, survival, 0, 0, nothing, met, None)))
         items = [item for _, item in sorted(entries, key=lambda entry: (entry[0], entry[1].level))]
         last = [-1] * bits
         for index, item in enumerate(items):
@@ -142,11 +143,10 @@ class Staircase:
         return items, last
 
     def _filler(self, position: int, instead_of: int | None) -> Filler:
-        mine = self.problem.candidates[position]
-        if instead_of is None:
-            return Filler(position, mine.params, mine.memory_bytes)
-        theirs = self.problem.candidates[instead_of]
-        return Filler(position, mine.params - theirs.params, mine.memory_bytes - theirs.memory_bytes)
+        mine = self._counts[position]
+        theirs = [0.0] * len(mine) if instead_of is None else self._counts[instead_of]
+        params, *takes = (a - b for a, b in zip(mine, theirs, strict=True))
+        return Filler(position, int(params), tuple(takes))
 
     def _useful(self, finish: Array, reached: Array, tolerance: float) -> dict[int, list[int]]:
         """The heads of each placement that can be worth something, without those whose part another can always take."""
@@ -158,11 +158,11 @@ class Staircase:
             a, b = problem.candidates[mine], problem.candidates[other]
             if finish[other] > finish[mine] or b.value < a.value:
                 return False
-            if all(getattr(b, name) <= getattr(a, name) for name in self._amounts):
+            if self._takes_no_more(other, mine):
                 return True
             # More parameters count for something only where values tie, or where parameters are limited.
             earlier = bool((reached[other] - reached[mine]) * smallest > 10 * tolerance)
-            return earlier and not self.limits
+            return earlier and not len(self.quotas)
 
         def superfluous(mine: int, other: int) -> bool:
             # Two that can take each other's part differ in nothing that counts. One of them must stay: the first.
@@ -171,20 +171,21 @@ class Staircase:
         found = {}
         for placement, positions in self.affordable.items():
             worth = [p for p in positions if problem.candidates[p].value > problem.fallback]
-            useful = [p for p in worth if reached[p] > 0 or problem.floors]
+            useful = [p for p in worth if reached[p] > 0 or problem.min_values]
             found[placement] = [p for p in useful if not any(superfluous(p, q) for q in useful if q != p)]
         return found
 
-    def spare(self, name: str) -> Array:
-        """By how much a choice can still lower something limited by exchanging the filler of a placement [bits]."""
-        found = np.zeros(self.bits)
+    def spare(self) -> Array:
+        """How much less a choice can still take by exchanging the filler of a placement [resources, bits]."""
+        found = np.zeros((len(self.quotas), self.bits))
         for bit, fillers in self.others.items():
-            found[bit] = -min([0, *(getattr(filler, name) for filler in fillers)])
+            for column in range(len(self.quotas)):
+                found[column, bit] = -min([0.0, *(filler.takes[column] for filler in fillers)])
         return found
 
     def filled(self, choice: Choice) -> Choice:
-        """A choice with the filler of every required placement that it leaves open."""
-        assert self.fillers is not None, "a required placement has no head that may stand"
+        """A choice with the filler of every forced placement that it leaves open."""
+        assert self.fillers is not None, "a forced placement has no head that may stand"
         there = {self.problem.candidates[position].placement for position in choice}
         return tuple(sorted([*choice, *(p for place, p in self.fillers.items() if place not in there)]))
 

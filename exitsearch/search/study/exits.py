@@ -60,8 +60,7 @@ def study_name(problem: Problem, *, key: str = "") -> str:
 
     The seed is not among it: processes with seeds of their own share one study, as is usual with Optuna.
     """
-    # A frozen dataclass prints every field in order, and repr of a float reads back exactly.
-    return f"exitsearch-{hashlib.sha256((repr(problem) + key).encode()).hexdigest()[:12]}"
+    return f"exitsearch-{hashlib.sha256((problem.key() + key).encode()).hexdigest()[:12]}"
 
 
 def run_study(
