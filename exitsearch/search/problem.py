@@ -27,8 +27,9 @@ class Candidate:
     """One exit that may be chosen: a head at a placement.
 
     Attributes:
-        arrival_ms: latency of the backbone up to the placement, heads left out.
-        head_ms: latency of the head.
+        arrival_ms: latency of the backbone up to the placement, heads left out; less what the next part takes longer
+            behind a head, which `head_ms` holds (nothing on a CPU).
+        head_ms: by how much the head delays what comes after it.
         value: accuracy, or minus the error, on the split that is chosen on.
         takes: what else the head takes, by name; what is not named is unknown and counts as 0.
             `params`: its parameters. `memory_bytes`: bytes of its weights. `held_bytes`: by how much its input and
