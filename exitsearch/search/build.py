@@ -47,8 +47,8 @@ def build_problem(
     costs = {(cost.placement, cost.head): cost for cost in profile.heads}
     values = outcomes.values(split)
     chosen, further = matching_exits(profile, outcomes, request.candidates, costs=costs, values=values)
-    # What the part after a head takes longer delays all but the head's own answer. Counted with the head and taken off its
-    # arrival it does so in every formula: sums of arrivals and heads are those of `Profile.path_ms`.
+    # What the part after a head takes longer delays all but the head's own answer. Counted with the head and taken off
+    # its arrival it does so in every formula: sums of arrivals and heads are those of `Profile.path_ms`.
     arrival, resume = profile.arrival_ms, profile.resume_ms
     arrival_mj = np.cumsum([segment.energy_mj or 0.0 for segment in profile.segments])
     problem = Problem(

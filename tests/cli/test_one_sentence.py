@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -242,7 +243,9 @@ def test_a_full_disk_during_trials(here: Path) -> None:
 
 def test_ctrl_c_in_the_trials(here: Path) -> None:
     """What was found so far is used, and said to be less than was asked for."""
-    process = command([*GOOD, "--trials", "100000"], stdout=subprocess.PIPE)
+    # A job in the background of a script ignores Ctrl-C, and so would its children.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = command([*GOOD, "--trials", "100000"], stdout=subprocess.PIPE, preexec_fn=heard)
     journal = here / "exitsearch-out" / "study.journal"
     waited = time.monotonic() + 60
     while not journal.exists() or journal.stat().st_size < 20_000:
@@ -250,7 +253,7 @@ def test_ctrl_c_in_the_trials(here: Path) -> None:
         assert time.monotonic() < waited
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    output, error = process.communicate()
+    output, error = process.communicate(timeout=60)
     assert process.returncode == 0, error
     assert "interrupted after " in error
     assert " of 100000 trials; run the same command again to go on" in error
