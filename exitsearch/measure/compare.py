@@ -1,7 +1,7 @@
 """Comparing two profiles, unit by unit: faster, slower, same or ambiguous.
 
 The ratio of two medians is uncertain because both are. Its 95% interval comes from resampling both profiles' times with
-their machine's level taken out (bootstrap); where a profile holds intervals and no samples, from the ends of the
+their machine's speed taken out (bootstrap); where a profile holds intervals and no samples, from the ends of the
 intervals; where it holds neither (a brought table), the ratio stands alone. Two measurements of the same thing, one
 after the other, may differ by a percent or two, which no interval of either shows. So with a tolerance of 2%:
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exitsearch.errors import MismatchError
-from exitsearch.measure.statistics import levels
+from exitsearch.measure.statistics import machine_speeds
 from exitsearch.specs.profile import Cost, Profile, Scalar
 
 Change = Literal["faster", "slower", "same", "ambiguous"]
@@ -151,7 +151,7 @@ def _medians(cost: Cost, profile: Profile, draw: np.random.Generator) -> NDArray
     if cost.samples_ms:
         samples = np.asarray(cost.samples_ms)
         if cost is not profile.whole and (cost.rounds or len(samples) == len(profile.slowdown)):
-            samples = samples / levels(profile.slowdown)[cost.rounds or slice(None)]
+            samples = samples / machine_speeds(profile.slowdown)[cost.rounds or slice(None)]
         drawn = draw.integers(len(samples), size=(_RESAMPLES, len(samples)))
         medians: NDArray[np.float64] = np.median(samples[drawn], axis=1)
         return medians

@@ -18,7 +18,7 @@ One round, its two passes in random order:
   difference their *resume*. A path is the sum of its segments, its heads, and the resume of what follows each head.
   A quarter of the boundaries have an empty part, which shows what the clock itself costs (`samples.py`).
 - The whole pass shows drift, and its ratio to the median whole pass is a sample of the slow-down factor. The machine's
-  level in the round is taken out of every other sample (`samples.py`); the raw samples are kept.
+  speed in the round is taken out of every other sample (`samples.py`); the raw samples are kept.
 - Warm-up: by the rule of `warm_up.py`, and until every head has run twice.
 - Stop: when every unit is settled, or when `max_seconds` are spent. A unit is settled when the half-width of its
   median's 95% interval is at most `precision` times its median, or times an equal share of the whole pass among the
@@ -116,7 +116,7 @@ def unsettled_units(samples: Samples, precision: float) -> dict[str, float]:
     longest_path = len(samples.segments) + len({placement for placement, _ in samples.heads}) + 1
     floor = statistics.median(samples.whole.host_ms) / longest_path
     wide = {}
-    for name, _, times in samples.levelled():
+    for name, _, times in samples.at_median_speed():
         if not len(times):
             wide[name] = float("inf")
             continue

@@ -1,7 +1,7 @@
 """Timing whole multi-exit paths, to check what a profile predicts of them.
 
 Each round runs every path once, in random order, and the plain backbone once for every few of them, so that there is
-always a yardstick nearby: as in `latency.py`, every time is divided by the machine's level when it was taken, and the
+always a yardstick nearby: as in `latency.py`, every time is divided by the machine's speed when it was taken, and the
 same rule ends the warm-up. A path is one pass through the segments with its heads where they attach; the clock is read
 at every answer and nowhere else, as in use, and what the reading takes belongs to no answer.
 """
@@ -36,7 +36,7 @@ class PathTimes:
 
     Attributes:
         exits: (placement, head) pairs in placement order.
-        answers_ms: median time from the input to each exit's answer, and last to the final exit's, the machine's level
+        answers_ms: median time from the input to each exit's answer, and last to the final exit's, the machine's speed
             taken out.
         intervals_ms: the 95% intervals of these medians, None below 6 rounds.
         samples_ms: every measured time of each answer, as the clock read it [answer][round].
@@ -93,10 +93,10 @@ def time_paths(
                 for samples, time in zip(answers[index], _run_path(runtime, paths[index], x, clock), strict=True):
                     samples.append(time)
 
-    def levelled() -> list[list[NDArray[np.float64]]]:
-        levels = statistics.levels(whole)
-        at = [np.minimum(passes, len(levels) - 1) for passes in nearest]
-        return [[np.array(samples) / levels[i] for samples in times] for times, i in zip(answers, at, strict=True)]
+    def at_median_speed() -> list[list[NDArray[np.float64]]]:
+        speeds = statistics.machine_speeds(whole)
+        at = [np.minimum(passes, len(speeds) - 1) for passes in nearest]
+        return [[np.array(samples) / speeds[i] for samples in times] for times, i in zip(answers, at, strict=True)]
 
     def last_whole() -> float:
         one_round()
@@ -118,24 +118,24 @@ def time_paths(
             progress(min(spent, 1.0), f"round {rounds}")
             if rounds < ask and (spent < 1 or rounds < _FEWEST_ROUNDS):
                 continue
-            if spent >= 1 or _settled(levelled(), whole, precision):
+            if spent >= 1 or _settled(at_median_speed(), whole, precision):
                 break
             ask = rounds + 1 + int(ASK_AGAIN * rounds)
     timed = [
         PathTimes(
             exits=tuple(path),
-            answers_ms=[statistics.median(samples) for samples in level],
-            intervals_ms=[statistics.median_interval(samples) for samples in level],
+            answers_ms=[statistics.median(samples) for samples in times_at_median],
+            intervals_ms=[statistics.median_interval(samples) for samples in times_at_median],
             samples_ms=times,
         )
-        for path, times, level in zip(paths, answers, levelled(), strict=True)
+        for path, times, times_at_median in zip(paths, answers, at_median_speed(), strict=True)
     ]
     return timed, whole
 
 
-def _settled(levelled: Sequence[Sequence[Times]], whole: Times, precision: float) -> bool:
+def _settled(at_median_speed: Sequence[Sequence[Times]], whole: Times, precision: float) -> bool:
     """Whether the median of every final answer, and of the plain backbone, is known well enough."""
-    finals = [samples[-1] for samples in levelled] + [whole]
+    finals = [samples[-1] for samples in at_median_speed] + [whole]
     return all(statistics.half_width(samples) <= precision * statistics.median(samples) for samples in finals)
 
 

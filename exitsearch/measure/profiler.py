@@ -275,13 +275,13 @@ def _document_fields(
 ) -> dict[str, Any]:
     """The fields that a profile and its further batch sizes have in common, and `state`."""
     samples = measured.samples
-    levelled = {id(unit): times for _, unit, times in samples.levelled()} if samples else {}
+    at_median_speed = {id(unit): times for _, unit, times in samples.at_median_speed()} if samples else {}
     resumes = samples.resumes() if samples else [{}] * (len(backbone.placements) + 1)
 
     def cost(key: Any, unit: UnitSamples | None) -> dict[str, Any]:
         found = dict(counts.get(key, {}))
         if unit is not None:
-            found |= _times(unit, levelled[id(unit)])
+            found |= _times(unit, at_median_speed[id(unit)])
         found["scratch_bytes"] = measured.scratch_bytes.get(key)
         found["energy_mj"] = measured.energy_mj.get(key)
         return found
@@ -309,11 +309,11 @@ def _document_fields(
     }
 
 
-def _times(unit: UnitSamples, levelled: NDArray[np.float64]) -> dict[str, Any]:
+def _times(unit: UnitSamples, at_median_speed: NDArray[np.float64]) -> dict[str, Any]:
     """The measured fields of a `Cost`."""
     return {
-        "latency_ms": statistics.median(levelled),
-        "interval_ms": statistics.median_interval(levelled),
+        "latency_ms": statistics.median(at_median_speed),
+        "interval_ms": statistics.median_interval(at_median_speed),
         # Nanoseconds are all that the clock knows; longer decimals would only swell the file.
         "samples_ms": [round(sample, 6) for sample in unit.host_ms],
         # Most units run in every round.

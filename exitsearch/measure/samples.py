@@ -1,6 +1,6 @@
 """What the latency protocol measured: samples of every unit, and what is taken out of them before they are summed up.
 
-Two things are taken out. The machine's level: a shared machine's speed jumps (by a fifth and more, says the verdict of
+Two things are taken out. The machine's speed: a shared machine's speed jumps (by a fifth and more, says the verdict of
 some runs in the README), and a head is measured in few rounds, so its plain median would depend on which. Every sample
 is divided by the running median of the whole pass over its median. And what the clock itself costs, on devices with a
 queue: there an event takes the host as long as a third of a kernel's launch. An *empty part*, between two marks with
@@ -43,9 +43,9 @@ class UnitSamples:
         if times.device_parts_ms is not None:
             self.device_ms.append(times.device_parts_ms[part])
 
-    def levelled(self, levels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The host's times with the machine's level in their round [rounds] taken out."""
-        return np.array(self.host_ms) / levels[self.rounds]
+    def at_median_speed(self, speeds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The host's times with the machine's speed in their round [rounds] taken out."""
+        return np.array(self.host_ms) / speeds[self.rounds]
 
 
 @dataclass
@@ -112,29 +112,29 @@ class Samples:
         yield "final", self.final
         yield "whole", self.whole
 
-    def levelled(self) -> Iterator[tuple[str, UnitSamples, NDArray[np.float64]]]:
-        """Every unit's name, samples, and times in ms with the machine's level and the clock's own cost taken out.
+    def at_median_speed(self) -> Iterator[tuple[str, UnitSamples, NDArray[np.float64]]]:
+        """Every unit's name, samples, and times in ms with the machine's speed and the clock's own cost taken out.
 
         The whole pass's times are raw.
         """
-        levels = statistics.levels(self.whole.host_ms)
-        clock_ms = self._clock_ms(levels)
+        speeds = statistics.machine_speeds(self.whole.host_ms)
+        clock_ms = self._clock_ms(speeds)
         for name, unit in self.units():
             if unit is self.whole:
                 yield name, unit, np.array(unit.host_ms)
             else:
-                yield name, unit, np.maximum(unit.levelled(levels) - clock_ms.get(id(unit), 0.0), 0.0)
+                yield name, unit, np.maximum(unit.at_median_speed(speeds) - clock_ms.get(id(unit), 0.0), 0.0)
 
     @property
     def parts_ms(self) -> float:
-        """The backbone's parts together, without any exit: segments and final, at the whole pass's median level."""
+        """The backbone's parts together, without any exit: segments and final, at the whole pass's median speed."""
         parts = {id(part) for part in (*self.segments, self.final)}
-        return sum(statistics.median(times) for _, unit, times in self.levelled() if id(unit) in parts)
+        return sum(statistics.median(times) for _, unit, times in self.at_median_speed() if id(unit) in parts)
 
     @property
     def resume_ms(self) -> list[float]:
         """What each segment, and last the final part, takes longer where it follows a head [placements + 1]."""
-        times = {id(unit): statistics.median(times) for _, unit, times in self.levelled() if len(times)}
+        times = {id(unit): statistics.median(times) for _, unit, times in self.at_median_speed() if len(times)}
         found = [0.0] * (len(self.segments) + 1)
         for part, unit in self.resumed.items():
             # Where the host paces the device nothing is lost, and noise alone makes a difference below 0.
@@ -155,17 +155,17 @@ class Samples:
         middle = statistics.median(self.whole.host_ms)
         return [sample / middle for sample in self.whole.host_ms] if middle > 0 else []
 
-    def _clock_ms(self, levels: NDArray[np.float64]) -> dict[int, float]:
+    def _clock_ms(self, speeds: NDArray[np.float64]) -> dict[int, float]:
         """What the clock's own mark adds to each unit's time, by the unit's id."""
         found: dict[int, float] = {}
         for (placement, resumed), unit in self.empty.items():
             measured = self.resumed[placement] if resumed else self.segments[placement]
-            found[id(measured)] = statistics.median(unit.levelled(levels))
+            found[id(measured)] = statistics.median(unit.at_median_speed(speeds))
         # A head has few samples of its own behind an empty part: those of its placement are taken together.
         longer: dict[int | tuple[int], list[float]] = {}
         for key, unit in self.delayed.items():
             if self.timed(key).host_ms:
-                more = unit.levelled(levels) - statistics.median(self.timed(key).levelled(levels))
+                more = unit.at_median_speed(speeds) - statistics.median(self.timed(key).at_median_speed(speeds))
                 longer.setdefault(_place(key), []).extend(more)
         for key in (*range(len(self.segments) + 1), *self.heads):
             if _place(key) in longer:

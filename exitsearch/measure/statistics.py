@@ -12,9 +12,9 @@ from scipy import special
 
 Times = Sequence[float] | NDArray[np.float64]
 
-# Neighbours on each side that a level is taken over. A shared machine's speed jumps and stays for a second or more;
-# nine passes follow that, and what one pass suffered alone does not move their median.
-LEVEL_REACH = 4
+# Neighbours on each side that the machine's speed is taken over. A shared machine's speed jumps and stays for a second
+# or more; nine passes follow that, and what one pass suffered alone does not move their median.
+SPEED_REACH = 4
 
 # Fewest samples for which the upper end of a one-sided 95% order-statistic interval of a percentile exists:
 # 1 - p^n >= 0.95 gives n >= log(0.05) / log(p).
@@ -78,10 +78,10 @@ def percentile(samples_ms: Sequence[float], percent: int) -> float | None:
     return float(np.percentile(samples_ms, percent, method="inverted_cdf"))
 
 
-def levels(yardstick: Sequence[float]) -> NDArray[np.float64]:
+def machine_speeds(yardstick: Sequence[float]) -> NDArray[np.float64]:
     """How slow the machine was around each pass of the yardstick: the running median over the median of all.
 
-    >>> levels([10, 10, 99, 10, 10, 10, 20, 20, 20, 20, 20, 20, 20]).round(2).tolist()[:3]
+    >>> machine_speeds([10, 10, 99, 10, 10, 10, 20, 20, 20, 20, 20, 20, 20]).round(2).tolist()[:3]
     [0.5, 0.5, 0.5]
 
     Args:
@@ -91,8 +91,8 @@ def levels(yardstick: Sequence[float]) -> NDArray[np.float64]:
     middle = np.median(times) if len(times) else 0.0
     if middle <= 0:
         return np.ones(len(times))
-    padded = np.pad(times, LEVEL_REACH, constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * LEVEL_REACH + 1)
+    padded = np.pad(times, SPEED_REACH, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * SPEED_REACH + 1)
     result: NDArray[np.float64] = np.nanmedian(windows, axis=1) / middle
     return result
 

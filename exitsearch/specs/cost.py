@@ -24,7 +24,7 @@ class Cost(Part):
         activation_bytes: bytes of the features handed on, for one batch.
         scratch_bytes: what running it allocates on the device at most, its results included, for one batch; None where
             torch's allocator does not tell (CPU, other runtimes).
-        latency_ms: median time of one batch, each sample divided by the machine's level in its round (the running
+        latency_ms: median time of one batch, each sample divided by the machine's speed in its round (the running
             median of the profile's `slowdown` over nine rounds), and on a device with a queue without what the clock's
             own events cost; of the whole backbone the plain median.
         interval_ms: order-statistic 95% interval of that median.

@@ -137,8 +137,8 @@ def test_the_machines_level_is_taken_out():
     head["samples_ms"] = [1.25 * time for time in head["samples_ms"]]
     raw = Profile.parse({**after, "slowdown": rounds}, "memory")
     head["rounds"] = list(range(164, 205))
-    levelled = Profile.parse({**after, "slowdown": rounds}, "memory")
+    at_median_speed = Profile.parse({**after, "slowdown": rounds}, "memory")
     # The median stands in the file; the interval comes from the samples.
     assert compare_profiles(before, raw).units[-3].interval[0] > 1.2
-    assert compare_profiles(before, levelled).units[-3].interval == pytest.approx((1.0, 1.0), abs=2e-3)
-    assert changes(compare_profiles(before, levelled))["linear at placement 1"] == "same"
+    assert compare_profiles(before, at_median_speed).units[-3].interval == pytest.approx((1.0, 1.0), abs=2e-3)
+    assert changes(compare_profiles(before, at_median_speed))["linear at placement 1"] == "same"

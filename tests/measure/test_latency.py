@@ -120,7 +120,7 @@ def test_a_machine_that_jumps_moves_no_ratio():
     """
     runtime = FakeRuntime(heads=HEADS, slow=jumps)
     samples = measure(runtime, max_seconds=30.0, precision=1e-9)
-    found = {name: statistics.median(times) for name, _, times in samples.levelled()}
+    found = {name: statistics.median(times) for name, _, times in samples.at_median_speed()}
     assert found["whole"] == pytest.approx(13.0, rel=2e-3)
     assert found["segment 1"] / found["whole"] == pytest.approx(0.3, rel=2e-3)
     assert found["head a at placement 0"] / found["whole"] == pytest.approx(0.075, rel=2e-3)

@@ -108,7 +108,7 @@ def test_a_real_profile_from_end_to_end(backbone, tmp_path):
     for head in profile.heads:
         assert len(head.samples_ms) * 2 == rounds
     for cost in (*profile.segments, *profile.heads, profile.final, profile.whole):
-        levels = statistics.levels(profile.slowdown)[cost.rounds or slice(None)]
+        levels = statistics.machine_speeds(profile.slowdown)[cost.rounds or slice(None)]
         times = np.array(cost.samples_ms) / (1 if cost is profile.whole else levels)
         assert cost.latency_ms == pytest.approx(np.median(times), abs=1e-5)
     path = profile.write(tmp_path / "profile.json")

@@ -31,7 +31,7 @@ def samples():
 
 
 def test_the_clock_is_taken_out_of_what_it_timed(samples):
-    found = {name: statistics.median(times) for name, _, times in samples.levelled()}
+    found = {name: statistics.median(times) for name, _, times in samples.at_median_speed()}
     assert found == pytest.approx(
         {
             "segment 0": 2.0,
@@ -53,7 +53,7 @@ def test_a_resume_is_the_difference_and_never_below_nothing(samples):
 def test_what_an_empty_part_delays_is_the_clocks_cost_too(samples):
     """Segment 1 takes 0.1 longer behind an empty part, beside the 0.25 of its own mark; the final part 0.05."""
     samples.delayed |= {1: unit(3.35), 2: unit(0.5, 0.55, 0.6)}
-    found = {name: statistics.median(times) for name, _, times in samples.levelled()}
+    found = {name: statistics.median(times) for name, _, times in samples.at_median_speed()}
     assert found["segment 1"] == pytest.approx(2.9)
     assert found["final"] == pytest.approx(0.45)
     assert found["head a at placement 0"] == pytest.approx(0.8)
@@ -62,7 +62,7 @@ def test_what_an_empty_part_delays_is_the_clocks_cost_too(samples):
 
 def test_an_empty_part_that_delays_nothing_makes_no_head_slower(samples):
     samples.delayed[0, "a"] = unit(0.9)
-    found = {name: statistics.median(times) for name, _, times in samples.levelled()}
+    found = {name: statistics.median(times) for name, _, times in samples.at_median_speed()}
     assert found["head a at placement 0"] == 1.0
 
 
@@ -87,7 +87,7 @@ def test_levels_are_taken_out():
         final=unit(*[8.0] * 9, *[16.0] * 9),
         whole=unit(*[10.0] * 9, *[20.0] * 9),
     )
-    levelled = {name: times for name, _, times in samples.levelled()}
-    assert levelled["segment 0"].tolist() == pytest.approx([3.0] * 18)
+    at_median_speed = {name: times for name, _, times in samples.at_median_speed()}
+    assert at_median_speed["segment 0"].tolist() == pytest.approx([3.0] * 18)
     assert samples.parts_ms == pytest.approx(15.0)
     assert set(samples.slowdown) == {10 / 15, 20 / 15}

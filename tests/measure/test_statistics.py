@@ -100,9 +100,9 @@ def test_drift_by_hand():
 def test_levels_by_hand():
     """Nine passes of 10, one of 50 among them, then nine of 20. The median of all nineteen is 20."""
     times = [10.0] * 4 + [50.0] + [10.0] * 5 + [20.0] * 9
-    found = statistics.levels(times)
+    found = statistics.machine_speeds(times)
     # Around pass 9 stand four of 10 and itself, and four of 20; around pass 10, four of 10 and five of 20.
     assert found.tolist() == [0.5] * 10 + [1.0] * 9
-    assert statistics.levels([7.0]).tolist() == [1.0]
-    assert statistics.levels([]).tolist() == []
-    assert statistics.levels([0.0, 0.0]).tolist() == [1.0, 1.0]
+    assert statistics.machine_speeds([7.0]).tolist() == [1.0]
+    assert statistics.machine_speeds([]).tolist() == []
+    assert statistics.machine_speeds([0.0, 0.0]).tolist() == [1.0, 1.0]
