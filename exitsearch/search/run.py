@@ -107,7 +107,7 @@ def search_request(
         judged = evaluate_samples(problem, found, valued, seed=seed)
         solution = Solution(found.choice, judged.value, exact=found.exact, bound=found.bound, by_count=())
         if found.tried is not None:
-            notes.append(f"the choices are few: all {found.tried} that can be best were judged in full")
+            notes.append(f"the choices are few: every one that can be best was judged in full ({found.tried})")
         notes += _study_notes(found.study, trials)
         return _result(profile, valued, problem, asked, found.choice, solution, found.study, judged, notes)
     solution = solve(problem)
