@@ -9,7 +9,7 @@ from exitsearch.errors import InputError
 
 if TYPE_CHECKING:
     from exitsearch.pipeline.job import SearchJob
-    from exitsearch.search.settings import SettingRow
+    from exitsearch.search.result import SettingRow
     from exitsearch.search.utility import Utility
 
 

@@ -14,9 +14,9 @@ from exitsearch.pipeline.job import MAX_SECONDS_ON_THE_WAY, SearchJob
 from exitsearch.pipeline.outcomes import RECIPE, Training, find_outcomes, make_outcomes, published_for
 from exitsearch.pipeline.profile import Measuring, as_space, find_profile, make_profile
 from exitsearch.pipeline.watch import Quiet, Watch
-from exitsearch.search.result import SearchResult
+from exitsearch.search.result import SearchResult, SettingRow
 from exitsearch.search.run import search_request
-from exitsearch.search.settings import SettingRow, search_settings
+from exitsearch.search.settings import search_settings
 from exitsearch.search.utility import Utility, given_utility
 from exitsearch.specs.backbone import EMBEDDED_NAME
 from exitsearch.specs.budget import BudgetDistribution

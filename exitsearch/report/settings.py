@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from exitsearch.report.tables import rows_table
-from exitsearch.search.settings import SettingsResult
+from exitsearch.search.result import SettingsResult
 
 
 def setting_rows(found: SettingsResult) -> list[dict[str, Any]]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.solver.exact import Solution
 from exitsearch.search.study import StudyResult
 from exitsearch.search.study.front import FrontStudy
 from exitsearch.specs.config import MultiExitConfig
+from exitsearch.specs.knobs import Knobs, Setting
 from exitsearch.specs.memory import PathMemory
 from exitsearch.specs.request import Objective
-
-if TYPE_CHECKING:
-    from exitsearch.search.settings import SettingsResult
 
 
 @dataclass(frozen=True)
@@ -134,3 +131,58 @@ class SearchResult:
     front: FrontResult | None = None
     memory: PathMemory | None = None
     settings: SettingsResult | None = None
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """One setting that was tried, for a table.
+
+    Attributes:
+        value: best expected value; after the last epoch seen when it was pruned; None when it is impossible or failed.
+        full_ms: latency of the full model, of one batch; None when it is impossible or failed.
+        exits: how many early exits the best choice has; None when there is none.
+        verdict: of the profile.
+        state: `tried`, `pruned`, `impossible`, or `failed`, which the next run tries again.
+        reason: why it is impossible or failed.
+    """
+
+    setting: Setting
+    value: float | None
+    full_ms: float | None
+    exits: int | None
+    verdict: str | None
+    state: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class SettingsResult:
+    """What a search over settings found.
+
+    Attributes:
+        result: the search under the chosen setting's condition, over the heads of all settings tried to the end.
+        setting: the condition that was chosen.
+        knobs: what was turned.
+        rows: every setting that was tried, in their order.
+        settings: how many settings there are.
+        proved: whether no exits under any setting are worth more.
+        gained: what mixing heads of several settings is worth over the best single setting.
+        study: name of the study.
+        interrupted: whether it was stopped before its last setting.
+        sources: where the profile and the outcomes are that the choice was made with.
+    """
+
+    result: SearchResult
+    setting: Setting
+    knobs: Knobs
+    rows: tuple[SettingRow, ...]
+    settings: int
+    proved: bool
+    gained: float
+    study: str
+    interrupted: bool
+    sources: dict[str, str]
+
+    def count(self, state: str) -> int:
+        """How many settings are in a state."""
+        return sum(row.state == state for row in self.rows)

@@ -10,11 +10,11 @@ condition (dtype, runtime, threads, batch, input size) that was tried to the end
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from exitsearch.errors import ExitSearchError, InputError
-from exitsearch.search.result import SearchResult
+from exitsearch.search.result import SearchResult, SettingRow, SettingsResult
 from exitsearch.search.run import search_request
 from exitsearch.search.study.settings import REDUCTION, Evaluated, Report, SettingsStudy, Tried, run_settings_study
 from exitsearch.specs.budget import parse_budget
@@ -58,61 +58,6 @@ class Provider(Protocol):
 
     def sources(self, setting: Setting, config: MultiExitConfig) -> dict[str, str]:
         """Where the profile and the outcomes are that a configuration was chosen with."""
-
-
-@dataclass(frozen=True)
-class SettingRow:
-    """One setting that was tried, for a table.
-
-    Attributes:
-        value: best expected value; after the last epoch seen when it was pruned; None when it is impossible or failed.
-        full_ms: latency of the full model, of one batch; None when it is impossible or failed.
-        exits: how many early exits the best choice has; None when there is none.
-        verdict: of the profile.
-        state: `tried`, `pruned`, `impossible`, or `failed`, which the next run tries again.
-        reason: why it is impossible or failed.
-    """
-
-    setting: Setting
-    value: float | None
-    full_ms: float | None
-    exits: int | None
-    verdict: str | None
-    state: str
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class SettingsResult:
-    """What a search over settings found.
-
-    Attributes:
-        result: the search under the chosen setting's condition, over the heads of all settings tried to the end.
-        setting: the condition that was chosen.
-        knobs: what was turned.
-        rows: every setting that was tried, in their order.
-        settings: how many settings there are.
-        proved: whether no exits under any setting are worth more.
-        gained: what mixing heads of several settings is worth over the best single setting.
-        study: name of the study.
-        interrupted: whether it was stopped before its last setting.
-        sources: where the profile and the outcomes are that the choice was made with.
-    """
-
-    result: SearchResult
-    setting: Setting
-    knobs: Knobs
-    rows: tuple[SettingRow, ...]
-    settings: int
-    proved: bool
-    gained: float
-    study: str
-    interrupted: bool
-    sources: dict[str, str]
-
-    def count(self, state: str) -> int:
-        """How many settings are in a state."""
-        return sum(row.state == state for row in self.rows)
 
 
 def search_settings(

@@ -8,7 +8,7 @@ import pytest
 from rendering import WIDTHS, columns, columns_of, sentences, shown, toy_result
 
 from exitsearch.report import settings
-from exitsearch.search.settings import SettingRow, SettingsResult
+from exitsearch.search.result import SettingRow, SettingsResult
 from exitsearch.specs.knobs import Knobs, Setting
 
 KNOBS = Knobs.model_validate({"dtype": ["fp32", "bf16"], "batch_size": [1, 4], "heads": {"gah": {"stride": [2]}}})

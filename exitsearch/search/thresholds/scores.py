@@ -61,7 +61,7 @@ class Answers:
         return digest.hexdigest()[:12]
 
     def every(self, step: int) -> Answers:
-        """Every so-manieth sample."""
+        """Every `step`-th sample."""
         return Answers(
             score=self.score,
             scores=np.ascontiguousarray(self.scores[:, ::step]),
