@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import time
 from itertools import pairwise
 
 import pytest
@@ -45,12 +44,11 @@ def test_ranks_of_many_samples_are_exact(count):
     assert 40 * below <= 2**count < 40 * (below + term)
 
 
-def test_ranks_of_very_many_samples_take_no_time():
-    """Whole numbers took half a minute at 16,000. The normal approximation: n / 2 - 0.98 sqrt(n)."""
-    begin = time.perf_counter()
+def test_ranks_of_very_many_samples():
+    """Whole numbers took half a minute at 16,000, so this would never end. The normal approximation:
+    n / 2 - 0.98 sqrt(n)."""
     for count in (10**5, 10**6, 10**7):
         assert statistics.interval_rank(count) == pytest.approx(count / 2 - 0.98 * count**0.5, abs=count**0.5 / 100)
-    assert time.perf_counter() - begin < 1.0
 
 
 def test_too_few_samples_have_no_interval():
