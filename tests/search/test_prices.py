@@ -43,7 +43,7 @@ def test_what_an_item_pays_by_hand() -> None:
 
 
 def test_a_priced_bound_by_hand() -> None:
-    """Head (answers at 2 of uniform:0,10: 0.8, worth 0.5, 4 parameters), final exit never in time; at most 2 parameters.
+    """Head (answers at 2 of uniform:0,10: 0.8, worth 0.5, 4 parameters), final exit too late; at most 2 parameters.
 
     Without prices it adds 0.4. At 0.05 a parameter it pays 0.2, and the 2 of the limit come to 0.1: 0.2 + 0.1. At 0.1
     it is not worth its price, and 0.2 is left.
