@@ -27,7 +27,9 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 # Rows compared with all others at once; bounds the memory of the pairwise test.
-_BLOCK = 256
+_BLOCK = 128
+# So many labels are asked first.
+_STRONG = 32
 
 
 @dataclass
@@ -172,12 +174,9 @@ def undominated(
     _, rank = np.unique(np.stack([labels.count, labels.params]), axis=1, return_inverse=True)
     rank = rank.reshape(-1)
     scarce = [np.ascontiguousarray(amounts) for amounts in labels.takes.T]
-    keep = np.ones(len(labels), dtype=np.bool_)
-    for start in range(0, len(labels), _BLOCK):
-        stop = min(start + _BLOCK, len(labels))
-        mine = np.arange(start, stop)
-        # Being superfluous passes on from label to label, so those dropped already need not be asked.
-        others = np.concatenate([np.flatnonzero(keep[:start]), mine])
+
+    def superfluous(others: Ints, mine: Ints) -> Bools:
+        """Whether each of some labels makes each of others superfluous [others, mine]."""
         lead = labels.value[others, None] - labels.value[mine]
         margin = np.minimum(lead, lead - (best[others, None] - best[mine]) * ceiling[mine])
         better = margin > tolerance
@@ -192,5 +191,21 @@ def undominated(
         for word in range(labels.used.shape[1]):
             bits = labels.used[:, word]
             better &= (bits[others, None] & ~bits[mine]) == 0
+        return better
+
+    keep = np.ones(len(labels), dtype=np.bool_)
+    dropped = np.zeros(len(labels), dtype=np.int64)  # how many each label has made superfluous
+    for start in range(0, len(labels), _BLOCK):
+        block = mine = np.arange(start, min(start + _BLOCK, len(labels)))
+        # Being superfluous passes on from label to label, so those dropped already need not be asked.
+        others = np.concatenate([np.flatnonzero(keep[:start]), block])
+        if 4 * _STRONG < len(others) < 0.8 * (start + len(block)):
+            # Where many go, a few labels make most of them superfluous; only what is left is compared with all.
+            strong = np.argpartition(dropped[others], -_STRONG)[-_STRONG:]
+            gone = superfluous(others[strong], mine).any(axis=0)
+            keep[mine[gone]] = False
+            mine = mine[~gone]
+        better = superfluous(others, mine)
+        dropped[others] += np.count_nonzero(better, axis=1)
         keep[mine] = ~better.any(axis=0)
     return labels.take(keep)
