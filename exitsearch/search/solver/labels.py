@@ -169,30 +169,8 @@ def undominated(
         return labels
     # A label can only be dropped for one before it in this order, so of two equal ones the first stays.
     order = np.lexsort((labels.params, labels.count, -labels.value, labels.delay))
-    labels, best, ceiling = labels.take(order), best[order], ceiling[order]
-    # Fewer exits first, then fewer parameters, as one number.
-    _, rank = np.unique(np.stack([labels.count, labels.params]), axis=1, return_inverse=True)
-    rank = rank.reshape(-1)
-    scarce = [np.ascontiguousarray(amounts) for amounts in labels.takes.T]
-
-    def superfluous(others: Ints, mine: Ints) -> Bools:
-        """Whether each of some labels makes each of others superfluous [others, mine]."""
-        lead = labels.value[others, None] - labels.value[mine]
-        margin = np.minimum(lead, lead - (best[others, None] - best[mine]) * ceiling[mine])
-        better = margin > tolerance
-        better |= (margin >= -tolerance) & (rank[others, None] <= rank[mine])
-        better &= others[:, None] < mine
-        if counted:
-            better &= labels.count[others, None] <= labels.count[mine]
-        for amounts in scarce:
-            better &= amounts[others, None] <= amounts[mine]
-        if labels.met.any():
-            better &= (labels.met[mine] & ~labels.met[others, None]) == 0
-        for word in range(labels.used.shape[1]):
-            bits = labels.used[:, word]
-            better &= (bits[others, None] & ~bits[mine]) == 0
-        return better
-
+    labels = labels.take(order)
+    pairs = _Pairs(labels, best[order], ceiling[order], counted=counted, tolerance=tolerance)
     keep = np.ones(len(labels), dtype=np.bool_)
     dropped = np.zeros(len(labels), dtype=np.int64)  # how many each label has made superfluous
     for start in range(0, len(labels), _BLOCK):
@@ -202,10 +180,42 @@ def undominated(
         if 4 * _STRONG < len(others) < 0.8 * (start + len(block)):
             # Where many go, a few labels make most of them superfluous; only what is left is compared with all.
             strong = np.argpartition(dropped[others], -_STRONG)[-_STRONG:]
-            gone = superfluous(others[strong], mine).any(axis=0)
+            gone = pairs.superfluous(others[strong], mine).any(axis=0)
             keep[mine[gone]] = False
             mine = mine[~gone]
-        better = superfluous(others, mine)
-        dropped[others] += np.count_nonzero(better, axis=1)
-        keep[mine] = ~better.any(axis=0)
+        superfluous = pairs.superfluous(others, mine)
+        dropped[others] += np.count_nonzero(superfluous, axis=1)
+        keep[mine] = ~superfluous.any(axis=0)
     return labels.take(keep)
+
+
+class _Pairs:
+    """Labels in an order, to be compared with each other; arguments as in `undominated`."""
+
+    def __init__(self, labels: Labels, best: Array, ceiling: Array, *, counted: bool, tolerance: float) -> None:
+        self._labels, self._best, self._ceiling, self._tolerance = labels, best, ceiling, tolerance
+        # Fewer exits first, then fewer parameters, as one number.
+        _, rank = np.unique(np.stack([labels.count, labels.params]), axis=1, return_inverse=True)
+        self._rank = rank.reshape(-1)
+        # What must be no more: contiguous columns are compared quicker.
+        self._scarce = [np.ascontiguousarray(amounts) for amounts in labels.takes.T]
+        if counted:
+            self._scarce.append(labels.count)
+        self._any_met = bool(labels.met.any())
+
+    def superfluous(self, others: Ints, mine: Ints) -> Bools:
+        """Whether some labels make others superfluous, that come behind them [others, mine]."""
+        labels, best = self._labels, self._best
+        lead = labels.value[others, None] - labels.value[mine]
+        margin = np.minimum(lead, lead - (best[others, None] - best[mine]) * self._ceiling[mine])
+        found: Bools = margin > self._tolerance
+        found |= (margin >= -self._tolerance) & (self._rank[others, None] <= self._rank[mine])
+        found &= others[:, None] < mine
+        for amounts in self._scarce:
+            found &= amounts[others, None] <= amounts[mine]
+        if self._any_met:
+            found &= (labels.met[mine] & ~labels.met[others, None]) == 0
+        for word in range(labels.used.shape[1]):
+            bits = labels.used[:, word]
+            found &= (bits[others, None] & ~bits[mine]) == 0
+        return found
