@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-
-import numpy as np
 
 from exitsearch.errors import InputError, one_of
 from exitsearch.search.matching import matching_exits
 from exitsearch.search.problem import Candidate, Problem
+from exitsearch.search.resources import RESOURCES, Resource
 from exitsearch.search.valuation import Valued, fallback_value
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.limits import Limits, parse_exit, parse_floor
-from exitsearch.specs.memory import head_held_bytes, held_bytes
 from exitsearch.specs.outcomes import as_value
-from exitsearch.specs.profile import HeadCost, Profile
+from exitsearch.specs.profile import Profile
 from exitsearch.specs.request import SearchRequest
 
 
@@ -50,7 +48,6 @@ def build_problem(
     # What the part after a head takes longer delays all but the head's own answer. Counted with the head and taken off
     # its arrival it does so in every formula: sums of arrivals and heads are those of `Profile.path_ms`.
     arrival, resume = profile.arrival_ms, profile.resume_ms
-    arrival_mj = np.cumsum([segment.energy_mj or 0.0 for segment in profile.segments])
     problem = Problem(
         candidates=tuple(
             Candidate(
@@ -59,17 +56,11 @@ def build_problem(
                 arrival_ms=float(arrival[place] - resume[place]),
                 head_ms=float((costs[place, head].latency_ms or 0.0) + resume[place]),
                 value=values[place, head],
-                takes={
-                    "params": costs[place, head].params or 0,
-                    "arrival_mj": float(arrival_mj[place]),
-                    "head_mj": costs[place, head].energy_mj or 0.0,
-                },
             )
             for place, head in chosen
         ),
         final_ms=profile.full_ms,
         final_value=outcomes.final_value(split),
-        backbone={"energy": float(arrival_mj[-1]) + (profile.final.energy_mj or 0.0)},
         fallback=fallback_value(outcomes, request.fallback),
         budget=parse_budget(request.budget).resolved(profile.full_ms),
         slowdown=tuple(sorted(profile.slowdown)),
@@ -77,7 +68,23 @@ def build_problem(
         quantile=request.quantile,
         max_exits=request.limits.max_exits,
     )
+    for row in RESOURCES.values():
+        if row.source is not None and row.source.always:
+            problem = _measured(problem, profile, row)[0]
     return _with_limits(problem, profile, outcomes, request.limits), [*warnings, *further]
+
+
+def _measured(problem: Problem, profile: Profile, resource: Resource) -> tuple[Problem, bool]:
+    """A problem with what the profile says of a resource, and whether it says all."""
+    assert resource.source is not None
+    costs = {(cost.placement, cost.head): cost for cost in profile.heads}
+    found = resource.source.measure(profile, [costs[c.placement, c.head] for c in problem.candidates])
+    candidates = tuple(
+        replace(candidate, takes={**candidate.takes, **takes})
+        for candidate, takes in zip(problem.candidates, found.heads, strict=True)
+    )
+    backbone = {**problem.backbone, resource.name: found.backbone}
+    return replace(problem, candidates=candidates, backbone=backbone), found.known
 
 
 def _with_limits(problem: Problem, profile: Profile, outcomes: Valued, limits: Limits) -> Problem:
@@ -90,64 +97,32 @@ def _with_limits(problem: Problem, profile: Profile, outcomes: Valued, limits: L
     """
     # What may not be chosen breaks no limit, and needs no known costs.
     problem = forced(problem, limits.force, limits.forbid)
-    heads = {(cost.placement, cost.head): cost for cost in profile.heads}
-    mine = [heads[candidate.placement, candidate.head] for candidate in problem.candidates]
-    if limits.max_extra_params is not None and any(cost.params is None for cost in mine):
-        raise InputError("the profile does not know the parameters of every head, so --max-extra-params cannot hold")
-    if limits.max_energy is not None:
-        if not all(cost.energy_mj is not None for cost in (*profile.segments, profile.final, *mine)):
-            raise InputError(
-                "the profile does not hold the energies of all segments and heads, so --max-energy cannot hold; make "
-                "it again with exitsearch profile --energy"
-            )
-        if problem.backbone["energy"] > limits.max_energy:
-            raise InputError(
-                f"the backbone alone takes {problem.backbone['energy']:.4g} mJ an answer, more than the "
-                f"{limits.max_energy:.4g} mJ allowed; raise --max-energy"
-            )
-    if limits.max_memory is not None:
-        problem = _within_memory(problem, profile, mine, limits.max_memory)
-    asked = {"params": limits.max_extra_params, "energy": limits.max_energy}
+    for row in RESOURCES.values():
+        most = None if row.source is None else getattr(limits, row.source.limit)
+        if most is not None:
+            problem = _limited(problem, profile, row, most)
     min_values = [parse_floor(text, full_ms=problem.final_ms) for text in limits.min_value_at]
-    return replace(
-        problem,
-        limits={**problem.limits, **{name: most for name, most in asked.items() if most is not None}},
-        min_values=tuple((budget, as_value(least, outcomes.metric)) for budget, least in min_values),
-    )
+    least = tuple((budget, as_value(least, outcomes.metric)) for budget, least in min_values)
+    return replace(problem, min_values=least)
 
 
-def _within_memory(problem: Problem, profile: Profile, heads: Sequence[HeadCost], most: int) -> Problem:
-    """The problem with the bytes that its candidates add, and what the backbone leaves of so many bytes for them.
-
-    Args:
-        heads: the costs of the candidates.
-        most: bytes of weights and activations of the whole model.
-    """
-    parts = [*profile.segments, profile.final]
-    if any(part.weight_bytes is None or part.activation_bytes is None for part in (*parts, *heads)):
+def _limited(problem: Problem, profile: Profile, resource: Resource, most: float) -> Problem:
+    """The problem with a limit on a resource, and what the profile says of it."""
+    source = resource.source
+    assert source is not None
+    problem, known = _measured(problem, profile, resource)
+    if not known:
+        raise InputError(f"{source.unknown}, so {source.option} cannot hold; {source.remedy}")
+    own = problem.backbone[resource.name]
+    if own > most:
         raise InputError(
-            "the profile does not know the bytes of weights and activations of every part, so --max-memory cannot "
-            "hold; make it again with exitsearch profile"
+            f"the backbone alone takes {source.amount.format(own)}{source.whose}, more than the "
+            f"{source.amount.format(most)} allowed; raise {source.option}"
         )
-    held = held_bytes(profile, [])
-    backbone = sum(part.weight_bytes or 0 for part in parts) + held
-    if backbone > most:
-        raise InputError(
-            f"the backbone alone takes {backbone} bytes of weights and activations, more than the {most} allowed; "
-            "raise --max-memory"
-        )
-    candidates = tuple(
-        replace(
-            candidate,
-            takes={
-                **candidate.takes,
-                "memory_bytes": cost.weight_bytes or 0,
-                "held_bytes": max(0, head_held_bytes(profile, cost) - held),
-            },
-        )
-        for candidate, cost in zip(problem.candidates, heads, strict=True)
-    )
-    return replace(problem, candidates=candidates, limits={**problem.limits, "memory": most - backbone})
+    if source.taken_off:
+        most -= own
+        problem = replace(problem, backbone={**problem.backbone, resource.name: 0})
+    return replace(problem, limits={**problem.limits, resource.name: most})
 
 
 def forced(problem: Problem, force: Iterable[str], forbid: Iterable[str]) -> Problem:

@@ -63,6 +63,27 @@ def test_a_label_that_has_used_a_placement_never_stands_in_for_one_that_may_stil
     assert kept(labels_of(rows, used=[0b10, 0b11]), [0.6, 0.6], 0.5) == [0]
 
 
+def test_what_takes_less_of_a_limited_resource_stays() -> None:
+    labels = labels_of([(1.0, 0.5, 1, 1), (2.0, 0.4, 1, 1)])
+    for first, second, expected in (((3, 1), (3, 1), [0]), ((3, 1), (2, 9), [0, 1]), ((2, 9), (3, 10), [0])):
+        labels.takes = np.array([first, second], dtype=np.float64)
+        assert kept(labels, [0.6, 0.6], 0.5) == expected
+
+
+def test_many_labels_are_those_that_no_other_makes_superfluous() -> None:
+    """Where a few strong labels are asked first: 1500 in two scarce columns, of which many go, one by one."""
+    rng = np.random.default_rng(1)
+    delay, value = rng.uniform(size=(2, 1500))
+    takes = np.round(rng.exponential(0.3, (1500, 2)) + 0.2 * rng.random((1500, 1)), 1)
+    labels = labels_of([(d, v, 1, 1) for d, v in zip(delay, value, strict=True)])
+    labels.takes = takes
+    slow = [
+        j for j in range(1500) if not ((delay <= delay[j]) & (value > value[j]) & (takes <= takes[j]).all(axis=1)).any()
+    ]
+    assert 50 < len(slow) < 500
+    assert kept(labels, [0.5] * 1500, 0.3) == slow
+
+
 def test_blocks_do_not_change_what_is_kept() -> None:
     rng = np.random.default_rng(0)
     rows = [(d, v, 1, 1) for d, v in rng.uniform(size=(700, 2))]

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import exhaustive
 import numpy as np
 import pytest
 from random_problems import random_problem
+from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
 from exitsearch.search.baselines import baselines
+from exitsearch.search.build import build_problem
 from exitsearch.search.problem import Choice, Problem
-from exitsearch.search.resources import RESOURCES, Resource
+from exitsearch.search.resources import RESOURCES, Measured, Resource, Source
 from exitsearch.search.solver import interruptible
 from exitsearch.search.solver.exact import solve
 from exitsearch.search.study import run_study
 from exitsearch.search.study.storage import open_study
-from exitsearch.specs.request import Policy
+from exitsearch.specs.limits import Limits
+from exitsearch.specs.profile import HeadCost, Profile
+from exitsearch.specs.request import OBJECTIVES, Policy, SearchRequest
 
 POLICIES: tuple[Policy, ...] = ("interruptible", "contract")
 FLASH = Resource("flash", "flash_bytes", "max_flash_bytes", "at most {} bytes of flash")
@@ -164,7 +169,7 @@ def test_the_part_of_the_backbone_is_taken_off() -> None:
 
 
 @pytest.mark.usefixtures("_flash")
-def test_optuna_and_baselines_hold_it(tmp_path: object) -> None:
+def test_optuna_and_baselines_hold_it(tmp_path: Path) -> None:
     seeds: Iterator[int] = (seed for seed in range(1, 99, 2) if kept_to(with_flash(seed, "interruptible"))[()])
     for seed in list(seeds)[:5]:
         problem = with_flash(seed, "interruptible")
@@ -194,6 +199,67 @@ def test_studies_with_and_without_it_are_told_apart() -> None:
 def test_a_limit_that_no_row_knows_is_a_mistake() -> None:
     with pytest.raises(AssertionError, match="table of resources"):
         replace(random_problem(1, policy="contract"), limits={"flash": 3})
+
+
+class FlashLimits(Limits):
+    """A request's limits with one more."""
+
+    max_flash: int | None = None
+
+
+def flash_in(profile: Profile, heads: Sequence[HeadCost]) -> Measured:
+    """4 bytes a parameter, and 100 of the backbone."""
+    known = all(cost.params is not None for cost in heads)
+    return Measured(known, 100, [{"flash_bytes": 4 * (cost.params or 0)} for cost in heads])
+
+
+SOURCE = Source(
+    "max_flash",
+    flash_in,
+    unknown="the profile knows no flash",
+    remedy="measure it",
+    amount="{} bytes",
+    whose=" of flash",
+    taken_off=True,
+)
+
+
+@pytest.mark.parametrize("policy", ["interruptible", "contract"])
+def test_from_a_profile_and_a_request(policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads a have 10 parameters and b 20, so 40 and 80 bytes: all pairs fit into 80, one a into 40."""
+    monkeypatch.setitem(RESOURCES, "flash", replace(FLASH, source=SOURCE))
+    outcomes = toy_outcomes(tmp_path / "outcomes")
+
+    def chosen(most: int, profile: Profile) -> list[tuple[int, str]]:
+        limits = FlashLimits(max_flash=most)
+        problem, _ = build_problem(
+            profile, outcomes, SearchRequest(budget="uniform:0,20", policy=policy, limits=limits)
+        )
+        assert problem.limits == {"flash": most - 100}
+        return [(c.placement, c.head) for c in problem.chosen(solve(problem).choice)]
+
+    data = toy_profile().model_dump()
+    for head in data["heads"]:
+        head["params"] = 20 if head["head"] != "a" else 10
+    profile = Profile.model_validate(data)
+    assert chosen(180, profile) == [(0, "a"), (1, "a")]
+    assert len(chosen(179, profile)) == 1
+    assert chosen(139, profile) == []
+    with pytest.raises(
+        InputError, match=r"takes 100 bytes of flash, more than the 99 bytes allowed; raise --max-flash"
+    ):
+        chosen(99, profile)
+    data["heads"][0]["params"] = None
+    with pytest.raises(InputError, match="the profile knows no flash, so --max-flash cannot hold; measure it"):
+        chosen(180, Profile.model_validate(data))
+
+
+def test_every_row_is_limited_by_a_field_of_a_request() -> None:
+    options = {row.source.option: row.source.limit for row in RESOURCES.values() if row.source is not None}
+    assert list(options) == ["--max-extra-params", "--max-memory", "--max-energy"]
+    assert set(options.values()) <= Limits.model_fields.keys()
+    for name in {"params", "memory", "energy", "time"} & set(OBJECTIVES):
+        assert name in RESOURCES
 
 
 def test_what_each_row_says() -> None:

@@ -23,6 +23,7 @@ import numpy as np
 
 from exitsearch.errors import InputError
 from exitsearch.search.problem import Array, Choice, Problem
+from exitsearch.search.resources import RESOURCES
 from exitsearch.search.value import exit_probabilities, expected_value, finish_times
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.request import OBJECTIVES, Objective
@@ -49,16 +50,10 @@ def read_objectives(names: Sequence[str], problem: Problem, profile: Profile) ->
     asked = set(names)
     heads = {(c.placement, c.head) for c in problem.candidates}
     costs = [cost for cost in profile.heads if (cost.placement, cost.head) in heads]
-    if "params" in asked and any(cost.params is None for cost in costs):
-        raise InputError(
-            "the profile does not know the parameters of every head, so they are no objective; make it again with "
-            "exitsearch profile, or leave params out"
-        )
-    if "energy" in asked and any(c.energy_mj is None for c in (*profile.segments, profile.final, *costs)):
-        raise InputError(
-            "the profile does not hold the energies of all segments and heads, so energy is no objective; make it "
-            "again with exitsearch profile --energy"
-        )
+    for name in asked & RESOURCES.keys():
+        source = RESOURCES[name].source
+        if source is not None and not source.measure(profile, costs).known:
+            raise InputError(f"{source.unknown}, so {name} is no objective; {source.remedy}, or leave {name} out")
     return tuple(name for name in OBJECTIVES if name in asked)
 
 

@@ -27,7 +27,9 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 # Rows compared with all others at once; bounds the memory of the pairwise test.
-_BLOCK = 256
+_BLOCK = 128
+# So many labels are asked first.
+_STRONG = 32
 
 
 @dataclass
@@ -167,30 +169,53 @@ def undominated(
         return labels
     # A label can only be dropped for one before it in this order, so of two equal ones the first stays.
     order = np.lexsort((labels.params, labels.count, -labels.value, labels.delay))
-    labels, best, ceiling = labels.take(order), best[order], ceiling[order]
-    # Fewer exits first, then fewer parameters, as one number.
-    _, rank = np.unique(np.stack([labels.count, labels.params]), axis=1, return_inverse=True)
-    rank = rank.reshape(-1)
-    scarce = [np.ascontiguousarray(amounts) for amounts in labels.takes.T]
+    labels = labels.take(order)
+    pairs = _Pairs(labels, best[order], ceiling[order], counted=counted, tolerance=tolerance)
     keep = np.ones(len(labels), dtype=np.bool_)
+    dropped = np.zeros(len(labels), dtype=np.int64)  # how many each label has made superfluous
     for start in range(0, len(labels), _BLOCK):
-        stop = min(start + _BLOCK, len(labels))
-        mine = np.arange(start, stop)
+        block = mine = np.arange(start, min(start + _BLOCK, len(labels)))
         # Being superfluous passes on from label to label, so those dropped already need not be asked.
-        others = np.concatenate([np.flatnonzero(keep[:start]), mine])
-        lead = labels.value[others, None] - labels.value[mine]
-        margin = np.minimum(lead, lead - (best[others, None] - best[mine]) * ceiling[mine])
-        better = margin > tolerance
-        better |= (margin >= -tolerance) & (rank[others, None] <= rank[mine])
-        better &= others[:, None] < mine
+        others = np.concatenate([np.flatnonzero(keep[:start]), block])
+        if 4 * _STRONG < len(others) < 0.8 * (start + len(block)):
+            # Where many go, a few labels make most of them superfluous; only what is left is compared with all.
+            strong = np.argpartition(dropped[others], -_STRONG)[-_STRONG:]
+            gone = pairs.superfluous(others[strong], mine).any(axis=0)
+            keep[mine[gone]] = False
+            mine = mine[~gone]
+        superfluous = pairs.superfluous(others, mine)
+        dropped[others] += np.count_nonzero(superfluous, axis=1)
+        keep[mine] = ~superfluous.any(axis=0)
+    return labels.take(keep)
+
+
+class _Pairs:
+    """Labels in an order, to be compared with each other; arguments as in `undominated`."""
+
+    def __init__(self, labels: Labels, best: Array, ceiling: Array, *, counted: bool, tolerance: float) -> None:
+        self._labels, self._best, self._ceiling, self._tolerance = labels, best, ceiling, tolerance
+        # Fewer exits first, then fewer parameters, as one number.
+        _, rank = np.unique(np.stack([labels.count, labels.params]), axis=1, return_inverse=True)
+        self._rank = rank.reshape(-1)
+        # What must be no more: contiguous columns are compared quicker.
+        self._scarce = [np.ascontiguousarray(amounts) for amounts in labels.takes.T]
         if counted:
-            better &= labels.count[others, None] <= labels.count[mine]
-        for amounts in scarce:
-            better &= amounts[others, None] <= amounts[mine]
-        if labels.met.any():
-            better &= (labels.met[mine] & ~labels.met[others, None]) == 0
+            self._scarce.append(labels.count)
+        self._any_met = bool(labels.met.any())
+
+    def superfluous(self, others: Ints, mine: Ints) -> Bools:
+        """Whether some labels make others superfluous, that come behind them [others, mine]."""
+        labels, best = self._labels, self._best
+        lead = labels.value[others, None] - labels.value[mine]
+        margin = np.minimum(lead, lead - (best[others, None] - best[mine]) * self._ceiling[mine])
+        found: Bools = margin > self._tolerance
+        found |= (margin >= -self._tolerance) & (self._rank[others, None] <= self._rank[mine])
+        found &= others[:, None] < mine
+        for amounts in self._scarce:
+            found &= amounts[others, None] <= amounts[mine]
+        if self._any_met:
+            found &= (labels.met[mine] & ~labels.met[others, None]) == 0
         for word in range(labels.used.shape[1]):
             bits = labels.used[:, word]
-            better &= (bits[others, None] & ~bits[mine]) == 0
-        keep[mine] = ~better.any(axis=0)
-    return labels.take(keep)
+            found &= (bits[others, None] & ~bits[mine]) == 0
+        return found
