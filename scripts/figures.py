@@ -21,8 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
-from exitsearch.errors import ExitSearchError
+from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.specs.document import write_json
+from exitsearch.specs.load import load_outcomes, load_profile
+from exitsearch.specs.outcomes import Outcomes
+from exitsearch.specs.profile import Profile
 
 # What scripts take alike, as they take it unless they say otherwise.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -110,6 +113,17 @@ def condition(options: argparse.Namespace) -> Condition:
         threads=options.threads,
         runtime=options.runtime,
     )
+
+
+def documents(options: argparse.Namespace) -> tuple[Profile, Outcomes] | None:
+    """The documents that `--profile` and `--outcomes` name; None without both.
+
+    Raises:
+        InputError: one is named without the other, or cannot be read.
+    """
+    if bool(options.profile) != bool(options.outcomes):
+        raise InputError("--profile and --outcomes belong together; name both or neither")
+    return (load_profile(options.profile), load_outcomes(options.outcomes)) if options.profile else None
 
 
 def run(

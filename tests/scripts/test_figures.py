@@ -22,7 +22,6 @@ APART = {
     "bench_thresholds",
     "check_confidence_bound",
     "check_cuda",
-    "check_exact",
     "measure_on_device",
 }
 
