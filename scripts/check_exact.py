@@ -6,8 +6,8 @@ Problems of at most 4 placements and 3 heads, with equal values, times, paramete
 budgets and least values met exactly, all limits at once, and 0, 1, 64, 65 and 3,000 slow-down samples. Every choice is
 valued and checked against the limits by formulas that share nothing with the package (`exhaustive.py`).
 
-    difference    largest between a value found (with any number of exits, or with fewer) and the true best; none where a
-                  solution has no value, because it breaks a limit or the solver an assertion
+    difference    largest between a value found (with any number of exits, or with fewer) and the true best; none where
+                  a solution has no value, because it breaks a limit or the solver an assertion
     ties          choices that have more exits, or as many and more parameters, than another of the same value
     feasibility   a false "no choice keeps to all limits", or a choice that does not keep to them
 

@@ -19,13 +19,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.specs.document import write_json
-from exitsearch.specs.load import load_outcomes, load_profile
-from exitsearch.specs.outcomes import Outcomes
-from exitsearch.specs.profile import Profile
+
+if TYPE_CHECKING:
+    from exitsearch.specs.outcomes import Outcomes
+    from exitsearch.specs.profile import Profile
 
 # What scripts take alike, as they take it unless they say otherwise.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -123,7 +124,11 @@ def documents(options: argparse.Namespace) -> tuple[Profile, Outcomes] | None:
     """
     if bool(options.profile) != bool(options.outcomes):
         raise InputError("--profile and --outcomes belong together; name both or neither")
-    return (load_profile(options.profile), load_outcomes(options.outcomes)) if options.profile else None
+    if not options.profile:
+        return None
+    from exitsearch.specs.load import load_outcomes, load_profile  # most of the package, which few scripts need
+
+    return load_profile(options.profile), load_outcomes(options.outcomes)
 
 
 def run(

@@ -17,10 +17,7 @@ from exitsearch.errors import InputError, UnavailableError
 ROOT = Path(__file__).parents[2]
 # They need not share `figures` yet.
 APART = {
-    "bench_prediction",
     "bench_solver",
-    "bench_thresholds",
-    "check_confidence_bound",
     "check_cuda",
     "measure_on_device",
 }
@@ -106,6 +103,19 @@ def test_lists_in_options():
     figures.add_option(told, "--threads", type=figures.numbers)
     with pytest.raises(SystemExit, match="2"):
         told.parse_args(["--threads", "1,two"])
+
+
+def test_documents_come_together_or_not_at_all(documents):
+    told = parser()
+    figures.add_options(told, "--profile", "--outcomes")
+    assert figures.documents(told.parse_args([])) is None
+    found = figures.documents(told.parse_args(documents))
+    assert found is not None
+    profile, outcomes = found
+    assert len(profile.heads) == len(outcomes.heads) == 4
+    for half in (documents[:2], documents[2:]):
+        with pytest.raises(InputError, match="belong together"):
+            figures.documents(told.parse_args(half))
 
 
 def test_a_table_is_printed_row_by_row(capsys):
