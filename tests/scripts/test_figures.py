@@ -18,8 +18,6 @@ ROOT = Path(__file__).parents[2]
 # They need not share `figures` yet.
 APART = {
     "bench_solver",
-    "check_cuda",
-    "measure_on_device",
 }
 
 
@@ -152,6 +150,18 @@ def test_nothing_is_written_without_json(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     figures.write(parser().parse_args([]), {"runs": []})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_line_spoils_no_other(tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    assert figures.recorded(path) == []
+    figures.record(path, {"step": "a"})
+    with path.open("a") as file:
+        file.write('{"step": "b", "sta')  # killed while writing
+    figures.record(path, {"step": "b"})
+    figures.record(path, {"step": "c"})
+    assert figures.recorded(path) == [{"step": "a"}, {"step": "b"}, {"step": "c"}]
+    assert capsys.readouterr().out == '{"step": "a"}\n{"step": "b"}\n{"step": "c"}\n'
 
 
 @pytest.mark.parametrize(("error", "status"), [(InputError("no such thing"), 2), (UnavailableError("not here"), 2)])
