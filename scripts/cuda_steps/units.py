@@ -24,7 +24,7 @@ TOLERANCE = 1e-3
 
 
 def candidates(backbone: Backbone, *, every: int = 1) -> list[UnitKey]:
-    """Every head of `HEADS` that fits, at every placement or at one of EVERY."""
+    """Every head of `HEADS` where it fits, at every placement or at every nth."""
     return [
         (place.index, head)
         for place in backbone.placements[::every]
