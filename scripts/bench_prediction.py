@@ -24,10 +24,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import figures
 import torch
 from torch import nn
 
-from exitsearch.errors import ExitSearchError
+from exitsearch.cli.console import ProgressCallback, progress
+from exitsearch.errors import InputError
 from exitsearch.measure.latency import no_collection
 from exitsearch.measure.machine import resolve_dtype
 from exitsearch.measure.profiler import measure_paths, profile_backbone
@@ -35,7 +37,6 @@ from exitsearch.measure.statistics import median, median_interval
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.multi_exit import MultiExitModel, attach_exits
 from exitsearch.specs.config import ExitChoice, Expected, MultiExitConfig, Optimum
-from exitsearch.specs.document import write_json
 from exitsearch.specs.head import HeadChoice, split_heads
 from exitsearch.specs.profile import Profile
 
@@ -136,7 +137,7 @@ def answers_ms(model: nn.Module, x: torch.Tensor) -> list[float]:
 
 
 def timed_outside(
-    backbone: Backbone, paths: Sequence[ExitPath], options: argparse.Namespace
+    backbone: Backbone, paths: Sequence[ExitPath], options: argparse.Namespace, *, report: ProgressCallback
 ) -> tuple[list[list[list[float]]], list[float]]:
     """Every answer's time over that of timm's own model next to it [path][answer][round], and timm's times in ms."""
     where = {"device": options.device, "dtype": resolve_dtype(options.dtype)}
@@ -162,7 +163,7 @@ def timed_outside(
             own += beside
             rounds += 1
             spent = (time.monotonic() - begin) / options.max_seconds
-            _show(min(spent, 1.0), f"round {rounds}")
+            report(min(spent, 1.0), f"round {rounds}")
     return ratios, own
 
 
@@ -174,20 +175,22 @@ def compared(
     assert profile.whole.latency_ms is not None
     then = profile.whole.latency_ms
     if options.runtime == "eager":
-        ratios, plain = timed_outside(backbone, paths, options)
+        with progress("paths") as report:
+            ratios, plain = timed_outside(backbone, paths, options, report=report)
         # Over timm's own model; in ms of the time when the profile was made.
         measured = [[[ratio * then for ratio in samples] for samples in answers] for answers in ratios]
         found_ms = [[median(samples) for samples in answers] for answers in measured]
         intervals = [[median_interval(samples) for samples in answers] for answers in measured]
     else:
-        timed, plain = measure_paths(
-            backbone,
-            paths,
-            max_seconds=options.max_seconds,
-            seed=options.seed + 1,
-            progress=_show,
-            **condition(options),
-        )
+        with progress("paths") as report:
+            timed, plain = measure_paths(
+                backbone,
+                paths,
+                max_seconds=options.max_seconds,
+                seed=options.seed + 1,
+                progress=report,
+                **figures.condition(options),
+            )
         drift = median(plain) / then
         found_ms = [[time_ms / drift for time_ms in times.answers_ms] for times in timed]
         intervals = [
@@ -209,11 +212,6 @@ def compared(
     return rows, plain
 
 
-def condition(options: argparse.Namespace) -> dict[str, Any]:
-    """The condition, as the profiler takes it."""
-    return {name: getattr(options, name) for name in ("device", "dtype", "batch_size", "threads", "runtime")}
-
-
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Errors of the final answers, of the exits' answers, and of the final answers by number of exits."""
     exits = [ratio for row in rows for ratio in row["ratios"][:-1]]
@@ -227,106 +225,96 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return summary
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="vit_tiny_patch16_224")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="fp32")
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--runtime", default="eager")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--heads", help="head types, with commas between; default: every type that fits")
-    parser.add_argument("--configs", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--precision", type=float, default=0.02)
-    parser.add_argument("--max-seconds", type=float, default=120.0, help="for the profile, and again for the check")
-    parser.add_argument("--profile-in", metavar="FILE", type=Path, help="check this profile instead of making one")
-    parser.add_argument("--profile-out", metavar="FILE", type=Path, help="keep the profile here")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures here too")
-    options = parser.parse_args(arguments)
-    try:
-        return run(options)
-    except ExitSearchError as error:
-        print(f"bench_prediction: {error}", file=sys.stderr)
-        return error.exit_status
-
-
-def run(options: argparse.Namespace) -> int:
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    backbone = create_backbone(options.model, pretrained=False)
+def made_profile(backbone: Backbone, options: argparse.Namespace) -> Profile:
+    """The profile to check: of `--profile-in`, or a new one, kept where `--profile-out` says."""
     if options.profile_in:
         profile = Profile.read(options.profile_in).at_batch(options.batch_size)
     else:
-        profile = profile_backbone(
-            backbone,
-            heads=split_heads(options.heads) if options.heads else None,
-            precision=options.precision,
-            max_seconds=options.max_seconds,
-            seed=options.seed,
-            progress=_show,
-            **condition(options),
-        )
+        with progress("profile") as report:
+            profile = profile_backbone(
+                backbone,
+                heads=split_heads(options.heads) if options.heads else None,
+                precision=options.precision,
+                max_seconds=options.max_seconds,
+                seed=options.seed,
+                progress=report,
+                **figures.condition(options),
+            )
     if options.profile_out:
         profile.write(options.profile_out)
-    paths = draw_paths(profile, count=options.configs, seed=options.seed)
-    rows, plain = compared(profile, backbone, paths, options)
-    summary = summarise(rows)
-    print(file=sys.stderr)
-    report(profile, rows, plain, summary, options)
-    return 0
+    return profile
 
 
-def report(
-    profile: Profile,
-    rows: Sequence[dict[str, Any]],
-    plain: Sequence[float],
-    summary: dict[str, dict[str, float]],
-    options: argparse.Namespace,
-) -> None:
-    """Print the figures, and write them where that was asked."""
-    assert profile.whole is not None
-    assert profile.whole.latency_ms is not None
-    drift = median(plain) / profile.whole.latency_ms
-    view = "iter_exits between runs of timm's own model" if options.runtime == "eager" else "measure_paths"
-    print(f"{profile.condition()}, {profile.environment.identity['threads']} threads, seed {options.seed}; {view}")
-    print(f"{'configuration':<60} {'predicted ms':>12} {'measured ms':>12} {'ratio':>7} {'worst exit':>10}")
+def show(rows: Sequence[dict[str, Any]], summary: dict[str, dict[str, float]]) -> None:
+    """Print each configuration, and the errors in sum."""
+    table = figures.Table(
+        {
+            "configuration": "<60",
+            "predicted ms": "12.3f",
+            "measured ms": "12.3f",
+            "ratio": "7.3f",
+            "worst exit": "10.3f",
+        }
+    )
     for row in rows:
         name = " ".join(f"{placement}:{head}" for placement, head in row["exits"]) or "no exit"
         name = name if len(name) <= 60 else name[:57] + "..."
         *exits, final = row["ratios"]
-        worst = f"{max(exits, key=lambda ratio: abs(ratio - 1)):.3f}" if exits else ""
-        print(f"{name:<60} {row['predicted_ms'][-1]:>12.3f} {row['measured_ms'][-1]:>12.3f} {final:>7.3f} {worst:>10}")
+        worst = max(exits, key=lambda ratio: abs(ratio - 1)) if exits else None
+        table.row(name, row["predicted_ms"][-1], row["measured_ms"][-1], final, worst)
     for what, errors in summary.items():
         print(
             f"{what:<26} median error {errors['median_error']:.1%}, worst {errors['worst_error']:.1%}, with its sign "
             f"{errors['median_signed']:+.1%}, of {errors['count']:.0f}"
         )
+
+
+def work(options: argparse.Namespace) -> int:
+    if options.configs < 1:
+        raise InputError(f"--configs must be 1 or more; found {options.configs}")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    backbone = create_backbone(options.model, pretrained=False)
+    profile = made_profile(backbone, options)
+    rows, plain = compared(profile, backbone, draw_paths(profile, count=options.configs, seed=options.seed), options)
+    summary = summarise(rows)
+    assert profile.whole is not None
+    assert profile.whole.latency_ms is not None
+    drift = median(plain) / profile.whole.latency_ms
+    view = "iter_exits between runs of timm's own model" if options.runtime == "eager" else "measure_paths"
+    print(f"{profile.condition()}, {profile.environment.identity['threads']} threads, seed {options.seed}; {view}")
+    show(rows, summary)
     sums = profile.protocol.get("sum_over_whole")
     steps = [abs(after / before - 1) for before, after in pairwise(plain)]
     print(f"sum of the profile's parts over its plain backbone: {sums}")
     print(f"plain backbone: {profile.whole.latency_ms:.3f} ms in the profile, {median(plain):.3f} ms now ({drift:.3f})")
     print(f"plain backbone from one run to the next: {median(steps):.1%} apart")
     print(f"profile's verdict: {profile.verdict}")
-    if options.json:
-        document = {
-            "condition": dict(profile.environment.identity),
-            "model": options.model,
-            "seed": options.seed,
-            "date": profile.created,
-            "view": view,
-            "verdict": profile.verdict.model_dump(mode="json"),
-            "drift": drift,
-            "sum_over_whole": sums,
-            "summary": summary,
-            "configurations": rows,
-        }
-        write_json(options.json, document)
+    found = {
+        "condition": dict(profile.environment.identity),
+        "model": options.model,
+        "seed": options.seed,
+        "date": profile.created,
+        "view": view,
+        "verdict": profile.verdict.model_dump(mode="json"),
+        "drift": drift,
+        "sum_over_whole": sums,
+        "summary": summary,
+        "configurations": rows,
+    }
+    figures.write(options, found)
+    return 0
 
 
-def _show(done: float, text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done:4.0%} {text:<60}", end="", file=sys.stderr, flush=True)
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    figures.add_options(parser, "--model", "--device", "--dtype", "--batch-size", "--runtime", "--threads", "--heads")
+    parser.add_argument("--configs", type=int, default=20, metavar="N", help="configurations to check (default: 20)")
+    figures.add_options(parser, "--seed", "--precision")
+    figures.add_option(parser, "--max-seconds", help="for the profile, and again for the check")
+    parser.add_argument("--profile-in", metavar="FILE", type=Path, help="check this profile instead of making one")
+    parser.add_argument("--profile-out", metavar="FILE", type=Path, help="keep the profile here")
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":

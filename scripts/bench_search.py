@@ -41,7 +41,6 @@ from exitsearch.search.problem import Problem
 from exitsearch.search.solver.exact import Solution, solve
 from exitsearch.search.value import expected_value
 from exitsearch.specs.document import read_data, write_json, write_text
-from exitsearch.specs.load import load_outcomes, load_profile
 from exitsearch.specs.published import PUBLISHED_OUTCOMES, published_costs, published_outcomes
 from exitsearch.specs.request import Policy, SearchRequest
 
@@ -91,12 +90,8 @@ def problems(options: argparse.Namespace) -> dict[str, list[tuple[int, Problem]]
     """Seeds and problems of everything that is asked for, by name."""
     found: dict[str, list[tuple[int, Problem]]] = {}
     seeds = range(options.seeds)
-    if options.profile:
-        problem, _ = build_problem(
-            load_profile(options.profile),
-            load_outcomes(options.outcomes),
-            SearchRequest.asked(budget="uniform:10%,100%"),
-        )
+    if (documents := figures.documents(options)) is not None:
+        problem, _ = build_problem(*documents, SearchRequest.asked(budget="uniform:10%,100%"))
         found["real outcomes"] = [(seed, problem) for seed in seeds]
     if not options.no_tables:
         for name in PUBLISHED_OUTCOMES:
@@ -216,8 +211,6 @@ def new_rows(rows: Rows, options: argparse.Namespace) -> Iterator[dict[str, Any]
 
 
 def work(options: argparse.Namespace) -> int:
-    if bool(options.profile) != bool(options.outcomes):
-        raise InputError("--profile and --outcomes belong together")
     if unknown := set(options.methods) - set(METHODS):
         raise InputError(f"unknown methods: {', '.join(sorted(unknown))}; known: {', '.join(METHODS)}")
     optuna.logging.set_verbosity(optuna.logging.ERROR)

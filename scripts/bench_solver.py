@@ -27,23 +27,31 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import figures
 import numpy as np
 
+import exitsearch
+from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.search.problem import Candidate, Problem
 from exitsearch.specs.budget import parse_budget
-from exitsearch.specs.document import write_json
 
-try:
+if TYPE_CHECKING or (Path(exitsearch.__file__).parent / "search" / "solver").is_dir():
     from exitsearch.search.solver.exact import solve
-except ModuleNotFoundError:  # the package of `--before`, from when the solver had no room of its own
-    from exitsearch.search.exact import solve  # type: ignore[import-not-found, no-redef]
+else:  # the package of `--before`, from when the solver had no room of its own
+    from exitsearch.search.exact import solve
+
+if TYPE_CHECKING:  # not in every package of `--before`
+    from exitsearch.specs.request import Policy
 
 SIZES = "12x7,24x12,48x12,96x24"
-POLICIES = ("interruptible", "contract")
+POLICIES: tuple[Policy, ...] = ("interruptible", "contract")
+# As `limits_of` names them, and no limit.
+KINDS = ("none", "params", "memory", "energy", "floor", "all but floor", "6 exits")
 ROOT = Path(__file__).resolve().parents[1]
 FULL_MS = 100.0
 SLOWDOWNS = 300
@@ -125,6 +133,17 @@ def limits_of(problem: Problem) -> dict[str, dict[str, Any]]:
     }
 
 
+def modules_elsewhere() -> list[str]:
+    """Modules of the package that were not loaded from its folder.
+
+    An editable installation hands out its own for those that the package of another revision lacks, which would then be
+    timed as that revision's.
+    """
+    folder = Path(exitsearch.__file__).parent
+    files = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "exitsearch"}
+    return sorted(name for name, file in files.items() if file is None or not Path(file).is_relative_to(folder))
+
+
 def solve_one(case: dict[str, Any]) -> dict[str, Any]:
     """Solve one problem and say how that went; runs in a process of its own."""
     problem = replace(make_problem(**case["problem"]), policy=case["policy"])
@@ -149,7 +168,7 @@ def in_process(case: dict[str, Any], package: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--solve-one", json.dumps(case)]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"the solver in {package} failed on {case}:\n{done.stderr}")
+        raise ExitSearchError(f"the solver in {package} failed on {case}:\n{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -159,13 +178,13 @@ def package_of(revision: str, folder: Path) -> Path:
     command = ["git", "-C", str(ROOT), "archive", "--format=tar", revision, "exitsearch"]
     done = subprocess.run(command, capture_output=True)
     if done.returncode:
-        sys.exit(f"git knows no package at revision {revision}: {done.stderr.decode().strip()}")
+        raise ExitSearchError(f"git knows no package at revision {revision}: {done.stderr.decode().strip()}")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
     return folder
 
 
-def measure(cases: list[dict[str, Any]], packages: dict[str, Path], *, rounds: int) -> dict[str, dict[str, Any]]:
+def measure(cases: list[dict[str, Any]], packages: Mapping[str, Path], *, rounds: int) -> dict[str, dict[str, Any]]:
     """What each package needs for some problems: the slowest, the largest, and whether all were proved."""
     runs: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in packages}
     for case in cases:
@@ -193,79 +212,111 @@ def measure(cases: list[dict[str, Any]], packages: dict[str, Path], *, rounds: i
 
 
 def kinds_of_size(
-    placements: int, heads: int, policy: str, *, seeds: int, only_limits: bool, names: list[str]
-) -> list[tuple[str, str, list[dict[str, Any]]]]:
-    """Name of the values, name of the limit, and the problems of each kind."""
+    placements: int, heads: int, policy: Policy, *, options: argparse.Namespace
+) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The problems of each kind that is asked for, by name of the values and of the limit."""
     kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for seed in range(seeds):
+    for seed in range(options.seeds):
         for values in ("random", "realistic"):
             fixed = {"placements": placements, "heads": heads, "realistic": values == "realistic", "noise": True}
             case: dict[str, Any] = {"problem": {**fixed, "seed": seed}, "policy": policy}
-            limits: dict[str, dict[str, Any]] = {} if only_limits else {"none": {}}
-            if values == "realistic" and names != ["none"]:
-                limits |= limits_of(replace(make_problem(**case["problem"]), policy=policy))  # type: ignore[arg-type]
+            limits: dict[str, dict[str, Any]] = {} if options.limits else {"none": {}}
+            if values == "realistic" and options.kinds != ("none",):
+                limits |= limits_of(replace(make_problem(**case["problem"]), policy=policy))
             for name, limit in limits.items():
-                if names and name not in names:
-                    continue
-                kinds.setdefault((values, name), []).append({**case, "limits": limit})
-    return [(values, name, cases) for (values, name), cases in kinds.items()]
+                if not options.kinds or name in options.kinds:
+                    kinds.setdefault((values, name), []).append({**case, "limits": limit})
+    return kinds
 
 
-def heading(*, before: bool) -> str:
-    """The first line of the table, with columns of `figures`."""
-    line = f"{'size':9}{'policy':15}{'values':11}{'limit':15}{'exits':>6}"
-    line += f"{'worst s':>9}{'cpu s':>8}{'MiB':>6}  {'proved':8}{'gap':>9}"
+def measure_all(options: argparse.Namespace, packages: Mapping[str, Path], rounds: int) -> Iterator[dict[str, Any]]:
+    """A row for each kind of problem, as JSON keeps it."""
+    for placements, heads in options.sizes:
+        for policy in POLICIES:
+            for (values, limit), cases in kinds_of_size(placements, heads, policy, options=options).items():
+                found = measure(cases, packages, rounds=rounds)
+                what = {"placements": placements, "heads": heads, "policy": policy, "values": values}
+                yield {**what, "noise": True, "limit": limit, **found["now"], "before": found.get("before")}
+
+
+def heading(*, before: bool) -> figures.Table:
+    """The table on the terminal, with the solver of before where there is one."""
+    columns = {"size": "<8", "policy": "<14", "values": "<10", "limit": "<14", "exits": "5", "worst s": "8.2f"}
+    columns |= {"cpu s": "7.2f", "MiB": "5", "proved": "6", "gap": "8.2g"}
     if before:
-        line += f"{'before s':>10}{'cpu s':>8}{'MiB':>6}  {'proved':8}{'now/before':>10}  same value"
-    return line
+        columns |= {"before s": "9.2f", "before cpu s": "12.2f", "before MiB": "10", "before proved": "13"}
+        columns |= {"now/before": "10.2f", "same value": "10"}
+    return figures.Table(columns)
 
 
-def figures(now: dict[str, Any], before: dict[str, Any] | None) -> str:
-    """What `measure` found for one kind of problem, in columns."""
-    line = f"{now['exits']:6}{now['worst_s']:9.2f}{now['worst_cpu_s']:8.2f}{now['peak_mib']:6}"
-    line += f"  {now['exact']!s:8}{now['worst_gap']:9.2g}"
-    if before is not None:
-        line += f"{before['worst_s']:10.2f}{before['worst_cpu_s']:8.2f}{before['peak_mib']:6}"
-        line += f"  {before['exact']!s:8}{now['ratio']:10.2f}  {now['same_value']}"
-    return line
+def cells(row: Mapping[str, Any]) -> list[object]:
+    """A row of `measure_all` in the columns of `heading`."""
+    needs = ("worst_s", "worst_cpu_s", "peak_mib", "exact")
+    found = [f"{row['placements']}x{row['heads']}", *(row[name] for name in ("policy", "values", "limit", "exits"))]
+    found += [row[name] for name in (*needs, "worst_gap")]
+    if (old := row["before"]) is not None:
+        found += [*(old[name] for name in needs), row["ratio"], row["same_value"]]
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="FILE", help="write the figures here too")
-    parser.add_argument("--seeds", type=int, default=3, help="problems of each kind (default 3)")
-    parser.add_argument("--sizes", default=SIZES, help=f"placements x heads (default {SIZES})")
-    parser.add_argument("--limits", action="store_true", help="only the problems with limits")
-    parser.add_argument("--kinds", default="", metavar="LIMIT,...", help="only these limits, as none,params,6 exits")
-    parser.add_argument("--before", metavar="REV", help="also time the solver of this git revision, in turn")
-    parser.add_argument("--rounds", type=int, help="times of each solve (default 2 with --before, otherwise 1)")
-    parser.add_argument("--solve-one", metavar="JSON", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+def check(options: argparse.Namespace) -> None:
+    """Refuse options that ask for nothing.
+
+    Raises:
+        InputError: one of them does.
+    """
+    for name in ("seeds", "rounds"):
+        if (found := getattr(options, name)) is not None and found < 1:
+            raise InputError(f"--{name} must be 1 or more; found {found}")
+    if unknown := set(options.kinds) - set(KINDS):
+        raise InputError(f"unknown kinds of limits: {', '.join(sorted(unknown))}; known: {', '.join(KINDS)}")
+
+
+def work(options: argparse.Namespace) -> int:
     if options.solve_one:
-        print(json.dumps(solve_one(json.loads(options.solve_one))))
-        return
-    print(heading(before=bool(options.before)))
-    rows, rounds = [], options.rounds or (2 if options.before else 1)
-    names = [name.strip() for name in options.kinds.split(",") if name.strip()]
+        found = solve_one(json.loads(options.solve_one))
+        if strangers := modules_elsewhere():
+            raise ExitSearchError(f"not of {exitsearch.__file__}: {', '.join(strangers)}")
+        print(json.dumps(found))
+        return 0
+    check(options)
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         packages = {"before": package_of(options.before, Path(folder))} if options.before else {}
         packages["now"] = ROOT
-        for size in options.sizes.split(","):
-            placements, heads = (int(number) for number in size.split("x"))
-            for policy in POLICIES:
-                asked = {"seeds": options.seeds, "only_limits": options.limits, "names": names}
-                kinds = kinds_of_size(placements, heads, policy, **asked)
-                for values, limit, cases in kinds:
-                    found = measure(cases, packages, rounds=rounds)
-                    now, old = found["now"], found.get("before")
-                    line = f"{size:9}{policy:15}{values:11}{limit:15}" + figures(now, old)
-                    print(line, flush=True)
-                    what = {"placements": placements, "heads": heads, "policy": policy, "values": values}
-                    rows.append({**what, "noise": True, "limit": limit, **now, "before": old})
-    if options.json:
-        facts = {"seeds": options.seeds, "slowdowns": SLOWDOWNS, "before": options.before}
-        write_json(options.json, {"schema_version": 2, **facts, "runs": rows})
+        table = heading(before=bool(options.before))
+        for row in measure_all(options, packages, options.rounds or (2 if options.before else 1)):
+            rows.append(row)
+            table.row(*cells(row))
+    facts = {"seeds": options.seeds, "slowdowns": SLOWDOWNS, "before": options.before, "runs": rows}
+    figures.write(options, facts, schema_version=2)
+    return 0
+
+
+def sizes(text: str) -> tuple[tuple[int, int], ...]:
+    """Placements x heads with commas between, for argparse."""
+    try:
+        pairs = [tuple(int(number) for number in size.split("x")) for size in figures.names(text)]
+        return tuple((placements, heads) for placements, heads in pairs)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"placements x heads with commas between, as 12x7,24x12; found {text!r}"
+        ) from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    parser.add_argument("--seeds", type=int, default=3, help="problems of each kind (default 3)")
+    parser.add_argument("--sizes", type=sizes, default=SIZES, help=f"placements x heads (default {SIZES})")
+    parser.add_argument("--limits", action="store_true", help="only the problems with limits")
+    parser.add_argument(
+        "--kinds", type=figures.names, default="", metavar="LIMIT,...", help=f"only these of {', '.join(KINDS)}"
+    )
+    parser.add_argument("--before", metavar="REV", help="also time the solver of this git revision, in turn")
+    parser.add_argument("--rounds", type=int, help="times of each solve (default 2 with --before, otherwise 1)")
+    parser.add_argument("--solve-one", metavar="JSON", help=argparse.SUPPRESS)
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

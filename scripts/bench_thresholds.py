@@ -17,14 +17,19 @@ held out       their mean with every rule's thresholds applied to the report spl
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any, NotRequired, TypedDict
 
 import earlyon_thresholds
+import figures
 import numpy as np
 from exhaustive_thresholds import exhaustive
 
+from exitsearch.cli.console import progress
+from exitsearch.errors import InputError
 from exitsearch.search.build import build_problem
 from exitsearch.search.problem import Candidate, Choice, Problem
 from exitsearch.search.solver.exact import solve
@@ -33,13 +38,24 @@ from exitsearch.search.thresholds.replay import Replay, Staircase
 from exitsearch.search.thresholds.rules import greedy_thresholds, quota
 from exitsearch.search.thresholds.scores import Answers, build_answers
 from exitsearch.specs.budget import parse_budget
-from exitsearch.specs.document import write_json
-from exitsearch.specs.load import load_outcomes, load_profile
 from exitsearch.specs.outcomes import Outcomes, Samples
+from exitsearch.specs.profile import Profile
 from exitsearch.specs.request import SearchRequest
 
 EXITS, SAMPLES, CONFIGURATIONS = 8, 50_000, 2000
 MADE_UP_SAMPLES = 400
+COLUMNS = {"against": "<20", "mean ahead": "11.5f", "worst": "9.5f", "value": "9.5f", "least": "9.5f"}
+COLUMNS |= {"held out": "9.5f"}
+
+
+class Ahead(TypedDict):
+    """How far ours is ahead of a rule on one choice, in accuracy; held out where there is a report split."""
+
+    against: str
+    mean_ahead: float
+    worst: float
+    value: float
+    held_out: NotRequired[float]
 
 
 def speed() -> float:
@@ -79,12 +95,10 @@ def held_out(problem: Problem, staircase: Staircase, report: Replay) -> float:
     return float(chances @ values + nothing * problem.fallback)
 
 
-def compare(
-    problem: Problem, replay: Replay, others: dict[str, Rule], report: Replay | None = None
-) -> list[dict[str, object]]:
+def compare(problem: Problem, replay: Replay, others: dict[str, Rule], report: Replay | None = None) -> list[Ahead]:
     """How far ours is ahead of every rule on one choice; of an exhaustive search too, where it has three exits."""
     ours = optimise(replay)
-    rows: list[dict[str, object]] = []
+    rows: list[Ahead] = []
     theirs = {name: rule(replay) for name, rule in others.items()}
     if replay.exits == 3:
         costs, values = exhaustive(replay)
@@ -92,7 +106,7 @@ def compare(
     for name, staircase in theirs.items():
         # Sums in another order differ by rounding; no two costs are so near each other.
         ahead = ours.values[[ours.at(cost + 1e-9) or 0 for cost in staircase.costs_ms]] - staircase.values
-        row = {
+        row: Ahead = {
             "against": name,
             "mean_ahead": float(ahead.mean()),
             "worst": float(ahead.min()),
@@ -104,7 +118,7 @@ def compare(
     return rows
 
 
-def compare_real(problem: Problem, outcomes: Outcomes, answers: Answers, choice: Choice) -> list[dict[str, object]]:
+def compare_real(problem: Problem, outcomes: Outcomes, answers: Answers, choice: Choice) -> list[Ahead]:
     """On real outcomes, with every rule and the report split."""
     samples = outcomes.samples(outcomes.choice_split)
     assert samples is not None
@@ -131,65 +145,89 @@ def made_up(seed: int) -> tuple[Problem, Replay]:
     return problem, Replay(problem, answers, (0, 1, 2))
 
 
-def show(title: str, found: list[list[dict[str, object]]]) -> list[dict[str, object]]:
-    """Print means over the choices; `worst` is the worst of all."""
-    print(f"{title}\n  {'against':20}{'mean ahead':>12}{'worst':>10}{'value':>10}{'least':>10}{'held out':>10}")
-    rows: list[dict[str, object]] = []
-    for members in zip(*found, strict=True):
-        columns = {key: np.array([row[key] for row in members]) for key in members[0] if key != "against"}
-        row = {
-            "choices": title,
-            "against": members[0]["against"],
-            "mean_ahead": float(columns["mean_ahead"].mean()),
-            "worst": float(columns["worst"].min()),
-            "value": float(columns["value"].mean()),
-            "least_value": float(columns["value"].min()),
-            "held_out": float(columns["held_out"].mean()) if "held_out" in columns else None,
-        }
-        rows.append(row)
-        shown = f"{row['held_out']:10.5f}" if row["held_out"] is not None else ""
-        print(
-            f"  {row['against']:20}{row['mean_ahead']:12.5f}{row['worst']:10.5f}{row['value']:10.5f}"
-            f"{row['least_value']:10.5f}{shown}",
-            flush=True,
-        )
+def summary(title: str, members: Sequence[Ahead]) -> dict[str, Any]:
+    """Means over the choices, of one rule; `worst` is the worst of all."""
+    held = [row["held_out"] for row in members if "held_out" in row]
+    return {
+        "choices": title,
+        "against": members[0]["against"],
+        "mean_ahead": float(np.mean([row["mean_ahead"] for row in members])),
+        "worst": min(row["worst"] for row in members),
+        "value": float(np.mean([row["value"] for row in members])),
+        "least_value": min(row["value"] for row in members),
+        "held_out": float(np.mean(held)) if held else None,
+    }
+
+
+def show(title: str, found: list[list[Ahead]]) -> list[dict[str, Any]]:
+    """Print means over the choices."""
+    rows = [summary(title, members) for members in zip(*found, strict=True)]
+    print(title)
+    table = figures.Table(COLUMNS, indent=2)
+    for row in rows:
+        table.row(*(row[name] for name in ("against", "mean_ahead", "worst", "value", "least_value", "held_out")))
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", help="a timed profile")
-    parser.add_argument("--outcomes", help="outcomes with samples, of the same backbone")
-    parser.add_argument("--choices", type=int, default=10, help="random choices of 3 exits (default 10)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here too")
-    options = parser.parse_args()
-    rate = speed()
-    print(f"{rate:.0f} configurations a second ({EXITS} exits, {SAMPLES} samples, {CONFIGURATIONS} configurations)")
-    rows = show(
-        f"{options.choices} made-up choices of 3 exits, {MADE_UP_SAMPLES} samples",
-        [compare(*made_up(seed), RULES) for seed in range(options.choices)],
-    )
-    if options.profile and options.outcomes:
-        profile, outcomes = load_profile(options.profile), load_outcomes(options.outcomes)
-        problem, _ = build_problem(
-            profile, outcomes, SearchRequest.asked(budget="uniform:10%,100%", policy="confidence")
-        )
-        answers = build_answers(problem, outcomes, outcomes.choice_split)
-        rng = np.random.default_rng(0)
-        places = list(problem.by_placement)
-        found = []
-        for _ in range(options.choices):
+def on_made_up(choices: int) -> list[dict[str, Any]]:
+    """Rows of made-up choices."""
+    found = []
+    with progress("made-up choices") as report:
+        for seed in range(choices):
+            found.append(compare(*made_up(seed), RULES))
+            report((seed + 1) / choices, f"{seed + 1} of {choices}")
+    return show(f"{choices} made-up choices of 3 exits, {MADE_UP_SAMPLES} samples", found)
+
+
+def on_real(profile: Profile, outcomes: Outcomes, *, choices: int) -> list[dict[str, Any]]:
+    """Rows of random choices of 3 real exits, and of the best choice for known budgets.
+
+    Raises:
+        InputError: the documents have fewer than 3 placements, or no samples.
+    """
+    request = SearchRequest.asked(budget="uniform:10%,100%", policy="confidence")
+    problem, _ = build_problem(profile, outcomes, request)
+    answers = build_answers(problem, outcomes, outcomes.choice_split)
+    places = list(problem.by_placement)
+    if len(places) < 3:
+        raise InputError(f"choices of 3 exits need 3 placements or more; {outcomes.source} has {len(places)}")
+    rng = np.random.default_rng(0)
+    found = []
+    with progress("random choices") as report:
+        for number in range(choices):
             chosen = sorted(rng.choice(places, 3, replace=False).tolist())
             choice = tuple(int(rng.choice(problem.by_placement[place])) for place in chosen)
             found.append(compare_real(problem, outcomes, answers, choice))
-        if not earlyon_thresholds.installed():
-            print("earlyon is not installed and left out: pip install earlyon")
-        rows += show(f"{options.choices} random choices of 3 exits", found)
-        best = solve(replace(problem, policy="contract"), by_count=False).choice
-        rows += show(f"the best {len(best)} exits for known budgets", [compare_real(problem, outcomes, answers, best)])
-    if options.json:
-        write_json(options.json, {"schema_version": 2, "configurations_per_second": rate, "rules": rows})
+            report((number + 1) / choices, f"{number + 1} of {choices}")
+    if not earlyon_thresholds.installed():
+        print("earlyon is not installed and left out: pip install earlyon")
+    rows = show(f"{choices} random choices of 3 exits", found)
+    best = solve(replace(problem, policy="contract"), by_count=False).choice
+    return rows + show(
+        f"the best {len(best)} exits for known budgets", [compare_real(problem, outcomes, answers, best)]
+    )
+
+
+def work(options: argparse.Namespace) -> int:
+    if options.choices < 1:
+        raise InputError(f"--choices must be 1 or more; found {options.choices}")
+    documents = figures.documents(options)
+    rate = speed()
+    print(f"{rate:.0f} configurations a second ({EXITS} exits, {SAMPLES} samples, {CONFIGURATIONS} configurations)")
+    rows = on_made_up(options.choices)
+    if documents is not None:
+        rows += on_real(*documents, choices=options.choices)
+    figures.write(options, {"configurations_per_second": rate, "rules": rows}, schema_version=2)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    figures.add_options(parser, "--profile")
+    figures.add_option(parser, "--outcomes", help="outcomes with samples, of the same backbone")
+    parser.add_argument("--choices", type=int, default=10, help="random choices of 3 exits (default 10)")
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

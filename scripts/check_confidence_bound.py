@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
+import figures
 import numpy as np
 
+from exitsearch.cli.console import progress
 from exitsearch.search.build import build_problem
 from exitsearch.search.problem import Candidate, Choice, Problem
 from exitsearch.search.thresholds.choose import choose_from, judged
@@ -25,12 +30,29 @@ from exitsearch.search.thresholds.oracle import oracle_bound
 from exitsearch.search.thresholds.replay import Replay
 from exitsearch.search.thresholds.scores import Answers, build_answers
 from exitsearch.specs.budget import parse_budget
-from exitsearch.specs.document import write_json
-from exitsearch.specs.load import load_outcomes, load_profile
+from exitsearch.specs.outcomes import Outcomes
+from exitsearch.specs.profile import Profile
 from exitsearch.specs.request import Score, SearchRequest
 
 QUANTILES = (None, 0.5, 0.8)
-Row = dict[str, object]
+SCORES: tuple[Score, ...] = ("softmax", "patience")
+# The sizes of `--large`.
+PLACEMENTS, HEADS, SAMPLES, TRIALS = 12, 14, 2000, 100
+# Title of a column, its format, and what it shows of a summary.
+COLUMNS = (
+    ("problems", "<34", "problems"),
+    ("count", "5", "count"),
+    ("missed", "6", "missed"),
+    ("worst", "7.5f", "worst_missed"),
+    ("broken", "6", "broken"),
+    ("exact", "5", "exact"),
+    ("oracle's gap", "12.4f", "mean_oracle_gap"),
+    ("gap", "6.4f", "mean_gap"),
+    ("worst oracle's", "14.4f", "worst_oracle_gap"),
+    ("worst gap", "9.4f", "worst_gap"),
+    ("seconds", "7.2f", "mean_seconds"),
+)
+Row = dict[str, Any]
 
 
 def made_up(
@@ -95,10 +117,10 @@ def compare(problem: Problem, answers: Answers, *, trials: int, whole: bool) -> 
     }
 
 
-def show(title: str, rows: list[Row]) -> Row:
-    """Print and return the worst and the mean of some comparisons."""
+def summary(title: str, rows: Sequence[Row]) -> Row:
+    """The worst and the mean of some comparisons; `missed` counts those missed by more than 1e-4."""
     columns = {key: np.array([row[key] for row in rows], dtype=np.float64) for key in rows[0]}
-    summary: Row = {
+    return {
         "problems": title,
         "count": len(rows),
         "missed": int((columns["missed"] > 1e-4).sum()),
@@ -108,69 +130,77 @@ def show(title: str, rows: list[Row]) -> Row:
         **{f"mean_{key}": float(columns[key].mean()) for key in ("oracle_gap", "gap", "seconds")},
         **{f"worst_{key}": float(columns[key].max()) for key in ("oracle_gap", "gap")},
     }
-    print(
-        f"{title:34}{len(rows):5d} problems, missed by over 1e-4 {summary['missed']} (worst"
-        f" {summary['worst_missed']:.5f}),"
-        f" bound broken {summary['broken']}, exact {summary['exact']}; gap mean {summary['mean_oracle_gap']:.4f} ->"
-        f" {summary['mean_gap']:.4f}, worst {summary['worst_oracle_gap']:.4f} -> {summary['worst_gap']:.4f};"
-        f" {summary['mean_seconds']:.2f} s",
-        flush=True,
+
+
+def on_made_up(problems: int, *, trials: int) -> Iterator[Row]:
+    """A summary for each score and quantile, of made-up problems."""
+    for score, quantile in itertools.product(SCORES, QUANTILES) if problems else ():
+        found = []
+        title = f"made-up, {score}, quantile {quantile}"
+        with progress(title) as report:
+            for seed in range(problems):
+                problem, answers = made_up(
+                    seed, placements=2 + seed % 2, heads=1 + seed // 2 % 2, samples=6 + seed % 4, score=score
+                )
+                found.append(compare(replace(problem, quantile=quantile), answers, trials=trials, whole=True))
+                report((seed + 1) / problems, f"{seed + 1} of {problems}")
+        yield summary(title, found)
+
+
+def on_outcomes(profile: Profile, outcomes: Outcomes, options: argparse.Namespace) -> Iterator[Row]:
+    """A summary for each score and quantile, of real outcomes."""
+    request = SearchRequest.asked(
+        budget="uniform:10%,100%", policy="confidence", placements=options.placements, heads=options.heads
     )
-    return summary
+    problem, _ = build_problem(profile, outcomes, request)
+    for score, quantile in itertools.product(SCORES, QUANTILES):
+        answers = build_answers(problem, outcomes, outcomes.choice_split, score=score)
+        row = compare(replace(problem, quantile=quantile), answers, trials=options.trials, whole=False)
+        yield summary(f"outcomes, {score}, quantile {quantile}", [row])
 
 
 def large() -> Row:
-    """Seconds of a search of 12 placements with 14 heads and 100 trials, without and with a quantile."""
-    problem, answers = made_up(0, placements=12, heads=14, samples=2000)
+    """Seconds of a search over many heads and samples, without and with a quantile."""
+    problem, answers = made_up(0, placements=PLACEMENTS, heads=HEADS, samples=SAMPLES)
     found: Row = {}
     for name, quantile in (("mean", None), ("quantile", 0.95)):
         started = time.perf_counter()
-        choose_from(replace(problem, quantile=quantile), answers, trials=100)
+        choose_from(replace(problem, quantile=quantile), answers, trials=TRIALS)
         found[f"{name}_seconds"] = time.perf_counter() - started
-    print(f"12 x 14, 100 trials: {found['mean_seconds']:.1f} s, with a quantile {found['quantile_seconds']:.1f} s")
+    print(
+        f"{PLACEMENTS} x {HEADS}, {TRIALS} trials: {found['mean_seconds']:.1f} s, with a quantile "
+        f"{found['quantile_seconds']:.1f} s"
+    )
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def work(options: argparse.Namespace) -> int:
+    documents = figures.documents(options)
+    rows = []
+    table = figures.Table({title: form for title, form, _ in COLUMNS})
+    for row in itertools.chain(
+        on_made_up(options.problems, trials=options.trials), on_outcomes(*documents, options) if documents else ()
+    ):
+        rows.append(row)
+        table.row(*(row[key] for _, _, key in COLUMNS))
+    found = {"large": large()} if options.large else {}
+    figures.write(options, {**found, "comparisons": rows})
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
     parser.add_argument("--problems", type=int, default=200, help="made-up ones of each kind (default 200)")
     parser.add_argument("--trials", type=int, default=20, help="Optuna trials of a search (default 20)")
-    parser.add_argument("--profile", help="a timed profile")
-    parser.add_argument("--outcomes", help="outcomes with samples, of the same backbone")
+    figures.add_options(parser, "--profile")
+    figures.add_option(parser, "--outcomes", help="outcomes with samples, of the same backbone")
     parser.add_argument("--placements", help="placements of these to choose from, as 0,2,4 (default all)")
-    parser.add_argument("--heads", nargs="+", help="heads of these to choose from (default all)")
+    figures.add_option(
+        parser, "--heads", nargs="+", metavar="HEADS", help="heads of these to choose from (default: all)"
+    )
     parser.add_argument("--large", action="store_true", help="time large searches")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here too")
-    options = parser.parse_args()
-    document: Row = {"schema_version": 1}
-    rows = []
-    scores: tuple[Score, ...] = ("softmax", "patience")
-    for score, quantile in itertools.product(scores, QUANTILES) if options.problems else ():
-        found = []
-        for seed in range(options.problems):
-            problem, answers = made_up(
-                seed, placements=2 + seed % 2, heads=1 + seed // 2 % 2, samples=6 + seed % 4, score=score
-            )
-            found.append(compare(replace(problem, quantile=quantile), answers, trials=options.trials, whole=True))
-        rows.append(show(f"made-up, {score}, quantile {quantile}", found))
-    if options.profile and options.outcomes:
-        profile, outcomes = load_profile(options.profile), load_outcomes(options.outcomes)
-        problem, _ = build_problem(
-            profile,
-            outcomes,
-            SearchRequest.asked(
-                budget="uniform:10%,100%", policy="confidence", placements=options.placements, heads=options.heads
-            ),
-        )
-        for score, quantile in itertools.product(scores, QUANTILES):
-            answers = build_answers(problem, outcomes, outcomes.choice_split, score=score)
-            row = compare(replace(problem, quantile=quantile), answers, trials=options.trials, whole=False)
-            rows.append(show(f"outcomes, {score}, quantile {quantile}", [row]))
-    if options.large:
-        document["large"] = large()
-    if options.json:
-        write_json(options.json, {**document, "comparisons": rows})
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

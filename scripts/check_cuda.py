@@ -32,6 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import figures
 from cuda_steps import STEPS, Step
 from cuda_steps.step import Bench, Skipped
 
@@ -91,17 +92,7 @@ def run_apart(step: Step, options: argparse.Namespace, seconds: float) -> dict[s
 
 def done_before(out: Path) -> dict[str, str]:
     """Status of every step that an earlier call finished; the last line of each counts."""
-    try:
-        lines = (out / RECORD).read_text().splitlines()
-    except OSError:
-        return {}
-    found: dict[str, str] = {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:  # half a line, of a call that was killed while writing
-            continue
-        found[row["step"]] = row["status"]
+    found = {row["step"]: row["status"] for row in figures.recorded(out / RECORD)}
     return {name: status for name, status in found.items() if status != "cut off"}
 
 
@@ -124,7 +115,7 @@ def run_all(options: argparse.Namespace) -> int:
     """Run what is left, while there is time."""
     end = time.monotonic() + 60 * options.minutes
     known = {} if options.steps else done_before(options.out)
-    steps, left = chosen_steps(options.steps), []
+    steps, left, rows = chosen_steps(options.steps), [], []
     options.out.mkdir(parents=True, exist_ok=True)
     statuses = {step.name: known[step.name] for step in steps if step.name in known}
     for step in steps:
@@ -135,9 +126,8 @@ def run_all(options: argparse.Namespace) -> int:
             left.append(step.name)
             continue
         row = run_apart(step, options, remaining)
-        with (options.out / RECORD).open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(json.dumps(row), flush=True)
+        figures.record(options.out / RECORD, row)
+        rows.append(row)
         statuses[step.name] = row["status"]
         if row["status"] == "cut off":
             left.append(step.name)
@@ -145,6 +135,7 @@ def run_all(options: argparse.Namespace) -> int:
     print(", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing was run", file=sys.stderr)
     if left:
         print(f"{len(left)} left ({', '.join(left)}); run the same command again to go on", file=sys.stderr)
+    figures.write(options, {"runs": rows, "statuses": statuses, "left": left})
     return 1 if "failed" in statuses.values() else 0
 
 
@@ -153,15 +144,7 @@ def _quick(device: str) -> bool:
     return device == "cpu"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("cuda-check"), metavar="DIR", help="default: cuda-check")
-    parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to try the steps (default: cuda)")
-    parser.add_argument("--minutes", type=float, default=9.0, help="for this call (default: 9)")
-    parser.add_argument("--steps", metavar="A,B", help="only these, done before or not; prediction means prediction:*")
-    parser.add_argument("--list", action="store_true", help="print the steps' names")
-    parser.add_argument("--step", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+def work(options: argparse.Namespace) -> int:
     options.out = options.out.absolute()
     if "PYTHONPATH" in os.environ:
         # Some commands run in a folder of their own.
@@ -174,11 +157,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         step = next(step for step in STEPS if step.name == options.step)
         print(json.dumps(do_step(step, device=options.device, quick=_quick(options.device), out=options.out)))
         return 0
-    try:
-        return run_all(options)
-    except ExitSearchError as error:
-        print(f"check_cuda: {error}", file=sys.stderr)
-        return error.exit_status
+    return run_all(options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__, json_help="write what this call found here too")
+    parser.add_argument("--out", type=Path, default=Path("cuda-check"), metavar="DIR", help="default: cuda-check")
+    figures.add_option(parser, "--device", default="cuda", help="cuda, cuda:N, or cpu to try the steps")
+    parser.add_argument("--minutes", type=float, default=9.0, help="for this call (default: 9)")
+    parser.add_argument("--steps", metavar="A,B", help="only these, done before or not; prediction means prediction:*")
+    parser.add_argument("--list", action="store_true", help="print the steps' names")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":

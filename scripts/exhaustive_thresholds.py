@@ -62,7 +62,7 @@ def exhaustive(replay: Replay) -> tuple[Array, Array]:
     return least[counts_right] / samples, counts_right / samples
 
 
-def _from(table: Array) -> Array:
+def _from(table: NDArray[np.float64 | np.int64]) -> Array:
     """Sums over the last axis from each threshold on, and 0 for off."""
-    sums = np.cumsum(table[..., ::-1], axis=-1)[..., ::-1]
+    sums = np.cumsum(table[..., ::-1], axis=-1, dtype=np.float64)[..., ::-1]
     return np.concatenate([sums, np.zeros((*table.shape[:-1], 1))], axis=-1)

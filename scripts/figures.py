@@ -14,15 +14,20 @@ it must be. Wrong input ends in one sentence on stderr and the exit status of th
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from exitsearch.errors import ExitSearchError
+from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.specs.document import write_json
+
+if TYPE_CHECKING:
+    from exitsearch.specs.outcomes import Outcomes
+    from exitsearch.specs.profile import Profile
 
 # What scripts take alike, as they take it unless they say otherwise.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -112,6 +117,21 @@ def condition(options: argparse.Namespace) -> Condition:
     )
 
 
+def documents(options: argparse.Namespace) -> tuple[Profile, Outcomes] | None:
+    """The documents that `--profile` and `--outcomes` name; None without both.
+
+    Raises:
+        InputError: one is named without the other, or cannot be read.
+    """
+    if bool(options.profile) != bool(options.outcomes):
+        raise InputError("--profile and --outcomes belong together; name both or neither")
+    if not options.profile:
+        return None
+    from exitsearch.specs.load import load_outcomes, load_profile  # most of the package, which few scripts need
+
+    return load_profile(options.profile), load_outcomes(options.outcomes)
+
+
 def run(
     work: Callable[[argparse.Namespace], int], *, parser: argparse.ArgumentParser, argv: Sequence[str] | None
 ) -> int:
@@ -198,6 +218,38 @@ def write(options: argparse.Namespace, found: Mapping[str, Any], *, schema_versi
     if options.json is not None:
         beside = {key: value for key, value in facts(options).items() if key not in found}
         write_json(options.json, {"schema_version": schema_version, **found, **beside})
+
+
+def record(path: Path, row: Mapping[str, Any]) -> None:
+    """Print a row as one line of JSON, and append it to a file of such lines, for the call that goes on.
+
+    Args:
+        path: the file; its folder is there.
+        row: what JSON holds.
+    """
+    line = json.dumps(row)
+    print(line, flush=True)
+    with path.open("a+b") as file:
+        # Half a line, of a call that was killed while writing, must not spoil this one.
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else "\n" + line
+        file.write(line.encode() + b"\n")
+
+
+def recorded(path: Path) -> list[dict[str, Any]]:
+    """The whole rows of a file of `record`, the oldest first; none without the file."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return []
+    rows = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # half a line
+            continue
+    return rows
 
 
 def _table(value: object) -> dict[str, Any]:

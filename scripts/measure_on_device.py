@@ -25,6 +25,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import figures
+
 from exitsearch.specs.document import write_json
 
 MODELS = (
@@ -70,18 +72,7 @@ def name_of(condition: Condition, device: str) -> str:
 
 def statuses(out: Path) -> dict[str, str]:
     """The last status of every condition that was tried."""
-    try:
-        lines = (out / SUMMARY).read_text().splitlines()
-    except OSError:
-        return {}
-    found = {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:  # half a line, of a call that was killed while writing
-            continue
-        found[row["condition"]] = row["status"]
-    return found
+    return {row["condition"]: row["status"] for row in figures.recorded(out / SUMMARY)}
 
 
 def left_over(options: argparse.Namespace) -> list[Condition]:
@@ -166,42 +157,40 @@ def pack(out: Path, folder: Path, *, largest: int = LARGEST_ARCHIVE) -> Path | N
     return path
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--archive-to", type=Path, metavar="DIR", help="where archives go (default: OUT)")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--models", type=_names, default=MODELS, metavar="A,B")
-    parser.add_argument("--dtypes", type=_names, default=DTYPES, metavar="A,B")
-    parser.add_argument("--runtimes", type=_names, default=RUNTIMES, metavar="A,B")
-    parser.add_argument("--batch-sizes", type=_names, default=BATCHES, metavar="A,B")
-    parser.add_argument("--heads", help="head types, with commas between; default: every type that fits")
-    parser.add_argument("--configs", type=int, default=20, help="paths to check in each condition (default: 20)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for each profile, and each check (default: 20)")
-    parser.add_argument("--minutes", type=float, default=9.0, help="for this call (default: 9)")
-    parser.add_argument("--again", action="store_true", help="try again what failed")
-    options = parser.parse_args(arguments)
+def work(options: argparse.Namespace) -> int:
     end = time.monotonic() + 60 * options.minutes - PACKING_S
     options.out.mkdir(parents=True, exist_ok=True)
-    failed, left = 0, left_over(options)
+    rows, left = [], left_over(options)
     while left:
         remaining = end - time.monotonic()
         if remaining < 2 * options.seconds + READY_S.get(left[0][2], 0.0):
             print(f"{len(left)} left; run the same command again to go on", file=sys.stderr)
             break
-        facts = measure(left.pop(0), options, remaining)
-        failed += facts["status"] == "failed"
-        print(json.dumps(facts), flush=True)
-        with (options.out / SUMMARY).open("a") as file:
-            file.write(json.dumps(facts) + "\n")
+        rows.append(measure(left.pop(0), options, remaining))
+        figures.record(options.out / SUMMARY, rows[-1])
     archive = pack(options.out, options.archive_to or options.out)
     if archive is not None:
         print(f"packed {archive} ({archive.stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
-    return 1 if failed else 0
+    waiting = [name_of(condition, options.device) for condition in left]
+    figures.write(options, {"runs": rows, "left": waiting, "archive": None if archive is None else archive.name})
+    return 1 if any(row["status"] == "failed" for row in rows) else 0
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__, json_help="write what this call measured here too")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything measured goes")
+    parser.add_argument("--archive-to", type=Path, metavar="DIR", help="where archives go (default: OUT)")
+    figures.add_option(parser, "--device", default="cuda")
+    lists = {"models": MODELS, "dtypes": DTYPES, "runtimes": RUNTIMES, "batch-sizes": BATCHES}
+    for name, every in lists.items():
+        shown = f"default: {','.join(every)}"
+        parser.add_argument(f"--{name}", type=figures.names, default=every, metavar="A,B", help=shown)
+    figures.add_options(parser, "--heads")
+    parser.add_argument("--configs", type=int, default=20, help="paths to check in each condition (default: 20)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="for each profile, and each check (default: 20)")
+    parser.add_argument("--minutes", type=float, default=9.0, help="for this call (default: 9)")
+    parser.add_argument("--again", action="store_true", help="try again what failed")
+    return figures.run(work, parser=parser, argv=argv)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ TOLERANCE = 1e-3
 
 
 def candidates(backbone: Backbone, *, every: int = 1) -> list[UnitKey]:
-    """Every head of `HEADS` at every placement, or at every so manieth, that it fits."""
+    """Every head of `HEADS` where it fits, at every placement or at every nth."""
     return [
         (place.index, head)
         for place in backbone.placements[::every]

@@ -41,21 +41,36 @@ class Runner:
         return {"step": step.name, "status": status, "seconds": takes_s, "faults": [], "figures": {}}
 
 
-def call(tmp_path, *more, minutes="9"):
+def check(tmp_path, *more, minutes="9"):
     return check_cuda.main(["--out", str(tmp_path), "--device", "cuda", "--minutes", minutes, *more])
+
+
+def test_smallest(call, tmp_path):
+    """One step that makes sense without a GPU and one that does not, each in a process of its own."""
+    steps = ["environment", "neighbour on a core"]
+    called = call("check_cuda", "--out", tmp_path / "out", "--device", "cpu", "--steps", ",".join(steps))
+    assert called.status == 0
+    assert [run["step"] for run in called.figures["runs"]] == steps
+    assert called.figures["statuses"] == {"environment": "passed", "neighbour on a core": "skipped"}
+    assert called.figures["left"] == []
+    environment, neighbour = called.figures["runs"]
+    assert environment["figures"]["versions"]["torch"] == called.document["versions"]["torch"]
+    assert neighbour["figures"] == {"why": "needs a CUDA device"}
+    assert all(run["faults"] == [] and 0 <= run["seconds"] < 300 for run in called.figures["runs"])
+    assert called.out == (tmp_path / "out" / "steps.jsonl").read_text()
 
 
 def test_a_call_keeps_its_time_and_the_next_goes_on(monkeypatch, tmp_path, capsys):
     """Three minutes: a (100 s) passes, b would take 200 s and is cut off, c needs 60 s that are not there."""
     runner = Runner(monkeypatch, a=(100, "passed"), b=(200, "passed"), c=(10, "skipped"))
-    assert call(tmp_path, minutes="3") == 0
+    assert check(tmp_path, minutes="3") == 0
     assert runner.ran == ["a", "b"]
     said = capsys.readouterr()
     assert [json.loads(line)["status"] for line in said.out.splitlines()] == ["passed", "cut off"]
     assert "2 left (b, c); run the same command again" in said.err
-    assert call(tmp_path) == 0
+    assert check(tmp_path) == 0
     assert runner.ran == ["a", "b", "b", "c"]
-    assert call(tmp_path) == 0
+    assert check(tmp_path) == 0
     assert runner.ran == ["a", "b", "b", "c"]
     rows = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
     assert [(row["step"], row["status"]) for row in rows[2:]] == [("b", "passed"), ("c", "skipped")]
@@ -63,19 +78,20 @@ def test_a_call_keeps_its_time_and_the_next_goes_on(monkeypatch, tmp_path, capsy
 
 def test_a_failure_is_kept_until_it_is_asked_for_again(monkeypatch, tmp_path):
     runner = Runner(monkeypatch, a=(1, "failed"), b=(1, "passed"))
-    assert call(tmp_path) == 1
-    assert call(tmp_path) == 1
+    assert check(tmp_path) == 1
+    assert check(tmp_path) == 1
     assert runner.ran == ["a", "b"]
     runner.ways["a"] = (1, "passed")
-    assert call(tmp_path, "--steps", "a") == 0
-    assert call(tmp_path) == 0
+    assert check(tmp_path, "--steps", "a") == 0
+    assert check(tmp_path) == 0
     assert runner.ran == ["a", "b", "a"]
 
 
 def test_half_a_line_of_a_killed_call_is_left_out(monkeypatch, tmp_path):
     runner = Runner(monkeypatch, a=(1, "passed"))
     (tmp_path / "steps.jsonl").write_text('{"step": "a", "sta')
-    assert call(tmp_path) == 0
+    assert check(tmp_path) == 0
+    assert check(tmp_path) == 0
     assert runner.ran == ["a"]
 
 

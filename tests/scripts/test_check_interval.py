@@ -2,43 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import check_interval
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
-
-from exitsearch.specs.document import write_json
-
-SAMPLES, CLASSES = 150, 3
-BACKBONE = {"name": "toy", "input_size": [1, 8, 8], "num_outputs": CLASSES}
-# (placement, head) to the share of right answers.
-SKILL = {"0/a": 0.5, "0/b": 0.6, "1/a": 0.7, "final": 0.9}
-
-
-@pytest.fixture
-def documents(tmp_path: Path) -> list[str]:
-    """Options naming a profile of 2 + 3 + 3 ms with heads of 1 ms, and outcomes of random samples."""
-    rng = np.random.default_rng(0)
-    costs = "part,placement,head,latency_ms\nsegment,0,,2\nsegment,1,,3\nfinal,,,3\n"
-    costs += "head,0,a,1\nhead,0,b,1.5\nhead,1,a,1\n"
-    (tmp_path / "costs.csv").write_text(costs)
-    scores: dict[str, dict[str, float]] = {name: {} for name in SKILL}
-    for split in ("choice", "report"):
-        labels = rng.integers(CLASSES, size=SAMPLES)
-        tensors = {"labels": labels}
-        for name, skill in SKILL.items():
-            right = rng.random(SAMPLES) < skill
-            tensors[name] = np.eye(CLASSES, dtype=np.float32)[np.where(right, labels, (labels + 1) % CLASSES)]
-            scores[name][split] = float(right.mean())
-        (tmp_path / "outcomes").mkdir(exist_ok=True)
-        save_file(tensors, tmp_path / "outcomes" / f"{split}.safetensors")
-    heads = [{"placement": int(n[0]), "head": n[2:], "scores": scores[n]} for n in SKILL if n != "final"]
-    document = {"schema_version": 1, "backbone": BACKBONE, "metric": "accuracy", "fallback": 0.0, "source": "made up"}
-    document |= {"splits": {"choice": SAMPLES, "report": SAMPLES}, "heads": heads, "final": {"scores": scores["final"]}}
-    write_json(tmp_path / "outcomes" / "outcomes.json", document)
-    return ["--profile", str(tmp_path / "costs.csv"), "--outcomes", str(tmp_path / "outcomes")]
 
 
 def test_smallest(call, documents):

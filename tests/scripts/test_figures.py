@@ -15,16 +15,6 @@ import pytest
 from exitsearch.errors import InputError, UnavailableError
 
 ROOT = Path(__file__).parents[2]
-# They need not share `figures` yet.
-APART = {
-    "bench_prediction",
-    "bench_solver",
-    "bench_thresholds",
-    "check_confidence_bound",
-    "check_cuda",
-    "check_exact",
-    "measure_on_device",
-}
 
 
 def main_scripts(*, sharing: bool) -> list[str]:
@@ -46,8 +36,8 @@ def parser(doc="What it does."):
 
 
 def test_scripts_share_their_options_and_output():
-    assert set(main_scripts(sharing=False)) <= APART
-    assert len(SCRIPTS) >= 11
+    assert main_scripts(sharing=False) == []
+    assert len(SCRIPTS) >= 18
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -109,6 +99,19 @@ def test_lists_in_options():
         told.parse_args(["--threads", "1,two"])
 
 
+def test_documents_come_together_or_not_at_all(documents):
+    told = parser()
+    figures.add_options(told, "--profile", "--outcomes")
+    assert figures.documents(told.parse_args([])) is None
+    found = figures.documents(told.parse_args(documents))
+    assert found is not None
+    profile, outcomes = found
+    assert len(profile.heads) == len(outcomes.heads) == 4
+    for half in (documents[:2], documents[2:]):
+        with pytest.raises(InputError, match="belong together"):
+            figures.documents(told.parse_args(half))
+
+
 def test_a_table_is_printed_row_by_row(capsys):
     table = figures.Table({"name": "<6", "ms": "8.3f", "count": "6", "share": "7.1%", "same": "5"}, indent=2)
     assert capsys.readouterr().out == "  name         ms  count   share  same\n"
@@ -143,6 +146,18 @@ def test_nothing_is_written_without_json(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     figures.write(parser().parse_args([]), {"runs": []})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_line_spoils_no_other(tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    assert figures.recorded(path) == []
+    figures.record(path, {"step": "a"})
+    with path.open("a") as file:
+        file.write('{"step": "b", "sta')  # killed while writing
+    figures.record(path, {"step": "b"})
+    figures.record(path, {"step": "c"})
+    assert figures.recorded(path) == [{"step": "a"}, {"step": "b"}, {"step": "c"}]
+    assert capsys.readouterr().out == '{"step": "a"}\n{"step": "b"}\n{"step": "c"}\n'
 
 
 @pytest.mark.parametrize(("error", "status"), [(InputError("no such thing"), 2), (UnavailableError("not here"), 2)])

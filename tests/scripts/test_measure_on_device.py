@@ -1,3 +1,5 @@
+"""All conditions of a machine: one of them measured, and how calls keep their time and archives their size."""
+
 from __future__ import annotations
 
 import json
@@ -36,6 +38,28 @@ class FakeBench:
         figures = {"verdict": {"status": "ok"}, "summary": {"final": {"median_error": 0.01, "worst_error": 0.02}}}
         prediction.write_text(json.dumps(figures))
         return SimpleNamespace(returncode=0, stderr="")
+
+
+def test_smallest(call, tmp_path):
+    """One condition, measured by `bench_prediction.py` in a process of its own."""
+    out = tmp_path / "out"
+    called = call(
+        "measure_on_device", "--out", out, "--archive-to", tmp_path / "archives", *ARGUMENTS[:-1], "eager",
+        "--batch-sizes", "1", "--heads", "linear", "--configs", "2", "--seconds", "0.2",
+    )  # fmt: skip
+    assert called.status == 0
+    name = "test_vit__cpu__fp32__bs1__eager"
+    (run,) = called.figures["runs"]
+    assert (run["condition"], run["status"], run["count"]) == (name, "measured", 2)
+    assert 0 <= run["median_error"] <= run["worst_error"] < 20
+    assert 0 < run["seconds"] < 300
+    assert run["verdict"] in ("ok", "noisy", "invalid")
+    assert (called.figures["left"], called.figures["archive"]) == ([], "measured-1.tar.xz")
+    assert called.out == (out / "summary.jsonl").read_text()
+    assert json.loads(called.out) == run
+    with tarfile.open(tmp_path / "archives" / "measured-1.tar.xz") as archive:
+        held = {f"{kind}/{name}.json" for kind in ("profiles", "prediction")}
+        assert set(archive.getnames()) == {"summary.jsonl", "packed.json", *held}
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import erfc
 
 from exitsearch.errors import InputError
@@ -25,7 +27,8 @@ SAMPLES = (0, 1, 64, 65, 3000)
 # As the package states it: times that differ by less than a billionth are equal.
 TOLERANCE = 1e-9
 
-Survival = Callable[[np.ndarray], np.ndarray]
+Array = NDArray[np.float64]
+Survival = Callable[[Array], Array]
 
 
 # --- problems -------------------------------------------------------------------------------------------------------
@@ -90,19 +93,18 @@ def _budget(rng: np.random.Generator, hits: list[float], unit: float) -> BudgetD
     some = sorted(rng.choice(hits, size=rng.integers(1, 6)).tolist())
     low, high = min(some), max(max(some), min(some) + unit)
     middle = max(float(np.median(some)), unit)
-    return rng.choice(
-        [
-            parse_budget(f"point:{some[0]!r}"),
-            parse_budget(f"discrete:{some[0]!r}@0.3,{some[-1]!r}@0.7"),
-            parse_budget(f"discrete:{some[0]!r}@0.25,{some[-1]!r}@0.25,{high!r}@0.5"),
-            Trace("made", tuple(some)),
-            parse_budget(f"uniform:{low!r},{high!r}"),
-            parse_budget(f"normal:{middle!r},{middle / rng.choice([1, 4]):g}"),
-            parse_budget(f"lognormal:{middle!r},0.5"),
-            parse_budget(f"exponential:{middle!r}"),
-            parse_budget(f"mix:0.5*point:{some[0]!r}+0.25*uniform:{low!r},{high!r}+0.25*exponential:{middle!r}"),
-        ]
-    )
+    budgets: list[BudgetDistribution] = [
+        parse_budget(f"point:{some[0]!r}"),
+        parse_budget(f"discrete:{some[0]!r}@0.3,{some[-1]!r}@0.7"),
+        parse_budget(f"discrete:{some[0]!r}@0.25,{some[-1]!r}@0.25,{high!r}@0.5"),
+        Trace("made", tuple(some)),
+        parse_budget(f"uniform:{low!r},{high!r}"),
+        parse_budget(f"normal:{middle!r},{middle / rng.choice([1, 4]):g}"),
+        parse_budget(f"lognormal:{middle!r},0.5"),
+        parse_budget(f"exponential:{middle!r}"),
+        parse_budget(f"mix:0.5*point:{some[0]!r}+0.25*uniform:{low!r},{high!r}+0.25*exponential:{middle!r}"),
+    ]
+    return budgets[rng.integers(0, len(budgets))]
 
 
 def _limited(rng: np.random.Generator, problem: Problem, hits: list[float], unit: float, *, tenths: bool) -> Problem:
@@ -112,7 +114,7 @@ def _limited(rng: np.random.Generator, problem: Problem, hits: list[float], unit
     def draw() -> bool:
         return every or bool(rng.random() < 0.5)
 
-    others: dict[str, object] = {}
+    others: dict[str, Any] = {}
     limits: dict[str, float] = {}
     if draw():
         others["max_exits"] = int(rng.integers(0, 4))
@@ -158,8 +160,8 @@ def answers(problem: Problem, choice: Choice) -> list[tuple[float, float]]:
     return [*found, (problem.final_ms + (0.0 if problem.policy == "contract" else waited), problem.final_value)]
 
 
-def in_time(times: np.ndarray, budget: float) -> np.ndarray:
-    return times - budget <= TOLERANCE * budget
+def in_time(times: Array | float, budget: float) -> NDArray[np.bool_]:
+    return np.asarray(times) - budget <= TOLERANCE * budget
 
 
 def survival_of(budget: BudgetDistribution) -> Survival:
@@ -170,10 +172,10 @@ def survival_of(budget: BudgetDistribution) -> Survival:
     if name == "mix":
         parts = [part.partition("*") for part in rest.split("+")]
         weighted = [(float(weight), survival_of(parse_budget(text))) for weight, _, text in parts]
-        return lambda t: sum(weight * part(t) for weight, part in weighted)
+        return lambda t: np.sum([weight * part(t) for weight, part in weighted], axis=0)
     if name == "discrete":
         points = [tuple(map(float, point.split("@"))) for point in rest.split(",")]
-        return lambda t: sum(weight * in_time(t, at) for at, weight in points)
+        return lambda t: np.sum([weight * in_time(t, at) for at, weight in points], axis=0)
     numbers = [float(number) for number in rest.split(",")]
     match name:
         case "point":
