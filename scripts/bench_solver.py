@@ -20,6 +20,7 @@ import argparse
 import io
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -133,6 +134,20 @@ def limits_of(problem: Problem) -> dict[str, dict[str, Any]]:
     }
 
 
+def peak_mib() -> float:
+    """Most memory that this process has had, in MiB.
+
+    Linux starts `ru_maxrss` at the peak of the process that began this one, so that it is only asked where there is no
+    `/proc`.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        status = ""
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return (int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024
+
+
 def modules_elsewhere() -> list[str]:
     """Modules of the package that were not loaded from its folder.
 
@@ -154,7 +169,7 @@ def solve_one(case: dict[str, Any]) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
         "exits": len(solution.choice),
         "value": solution.value,
         "exact": solution.exact,

@@ -1,5 +1,7 @@
 """What the scripts share: their options, their tables on the terminal, and the form of the figures that they write.
 
+Those that work for many calls also share the record by which the next call goes on.
+
 A script is called as `python scripts/NAME.py` and has a `main(argv)` that gives its exit status:
 
     def main(argv: Sequence[str] | None = None) -> int:
