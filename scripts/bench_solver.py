@@ -114,8 +114,8 @@ def limited(problem: Problem, *, max_exits: int | None = None, floor: Any = None
     if hasattr(Problem, "key"):
         return replace(problem, max_exits=max_exits, limits=limits, min_values=least)
     former = {"params": "max_params", "memory": "max_memory_bytes", "energy": "max_energy_mj"}
-    named: dict[str, Any] = {former[name]: most for name, most in limits.items()}
-    return replace(problem, max_exits=max_exits, **named, **{"floors": least})
+    named: dict[str, Any] = {former[name]: most for name, most in limits.items()} | {"floors": least}
+    return replace(problem, max_exits=max_exits, **named)
 
 
 def limits_of(problem: Problem) -> dict[str, dict[str, Any]]:
