@@ -184,7 +184,8 @@ def undominated(
             keep[mine[gone]] = False
             mine = mine[~gone]
         superfluous = pairs.superfluous(others, mine)
-        dropped[others] += np.count_nonzero(superfluous, axis=1)
+        if len(labels) > 4 * _STRONG:
+            dropped[others] += np.count_nonzero(superfluous, axis=1)
         keep[mine] = ~superfluous.any(axis=0)
     return labels.take(keep)
 
