@@ -76,6 +76,14 @@ def point_rows(result: SearchResult) -> list[dict[str, Any]]:
     return rows
 
 
+def budget_words(result: SearchResult) -> str:
+    """The budgets as they were asked for, and what shares are of."""
+    asked = result.config.request
+    if asked is None or "%" not in asked.budget:
+        return f"{result.config.budget} ms"
+    return f"{asked.budget} of the full model's {result.problem.final_ms:.4g} ms"
+
+
 def lines(result: SearchResult) -> list[str]:
     """The findings in sentences."""
     expected, optimum = result.config.expected, result.config.optimum
@@ -87,7 +95,7 @@ def lines(result: SearchResult) -> list[str]:
     if result.problem.slowdown:
         noise = f" with the measured latency noise, {result.value_medians:.4f} with every latency at its median"
     found = [
-        f"Expected {value} under {result.config.budget} ms, {expected.policy}: {result.value:.4f} on the "
+        f"Expected {value} under {budget_words(result)}, {expected.policy}: {result.value:.4f} on the "
         f"{expected.split} split{noise}.",
         f"Exact optimum {optimum.value:.4f}, regret {result.regret:.4g}."
         if optimum.exact

@@ -37,6 +37,7 @@ def write_report(
     points = [(point.budget_ms, point.value) for point in confidence.points] if confidence else []
     page = environment.get_template("search.html").render(
         config=result.config,
+        budget=choice.budget_words(result),
         version=__version__,
         notes=result.notes,
         lines=[*lines, *choice.lines(result), *(front_lines(result.front) if result.front else [])],

@@ -175,3 +175,8 @@ def test_the_summary_is_json_and_says_the_same(found):
     assert alone["exits"] == []
     assert alone["value"] == pytest.approx(0.18)
     assert "front" not in summary
+
+
+def test_budgets_are_said_as_they_were_asked_for(tmp_path):
+    result = toy_result(tmp_path, budget="uniform:10%,33.3%", trials=0)
+    assert choice.lines(result)[0].startswith("Expected accuracy under uniform:10%,33.3% of the full model's ")

@@ -99,7 +99,7 @@ def test_all_figures_and_nothing_from_elsewhere(results, name, tmp_path):
     text = sentences(" ".join(page.text))
     for line in choice.lines(result):
         assert line in text
-    assert f"Budgets uniform:0,10 , policy {result.config.policy} ," in text
+    assert f"Budgets uniform:0,10 ms , policy {result.config.policy} ," in text
     assert result.config.profile["identity"] in text
     assert result.config.outcomes["identity"] in text
 
