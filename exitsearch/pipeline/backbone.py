@@ -57,7 +57,7 @@ class BackboneRequest(Part):
             given: the other attributes.
         """
         name = model or (space.backbone.name if space else None) or EMBEDDED_NAME
-        return cls.model_validate({"name": name, **given}).within(space)
+        return cls.given("backbone", name=name, **given).within(space)
 
     def changed(self, **update: object) -> BackboneRequest:
         """The same with other values of some fields."""

@@ -152,8 +152,8 @@ def train_heads(
         task="regression" if metric == "mae" else "classification",
         seed=seed,
     )
-    training = Training(
-        data=data, recipe=recipe, epochs=epochs, metric=metric, device=device, threads=threads, seed=seed
+    training = Training.given(
+        "training", data=data, recipe=recipe, epochs=epochs, metric=metric, device=device, threads=threads, seed=seed
     )
     return make_outcomes(
         asked,

@@ -143,7 +143,8 @@ def profile(
         image_size=image_size,
         seed=seed,
     )
-    measuring = Measuring(
+    measuring = Measuring.given(
+        "measurement",
         device=device,
         dtype=dtype,
         batch_sizes=(batch_size,) if isinstance(batch_size, int) else tuple(batch_size),

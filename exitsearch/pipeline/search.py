@@ -103,7 +103,8 @@ def search(
     utility = given_utility(utility, asked)
     request = SearchRequest.asked(budget=budget, space=space, **asked)
     storage = storage or (str(Path(out) / places.JOURNAL) if out else None)
-    job = SearchJob(
+    job = SearchJob.given(
+        "search",
         request=request,
         space=space,
         profile=str(profile) if isinstance(profile, Path) else profile,
@@ -112,8 +113,11 @@ def search(
         backbone=BackboneRequest(task="regression" if request.metric == "mae" else "classification", seed=seed),
         device=device,
         batch_size=batch_size,
-        measuring=Measuring(device=device or "cpu", threads=threads, max_seconds=max_seconds, seed=seed),
-        training=Training(
+        measuring=Measuring.given(
+            "measurement", device=device or "cpu", threads=threads, max_seconds=max_seconds, seed=seed
+        ),
+        training=Training.given(
+            "training",
             data=data,
             recipe=recipe,
             epochs=epochs,

@@ -24,6 +24,22 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @classmethod
+    def given(cls, what: str, **fields: object) -> Self:
+        """One from what a user gave.
+
+        Args:
+            what: in words, for the error.
+            fields: by name.
+
+        Raises:
+            InputError: one is unknown, out of range, or of another kind.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise InputError(validation_sentence(error, what)) from None
+
 
 class Document(Part):
     """A whole file. Subclasses say what they are (`kind`) and which `schema_version` they write."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from exitsearch.errors import InputError, shown
-from exitsearch.specs.document import Part, validation_sentence
+from exitsearch.specs.document import Part
 from exitsearch.specs.table import whole_number
 
 
@@ -141,18 +141,6 @@ class Limits(Part):
         for text in texts:
             _worded(parse_exit, text)
         return texts
-
-    @classmethod
-    def checked(cls, **limits: object) -> Self:
-        """Limits from options.
-
-        Raises:
-            InputError: one that is out of range or cannot be read.
-        """
-        try:
-            return cls.model_validate(limits)
-        except ValidationError as error:
-            raise InputError(validation_sentence(error, "limit")) from None
 
     def tightened(self, other: Limits) -> Limits:
         """Both limits at once: the smaller of each number, and all of each list.

@@ -180,12 +180,12 @@ class Profile(Document):
         return float(self.arrival_ms[-1]) + self._time(self.final)
 
     def check_energies(self) -> None:
-        """Whether energies of every part are there.
+        """Whether energies were measured at all; those of single heads matter only where they may be chosen.
 
         Raises:
-            InputError: some are not.
+            InputError: they were not.
         """
-        if any(cost.energy_mj is None for cost in (*self.segments, self.final, *self.heads)):
+        if any(cost.energy_mj is None for cost in (*self.segments, self.final)):
             raise InputError(
                 "the profile does not hold the energies of all segments and heads, so --max-energy cannot hold and "
                 "energy is no objective; make it again with exitsearch profile --energy"

@@ -107,7 +107,7 @@ class SearchRequest(Part):
         if unknown := others.keys() - {*cls.model_fields, *_LIMITS}:
             raise one_of("keyword of a search", sorted(unknown)[0], [*cls.model_fields, *_LIMITS])
         named = {name: others.pop(name) for name in _LIMITS if name in others}
-        limits = Limits.checked(**{name: list(v) if isinstance(v, tuple) else v for name, v in named.items()})
+        limits = Limits.given("limit", **{name: list(v) if isinstance(v, tuple) else v for name, v in named.items()})
         limits = limits.tightened(others.pop("limits", None) or Limits())
         if isinstance(objectives, str):
             objectives = [name.strip() for name in objectives.split(",")]

@@ -148,3 +148,18 @@ def test_a_missing_device_is_one_sentence(folder: Path) -> None:
         pytest.skip("there is a GPU here")
     with pytest.raises(UnavailableError):
         exitsearch.profile(device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"trials": -1}, "trials should be greater than or equal to 0, found -1"),
+        ({"batch_size": 0}, "batch_size should be greater than or equal to 1, found 0"),
+        ({"threads": "two"}, "threads should be a valid integer"),
+        ({"max_exit": 3}, "unknown keyword of a search 'max_exit' (did you mean 'max_exits'?)"),
+    ],
+)
+def test_wrong_keywords_are_one_sentence(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        exitsearch.search("published:mevit-gmacs", "published:mevit-cifar10", budget="uniform:10,80", **asked)
+    assert words in str(caught.value)

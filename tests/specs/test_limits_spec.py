@@ -70,7 +70,7 @@ def test_both_hold() -> None:
 
 def test_wrong_options_are_said() -> None:
     with pytest.raises(InputError, match="max_exits should be greater than or equal to 0, found -1"):
-        Limits.checked(max_exits=-1)
+        Limits.given("limit", max_exits=-1)
 
 
 @pytest.mark.parametrize("text", ["20ms", "x=0.7", "20ms=", "-3=0.5", "20ms=nan", "inf=0.5"])
