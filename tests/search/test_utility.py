@@ -276,3 +276,14 @@ def test_thresholds_for_a_utility(seed: int) -> None:
     as_numbers = Answers("softmax", answers.scores, answers.right * 1.0, answers.predicted, answers.temperatures)
     assert oracle_bound(problem, as_numbers) == pytest.approx(oracle_bound(problem, answers), abs=0.01)
     assert oracle_bound(problem, as_numbers) >= optimise(Replay(problem, answers, (0, 1, 2))).value(problem)
+
+
+def test_former_names_still_work(outcomes: Outcomes) -> None:
+    from exitsearch.search.worth import Worth
+
+    cautious = Worth("cautious", lambda outputs, labels: (outputs.argmax(axis=1) == labels) * 2.0 - 1.0)
+    options = {"budget": "uniform:0,20", "trials": 0}
+    mine = search(toy_profile(), outcomes, utility=cautious, **options)  # type: ignore[arg-type]
+    with pytest.warns(DeprecationWarning, match="the keyword worth is called utility now"):
+        theirs = search(toy_profile(), outcomes, worth=cautious, **options)  # type: ignore[arg-type]
+    assert theirs.value == mine.value
