@@ -25,7 +25,6 @@ from exitsearch.specs.profile import Profile
 PROFILES = Path("profiles")
 # Outcomes that `search` finds by itself, one folder a backbone and data set.
 OUTCOMES = Path("outcomes")
-OUT = Path("exitsearch-out")
 KNOBS = "knobs"
 CHOSEN = "chosen.json"
 JOURNAL = "study.journal"

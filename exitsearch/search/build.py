@@ -12,7 +12,7 @@ from exitsearch.search.resources import RESOURCES, Resource
 from exitsearch.search.valuation import Valued, fallback_value
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.head import HeadChoice
-from exitsearch.specs.limits import Limits, parse_exit, parse_floor
+from exitsearch.specs.limits import Limits, parse_exit, parse_min_value
 from exitsearch.specs.outcomes import as_value
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.request import SearchRequest
@@ -101,7 +101,7 @@ def _with_limits(problem: Problem, profile: Profile, outcomes: Valued, limits: L
         most = None if row.source is None else getattr(limits, row.source.limit)
         if most is not None:
             problem = _limited(problem, profile, row, most)
-    min_values = [parse_floor(text, full_ms=problem.final_ms) for text in limits.min_value_at]
+    min_values = [parse_min_value(text, full_ms=problem.final_ms) for text in limits.min_value_at]
     least = tuple((budget, as_value(least, outcomes.metric)) for budget, least in min_values)
     return replace(problem, min_values=least)
 

@@ -22,7 +22,7 @@ from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.knobs import ChosenSetting, Knobs, Setting
-from exitsearch.specs.limits import Limits, parse_exit, parse_floor
+from exitsearch.specs.limits import Limits, parse_exit, parse_min_value
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.request import SearchRequest
@@ -243,11 +243,11 @@ class _Solver:
 
 def _scaled(limits: Limits, times: int, *, full_ms: float = 1.0) -> Limits:
     """Limits of a batch of so many inputs, from those of one; shares of the latency turned into milliseconds."""
-    floors = [parse_floor(text, full_ms=full_ms) for text in limits.min_value_at]
+    least = [parse_min_value(text, full_ms=full_ms) for text in limits.min_value_at]
     return limits.model_copy(
         update={
             "max_energy": None if limits.max_energy is None else limits.max_energy * times,
-            "min_value_at": [f"{budget_ms * times!r}ms={least!r}" for budget_ms, least in floors],
+            "min_value_at": [f"{budget_ms * times!r}ms={value!r}" for budget_ms, value in least],
         }
     )
 

@@ -51,10 +51,10 @@ def parse_energy(text: str) -> float:
     return found
 
 
-def parse_floor(text: str, *, full_ms: float) -> tuple[float, float]:
+def parse_min_value(text: str, *, full_ms: float) -> tuple[float, float]:
     """Read `20ms=0.7`, `20=0.7` or `50%=0.7`: with that budget the answer must be worth so much.
 
-    >>> parse_floor("20ms=0.7", full_ms=100), parse_floor("50%=0.7", full_ms=100)
+    >>> parse_min_value("20ms=0.7", full_ms=100), parse_min_value("50%=0.7", full_ms=100)
     ((20.0, 0.7), (50.0, 0.7))
 
     Args:
@@ -130,9 +130,9 @@ class Limits(Part):
 
     @field_validator("min_value_at")
     @classmethod
-    def _check_floors(cls, texts: list[str]) -> list[str]:
+    def _check_min_values(cls, texts: list[str]) -> list[str]:
         for text in texts:
-            _worded(lambda text: parse_floor(text, full_ms=1.0), text)
+            _worded(lambda text: parse_min_value(text, full_ms=1.0), text)
         return texts
 
     @field_validator("force", "forbid")

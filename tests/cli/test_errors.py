@@ -156,3 +156,14 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
             main([*argv, "--help"])
         assert stop.value.code == 0
         assert "usage: exitsearch" in capsys.readouterr().out
+
+
+def test_defaults_that_help_shows_are_those_of_the_steps() -> None:
+    """They stand twice, since the steps are not light enough to be loaded for `--help`."""
+    from exitsearch.cli import profile, search
+    from exitsearch.pipeline import job
+    from exitsearch.pipeline import profile as step
+    from exitsearch.specs import request
+
+    assert (profile.PRECISION, profile.MAX_SECONDS) == (step.PRECISION, step.MAX_SECONDS)
+    assert (search.TRIALS, search.MAX_SECONDS) == (request.TRIALS, job.MAX_SECONDS_ON_THE_WAY)

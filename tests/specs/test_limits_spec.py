@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exitsearch.errors import FileError, InputError
-from exitsearch.specs.limits import Limits, parse_floor
+from exitsearch.specs.limits import Limits, parse_min_value
 from exitsearch.specs.load import load_space
 
 SPACE = """schema_version = 1
@@ -76,4 +76,4 @@ def test_wrong_options_are_said() -> None:
 @pytest.mark.parametrize("text", ["20ms", "x=0.7", "20ms=", "-3=0.5", "20ms=nan", "inf=0.5"])
 def test_a_floor_that_cannot_be_read(text: str) -> None:
     with pytest.raises(InputError, match=r"20ms=0\.7"):
-        parse_floor(text, full_ms=100.0)
+        parse_min_value(text, full_ms=100.0)
