@@ -52,6 +52,7 @@ def test_a_bound_that_is_too_low_counts_as_broken(call, monkeypatch):
     monkeypatch.setattr(check_confidence_bound, "choose_from", low)
     called = call("check_confidence_bound", "--problems", "1", "--trials", "2")
     assert [row["broken"] for row in called.figures["comparisons"]] == [1] * 6
+    assert called.status == 1
 
 
 def test_nothing_asked_is_nothing_done(call):
