@@ -27,7 +27,7 @@ from exitsearch.errors import InputError, UnavailableError, UnsupportedError
 from exitsearch.models import embedded as embedded  # registers the embedded default with timm
 from exitsearch.models.cut import Cut, cut_model
 from exitsearch.models.segments import State as State
-from exitsearch.specs.backbone import EMBEDDED_NAME, BackboneFacts, Task
+from exitsearch.specs.backbone import EMBEDDED_NAME, PACKAGED_NAMES, BackboneFacts, Task
 from exitsearch.specs.document import check_readable
 from exitsearch.specs.placement import Placement
 
@@ -186,7 +186,7 @@ def create_backbone(
         example_input: an input [1, channels, height, width] of a module of one's own; not for timm's models, which
             know their input size.
         pretrained: True loads timm's weights (a download), False draws random ones; None loads the packaged weights
-            of the embedded default and draws random ones for every other model.
+            of an embedded backbone and draws random ones for every other model.
         checkpoint: a local safetensors file to load instead.
         num_outputs: classes or regression targets; None keeps the model's own number. A number that is not that of
             the weights gives a new, untrained final classifier.
@@ -213,7 +213,7 @@ def create_backbone(
         raise InputError(f"example_input is for a module of your own; {name} knows its input size, see image_size")
     _check_name(name)
     if pretrained is None:
-        pretrained = checkpoint is None and name.split(".")[0] == EMBEDDED_NAME
+        pretrained = checkpoint is None and name.split(".")[0] in PACKAGED_NAMES
     own = _own_config(name)
     arguments: dict[str, Any] = {}
     if num_outputs is not None:

@@ -1,4 +1,4 @@
-"""Which backbones there are: every model of timm, the embedded default and those of plugins."""
+"""Which backbones there are: every model of timm, the embedded ones and those of plugins."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import timm
 
-from exitsearch.models import embedded as embedded  # registers the embedded default with timm
-from exitsearch.specs.backbone import EMBEDDED_NAME
+from exitsearch.models import embedded as embedded  # registers the embedded backbones with timm
+from exitsearch.specs.backbone import PACKAGED_NAMES
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ def list_backbones() -> list[BackboneEntry]:
         name, _, tag = full.partition(".")
         tags.setdefault(name, []).append(tag)
     families = {name: family for family in timm.list_modules() for name in timm.list_models(module=family)}
-    names = [EMBEDDED_NAME, *(name for name in timm.list_models() if name != EMBEDDED_NAME)]
+    names = [*PACKAGED_NAMES, *(name for name in timm.list_models() if name not in PACKAGED_NAMES)]
     return [
         BackboneEntry(
-            name, "embedded" if name == EMBEDDED_NAME else families.get(name, "plugin"), tuple(tags.get(name, ()))
+            name, "embedded" if name in PACKAGED_NAMES else families.get(name, "plugin"), tuple(tags.get(name, ()))
         )
         for name in names
     ]

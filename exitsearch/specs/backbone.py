@@ -13,6 +13,10 @@ Task = Literal["classification", "regression"]
 
 # The embedded default: what every command without --model means. Built in models/embedded.py.
 EMBEDDED_NAME = "vit_digits_patch1_8"
+# Embedded too, for the photographs of Fashion-MNIST.
+FASHION_NAME = "vit_fashion_patch4_28"
+# Those whose weights lie in the package.
+PACKAGED_NAMES = (EMBEDDED_NAME, FASHION_NAME)
 
 
 class BackboneFacts(Part):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import small_vit
 import timm
 import torch
 import train_digits_backbone
@@ -54,23 +55,39 @@ def test_training_learns():
     labels = torch.arange(64) % 2
     images = labels.reshape(-1, 1, 1, 1).float().expand(-1, 1, 8, 8) * 2 - 1
     model = Model()
-    trained = train_digits_backbone.train(
-        model, (images, labels), epochs=30, generator=torch.Generator().manual_seed(0)
+    trained = small_vit.train(
+        model,
+        (images, labels),
+        epochs=30,
+        batch_size=32,
+        augment=small_vit.random_affine,
+        generator=torch.Generator().manual_seed(0),
     )
-    assert train_digits_backbone.accuracy(trained, images, labels) == 1
+    assert small_vit.accuracy(trained, images, labels) == 1
 
 
 def test_random_affine_keeps_shape_and_range():
     images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    changed = train_digits_backbone.random_affine(images, torch.Generator().manual_seed(1))
+    changed = small_vit.random_affine(images, torch.Generator().manual_seed(1))
     assert changed.shape == images.shape
     assert not torch.allclose(changed, images)
     assert float(changed.min()) >= float(images.min()) - 1e-6
     assert float(changed.max()) <= float(images.max()) + 1e-6
 
 
+def test_flip_mirrors_some_and_nothing_else():
+    images = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    changed = small_vit.random_affine(
+        images, torch.Generator().manual_seed(1), degrees=0, scale=0, pixels=0, flip=True
+    )
+    mirrored = [torch.allclose(b, a.flip(-1), atol=1e-5) for a, b in zip(images, changed, strict=True)]
+    assert 5 < sum(mirrored) < 35
+    same = [torch.allclose(b, a, atol=1e-5) for a, b in zip(images, changed, strict=True)]
+    assert sum(same) == 40 - sum(mirrored)
+
+
 def test_matrices_of_blocks_go_to_muon():
-    optimizers = train_digits_backbone.make_optimizers(model := timm.create_model(EMBEDDED_NAME))
+    optimizers = small_vit.make_optimizers(model := timm.create_model(EMBEDDED_NAME))
     muon, others = ([p for group in o.param_groups for p in group["params"]] for o in optimizers)
     assert len(muon) + len(others) == len(list(model.parameters()))
     assert {p.ndim for p in muon} == {2}
