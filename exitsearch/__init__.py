@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from exitsearch.allocator import keep_freed_memory as keep_freed_memory
     from exitsearch.models.backbone import create_backbone as create_backbone
     from exitsearch.models.heads import create_head as create_head
     from exitsearch.models.heads import list_heads as list_heads
@@ -29,6 +30,7 @@ __all__ = [
     "build_model",
     "create_backbone",
     "create_head",
+    "keep_freed_memory",
     "list_heads",
     "load_config",
     "load_model",
@@ -46,6 +48,7 @@ _HOME = {
     "build_model": "exitsearch.models.multi_exit",
     "create_backbone": "exitsearch.models.backbone",
     "create_head": "exitsearch.models.heads",
+    "keep_freed_memory": "exitsearch.allocator",
     "list_heads": "exitsearch.models.heads",
     "load_config": "exitsearch.specs",
     "load_model": "exitsearch.models.multi_exit",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from functools import cache
 
 # From glibc's malloc.h.
@@ -23,14 +24,19 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it does; only glibc can be told.
     """
+    mallopt = _mallopt()
+    # No blocks of their own for large sizes, and nothing (-1) given back from the end of the heap.
+    return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+def _mallopt() -> Callable[[int, int], int] | None:
+    """glibc's function; None with another C library."""
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     try:
         library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018  that of another C library has no such name
-        mallopt = library.mallopt
+        _ = library.gnu_get_libc_version  # others have no such name
+        found: Callable[[int, int], int] = library.mallopt
     except (OSError, AttributeError):
-        return False
-    # No blocks of their own for large sizes, and nothing given back from the end of the heap. The largest threshold
-    # that an int holds; 2 GiB at the end of the heap would be given back.
-    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+        return None
+    return found

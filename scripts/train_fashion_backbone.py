@@ -100,7 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
     parser.add_argument("--epochs", type=int, default=10, metavar="N", help="default: 10")
     parser.add_argument(
-        "--samples", type=int, metavar="N", help=f"train on so many photographs, {BATCH} or more (default: {TRAINED_ON})"
+        "--samples",
+        type=int,
+        metavar="N",
+        help=f"photographs to train on, {BATCH} or more (default: {TRAINED_ON})",
     )
     figures.add_options(parser, "--threads", "--seed")
     parser.add_argument("--out", type=Path, default=weights_file(FASHION_NAME), metavar="FILE")

@@ -14,11 +14,12 @@ PACKAGE = Path(__file__).parents[1] / "exitsearch"
 # Room to the rooms that it may import from, besides itself and errors.
 ALLOWED = {
     "errors": set(),
+    "allocator": set(),
     "specs": set(),
     "search": {"specs"},
     "models": {"specs"},
-    "measure": {"specs", "models"},
-    "learn": {"specs", "models"},
+    "measure": {"specs", "models", "allocator"},
+    "learn": {"specs", "models", "allocator"},
     "deploy": {"specs", "models", "measure", "learn"},
     "pipeline": {"specs", "search", "models", "measure", "learn", "deploy"},
     "report": {"specs", "search", "models", "measure", "learn", "deploy", "pipeline"},

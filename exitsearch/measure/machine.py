@@ -99,6 +99,7 @@ def fingerprint(
     threads: int,
     runtime: str,
     channels_last: bool = False,
+    keeps_memory: bool = False,
     gpu: GpuReading | None = None,
 ) -> Environment:
     """Identity, soft facts and state of a measurement on this machine.
@@ -111,6 +112,7 @@ def fingerprint(
         threads: threads that torch computes with on the CPU.
         runtime: name of the runtime.
         channels_last: whether the weights lie so in memory (see `is_channels_last`).
+        keeps_memory: whether freed memory stays in the process (`allocator.py`).
         gpu: a reading of the GPU; None takes one if the device is a GPU.
     """
     identity: dict[str, Scalar] = {
@@ -135,6 +137,7 @@ def fingerprint(
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpu_governor": _cpu_governor(),
+        "keeps_freed_memory": keeps_memory,
         "exitsearch": _own_version(),
     }
     state: dict[str, Scalar] = {"load_average": load_average()}

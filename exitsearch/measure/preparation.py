@@ -11,6 +11,7 @@ from typing import Self
 import torch
 from torch import nn
 
+from exitsearch.allocator import keep_freed_memory
 from exitsearch.errors import InputError
 from exitsearch.measure.machine import resolve_device, resolve_dtype
 from exitsearch.measure.runtimes import Runtime, UnitKey, find_runtime
@@ -64,11 +65,13 @@ class Ready:
         runtime: the units.
         inputs: random batches on the device.
         threads: threads that torch computes with on the CPU.
+        keeps_memory: whether freed memory stays in the process (`allocator.py`).
     """
 
     runtime: Runtime
     inputs: list[torch.Tensor]
     threads: int
+    keeps_memory: bool
 
 
 @contextmanager
@@ -77,7 +80,7 @@ def made_ready(
 ) -> Iterator[Ready]:
     """Backbone and heads on the device and in the dtype, a copy where either must change.
 
-    Inside, the device is the current one and torch has its threads.
+    Inside, the device is the current one and torch has its threads. From now on the process keeps its freed memory.
 
     Args:
         backbone: with weights; left as it is.
@@ -88,6 +91,7 @@ def made_ready(
     Raises:
         InputError: the backbone has no weights.
     """
+    keeps_memory = keep_freed_memory()
     wanted = resolve_dtype(condition.dtype)
     now = next(backbone.module.parameters())
     if now.device.type == "meta":
@@ -111,7 +115,7 @@ def made_ready(
     backbone.module.eval()
     try:
         with current_device(condition.device), _pinned_threads(condition.threads) as threads:
-            yield Ready(condition.runtime(backbone, heads, example=inputs[0]), inputs, threads)
+            yield Ready(condition.runtime(backbone, heads, example=inputs[0]), inputs, threads, keeps_memory)
     finally:
         for module in training:
             module.training = True

@@ -208,6 +208,7 @@ def _measure(
             threads=ready.threads,
             runtime=condition.runtime.name,
             channels_last=is_channels_last(backbone.module),
+            keeps_memory=ready.keeps_memory,
             gpu=watch.before if watch else None,
         )
         clock = clock_for(where)

@@ -77,9 +77,7 @@ def test_random_affine_keeps_shape_and_range():
 
 def test_flip_mirrors_some_and_nothing_else():
     images = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    changed = small_vit.random_affine(
-        images, torch.Generator().manual_seed(1), degrees=0, scale=0, pixels=0, flip=True
-    )
+    changed = small_vit.random_affine(images, torch.Generator().manual_seed(1), degrees=0, scale=0, pixels=0, flip=True)
     mirrored = [torch.allclose(b, a.flip(-1), atol=1e-5) for a, b in zip(images, changed, strict=True)]
     assert 5 < sum(mirrored) < 35
     same = [torch.allclose(b, a, atol=1e-5) for a, b in zip(images, changed, strict=True)]
