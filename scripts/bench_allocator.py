@@ -100,7 +100,8 @@ def serve(connection: Connection, way: str, model: str, threads: int, seed: int)
 
 def measured(options: argparse.Namespace) -> dict[str, np.ndarray]:
     """Milliseconds and faults by way [rounds, passes, 2]."""
-    context, seen = get_context("spawn"), {way: [] for way in WAYS}
+    context = get_context("spawn")
+    seen: dict[str, list[list[Seen]]] = {way: [] for way in WAYS}
     ends: dict[str, Connection] = {}
     with ExitStack() as stack:
         for way in WAYS:
