@@ -109,7 +109,7 @@ def test_two_readings_at_once_do_not_mix():
 def test_a_process_that_dies_is_one_sentence():
     data = splits(fatal=13)
     data.read_by(1)
-    with pytest.raises(ExitSearchError, match="a process that reads images was ended.* fewer --workers"):
+    with pytest.raises(ExitSearchError, match=r"a process that reads images was ended.* fewer --workers"):
         read(data.heads, in_order(20, 4))
 
 
@@ -137,9 +137,7 @@ def test_worker_processes_read_the_same_and_name_what_is_broken(folder):
         open(split.files[number], "w").close()
     for count in (0, 1):
         data.read_by(count)
-        with pytest.raises(
-            InputError, match=r"2 of the 4 images of a batch cannot be read, the first is .*png: not an"
-        ):
+        with pytest.raises(InputError, match=r"2 of the 4 images of a batch cannot be read, the first is .*png"):
             list(batches(split, order=in_order(len(split), 4)))
 
 

@@ -18,7 +18,7 @@ five of the training samples (`division.py` says which). Nothing is downloaded u
 until a batch asks for them, so memory does not grow with the folder. They are prepared as the backbone's own weights
 were trained, by timm's `resolve_data_config` and `create_transform`.
 
-How it hangs together: `sources.py` finds the kind of data by its name (`from_digits.py`, `from_folder.py`,
+How it hangs together: `sources.py` finds the kind of data by its name (`digits.py`, `folder.py`,
 `by_timm.py`); each gives `DataSplits` (`splits.py`), read by `batches` (`loading.py`) through processes that stay
 (`workers.py`).
 """

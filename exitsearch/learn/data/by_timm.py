@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.data import create_dataset
+from timm.data.dataset_factory import create_dataset
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from exitsearch.errors import ExitSearchError, InputError, UnavailableError, one_of, shown
 from exitsearch.learn.data.asked import Asked
 from exitsearch.learn.data.division import divide_training
-from exitsearch.learn.data.from_folder import Listed, of_files
+from exitsearch.learn.data.folder import Listed, of_files
 from exitsearch.learn.data.images import ImageFile
 from exitsearch.learn.data.splits import DataSplits, HeldSplit, Split, identity_of, labels_tensor
 from exitsearch.learn.data.transform import ImageTransform, open_image

@@ -22,9 +22,9 @@ def divide_training(labels: NDArray[np.generic], *, regression: bool = False) ->
     """Numbers of the samples of `heads` and of `choice`.
 
     In a set whose own order is mixed, `choice` is its last fifth: of Fashion-MNIST's 60,000 the last 12,000, of
-    CIFAR's 50,000 the last 10,000. It is taken for mixed when it is not sorted and a chi-square test of the classes in the
-    last fifth finds nothing (p of 0.0001 or more). In any other set every class gives one of its samples in five, by a
-    fixed permutation.
+    CIFAR's 50,000 the last 10,000. It is taken for mixed when it is not sorted and a chi-square test of the classes
+    in the last fifth finds nothing (p of 0.0001 or more). In any other set every class gives one of its samples in
+    five, by a fixed permutation.
 
     Args:
         labels: class indices or targets [samples], in the data set's own order.

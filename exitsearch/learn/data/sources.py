@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from exitsearch.learn.data import by_timm, from_digits, from_folder
+from exitsearch.learn.data import by_timm, digits, folder
 from exitsearch.learn.data.asked import Asked
 from exitsearch.learn.data.splits import DataSplits
 from exitsearch.models.backbone import Backbone
@@ -28,10 +28,10 @@ class Source:
     load: Callable[[Asked, Backbone], DataSplits]
 
 
-FOLDER = Source(from_folder.outputs, from_folder.load)
+FOLDER = Source(folder.outputs, folder.load)
 # Whole names, and beginnings of names that end in a separator, which is taken off for a folder.
 SOURCES = {
-    "digits": Source(from_digits.outputs, from_digits.load),
+    "digits": Source(digits.outputs, digits.load),
     "folder:": FOLDER,
     **{prefix: Source(by_timm.outputs, by_timm.load) for prefix in by_timm.PREFIXES},
 }

@@ -11,7 +11,8 @@ from typing import IO, Any
 import numpy as np
 import torch
 from PIL import Image
-from timm.data import create_transform, resolve_data_config
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
 from exitsearch.errors import FileError, InputError
@@ -62,7 +63,7 @@ class ImageTransform:
         asked: dict[str, Any] = {"input_size": backbone.input_size}
         if not own:
             asked |= {"mean": (0.5,), "std": (0.5,), "crop_pct": 1.0, "interpolation": "bilinear"}
-        found = resolve_data_config(asked, pretrained_cfg=own)
+        found = resolve_data_config(asked, pretrained_cfg=own)  # type: ignore[no-untyped-call]
         return cls(
             backbone.input_size,
             per_channel(found["mean"], channels),

@@ -75,7 +75,7 @@ def _folders(root: Path) -> set[str]:
 
 def _natural(name: str) -> tuple[list[int | str], str]:
     """timm's order of names, and the plain one where that makes no difference."""
-    return natural_key(name), name
+    return natural_key(name), name  # type: ignore[no-untyped-call]
 
 
 def _listed(folder: Path, root: Path, label: int) -> Listed:
