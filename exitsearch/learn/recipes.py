@@ -80,7 +80,7 @@ RECIPES = {
             epochs=100,
             batch_size=64,
             learning_rate=1e-4,
-            # The strength of the L2 penalty in the authors' code; the paper does not state it.
+            # Keras' own strength of an L2 penalty, which the authors' code takes; the paper does not state it.
             weight_decay=1e-2,
             schedule="plateau",
             plateau_factor=0.6,
