@@ -1,0 +1,201 @@
+"""Folders of images: their files with class indices or targets, by split."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from timm.utils.misc import natural_key
+
+from exitsearch.errors import FileError, InputError
+from exitsearch.learn.data.asked import Asked
+from exitsearch.learn.data.images import ImageFile, ImagesSplit, Paths, image_files
+from exitsearch.learn.data.scan import check_images
+from exitsearch.learn.data.splits import SPLITS, DataSplits, labels_tensor
+from exitsearch.learn.data.transform import ImageTransform
+from exitsearch.models.backbone import Backbone
+from exitsearch.specs.document import read_text
+from exitsearch.specs.table import cell_number, read_table
+
+LABELS_FILE = "labels.csv"
+
+# Shares of `heads` and `choice` where one heap of images has to be split; the rest is `report`.
+_SHARES = (0.6, 0.2)
+_SEED = 0
+
+Listed = list[tuple[ImageFile, int | float]]
+
+
+def data_folder(name: str) -> Path:
+    """The folder that a data set's name says.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder = Path(name)
+    if not os.path.isdir(folder):  # where its name is too long there is none either
+        raise InputError(
+            "data is `digits` or a folder of images (train/<class>/..., val/<class>/...), or as torch/fashion_mnist a "
+            f"data set that timm knows; no folder {name!r}"
+        )
+    return folder
+
+
+def list_classes(folder: Path) -> tuple[dict[str, Listed], tuple[str, ...]]:
+    """Files with class indices by split, and the class names in timm's order (`class2` before `class10`)."""
+    train = folder / "train"
+    root = train if train.is_dir() else folder
+    classes = tuple(sorted(_folders(root), key=_natural))
+    found = {name: _listed(folder, root / name, index) for index, name in enumerate(classes)}
+    of_train = [row for rows in found.values() for row in rows]
+    if not of_train:
+        raise InputError(
+            f"{folder}: no images found; a data folder holds train/<class>/*.png and val/<class>/*.png, or one folder "
+            f"a class (for regression {LABELS_FILE} and --metric mae)"
+        )
+    if empty := [name for name, rows in found.items() if not rows]:
+        raise InputError(
+            f"{root}: {len(empty):,} of {len(classes):,} class folders hold no image, the first is {empty[0]!r}; put "
+            "images in or remove the folder"
+        )
+    if len(classes) < 2:
+        raise InputError(f"{root}: two classes at least are needed, found one folder ({classes[0]})")
+    of_val, of_test = (_list_split(folder, name, classes) if root is train else [] for name in ("val", "test"))
+    return _assign(of_train, of_val, of_test), classes
+
+
+def _folders(root: Path) -> set[str]:
+    with os.scandir(root) as entries:
+        return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+
+
+def _natural(name: str) -> tuple[list[int | str], str]:
+    """timm's order of names, and the plain one where that makes no difference."""
+    return natural_key(name), name  # type: ignore[no-untyped-call]
+
+
+def _listed(folder: Path, root: Path, label: int) -> Listed:
+    files = sorted(image_files(folder, str(root.relative_to(folder))), key=lambda file: _natural(file.name))
+    return [(file, label) for file in files]
+
+
+def _list_split(folder: Path, split: str, classes: tuple[str, ...]) -> Listed:
+    root = folder / split
+    if not root.is_dir():
+        return []
+    found = _folders(root)
+    if strange := sorted(found - set(classes)):
+        raise InputError(f"{root}: the class {strange[0]!r} is not among those of train/ ({_few(classes)})")
+    listed = (_listed(folder, root / name, index) for index, name in enumerate(classes) if name in found)
+    return [row for rows in listed for row in rows]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
+
+
+def list_targets(folder: Path) -> tuple[dict[str, Listed], tuple[str, ...]]:
+    """Files with regression targets by split; no class names."""
+    path = folder / LABELS_FILE
+    rows: Listed = []
+    faults: list[FileError] = []
+    table = read_table(read_text(path), path, ("file", "target"))
+    for line, row in table:
+        try:
+            rows.append((_file(folder, row["file"], path, line), cell_number(row, "target", path, line)))
+        except FileError as error:
+            faults.append(error)
+    if faults:
+        more = f" ({len(faults):,} of {len(table):,} rows are wrong, this is the first)" if len(faults) > 1 else ""
+        raise FileError(path, faults[0].problem + more)
+    first = {name: [r for r in rows if Path(r[0].name).parts[0] == name] for name in ("train", "val", "test")}
+    if sum(map(len, first.values())) < len(rows):
+        return _assign(rows, [], []), ()
+    return _assign(first["train"], first["val"], first["test"]), ()
+
+
+def _file(folder: Path, name: str, path: Path, line: int) -> ImageFile:
+    file = folder / name
+    if not file.is_file():
+        raise FileError(path, f"row {line}: no such image {name!r} beside it")
+    return ImageFile(name, file.stat().st_size)
+
+
+def _assign(train: Listed, val: Listed, test: Listed) -> dict[str, Listed]:
+    """Give each split its files: what is missing is taken from what there is, by a fixed permutation."""
+    if val and test:
+        return {"heads": train, "choice": val, "report": test}
+    if val:
+        choice, report = _cut(val, [0.5])
+        return {"heads": train, "choice": choice, "report": report}
+    if test:
+        heads, choice = _cut(train, [_SHARES[0] / sum(_SHARES)])
+        return {"heads": heads, "choice": choice, "report": test}
+    heads, choice, report = _cut(train, [_SHARES[0], sum(_SHARES)])
+    return {"heads": heads, "choice": choice, "report": report}
+
+
+def _cut(rows: Listed, edges: Sequence[float]) -> list[Listed]:
+    drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(_SEED)).tolist()
+    bounds = [0, *(round(edge * len(rows)) for edge in edges), len(rows)]
+    # Sorted again, so that neighbours on disk are read together.
+    return [[rows[i] for i in sorted(drawn[low:high])] for low, high in itertools.pairwise(bounds)]
+
+
+def outputs(asked: Asked) -> int:
+    """How many classes a folder holds. Opens no image."""
+    return len(list_classes(data_folder(asked.name))[1])
+
+
+def load(asked: Asked, backbone: Backbone) -> DataSplits:
+    """A folder's splits; every file was looked at.
+
+    Raises:
+        InputError: no folder, no images in it or in a split, classes that differ, images that cannot be read.
+        FileError: a broken `labels.csv`.
+    """
+    folder, task = data_folder(asked.name), asked.task
+    listed, classes = list_targets(folder) if task == "regression" else list_classes(folder)
+    return of_files(str(folder), folder, listed, asked=asked, backbone=backbone, classes=classes)
+
+
+def of_files(
+    name: str, root: Path, listed: dict[str, Listed], *, asked: Asked, backbone: Backbone, classes: tuple[str, ...]
+) -> DataSplits:
+    """Splits of files that stand below one folder.
+
+    Args:
+        name: of the data set.
+        root: the folder.
+        listed: files and labels by split.
+        asked: says task and progress.
+        backbone: for which they are prepared.
+        classes: names of the classes.
+
+    Raises:
+        InputError: a split without images, or images that cannot be read.
+    """
+    transform = ImageTransform.for_backbone(backbone)
+    for key in SPLITS:
+        if not listed[key]:
+            total = sum(map(len, listed.values()))
+            raise InputError(f"{name}: every split needs an image, the {key} split has none ({total} in all); add more")
+    # Sizes stand in for contents: reading every image of a large folder once only to name it would take minutes.
+    digest = hashlib.sha256(repr((asked.task, transform)).encode())
+    for key in SPLITS:
+        for file, label in listed[key]:
+            digest.update(repr((key, file.name, file.size, label)).encode())
+    files = {key: Paths(root, (file.name for file, _ in listed[key])) for key in SPLITS}
+    check_images([path for key in SPLITS for path in files[key]], progress=asked.progress)
+    parts = {
+        key: ImagesSplit(
+            files[key], labels_tensor([label for _, label in listed[key]], asked.task), transform=transform
+        )
+        for key in SPLITS
+    }
+    outputs = 1 if asked.task == "regression" else len(classes)
+    return DataSplits(name, digest.hexdigest()[:16], asked.task, outputs, **parts, classes=classes)
