@@ -24,6 +24,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model", metavar="M", help="timm's name of the model (default: the embedded digits ViT)")
     group.add_argument("--num-outputs", type=positive_int, metavar="N", help="classes, or regression targets")
     group.add_argument("--image-size", type=positive_int, metavar="PIXELS", help="side of the input")
+    group.add_argument("--in-chans", type=positive_int, metavar="N", help="channels of the input: 1 for greys and sound")
     group.add_argument(
         "--pretrained",
         action=argparse.BooleanOptionalAction,
@@ -61,6 +62,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--data", metavar="D", help="digits, or a folder of images with train/ and val/")
     group.add_argument("--recipe", metavar="R", help="how heads are trained (default: frozen)")
     group.add_argument("--epochs", type=positive_int, metavar="N", help="instead of the recipe's own number")
+    group.add_argument("--augment", metavar="A,B", help="changes of training inputs: flip, specaugment")
     group.add_argument("--metric", choices=("accuracy", "mae"), help="what is maximised or minimised")
 
 
@@ -164,6 +166,7 @@ def read_backbone(args: argparse.Namespace, space: SearchSpace | None, *, metric
         checkpoint=args.checkpoint,
         num_outputs=args.num_outputs,
         image_size=args.image_size,
+        in_chans=args.in_chans,
         task="regression" if metric == "mae" else "classification",
         seed=args.seed,
     )
@@ -177,6 +180,7 @@ def read_training(args: argparse.Namespace) -> Training:
         data=args.data,
         recipe=args.recipe or RECIPE,
         epochs=args.epochs,
+        augment=args.augment,
         metric=args.metric,
         device=args.device or "cpu",
         threads=args.threads,

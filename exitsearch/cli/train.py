@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if name is None:
         raise MismatchError(f"{args.config} does not name its backbone; search again with --model NAME")
     training = options.read_training(args)
-    recipe = get_recipe(training.recipe, epochs=training.epochs)
+    recipe = get_recipe(training.recipe, epochs=training.epochs, augment=training.augment)
     data_name = training.data_for(name)
     device = resolve_device(training.device)
     facts = config.backbone
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint=args.checkpoint,
         num_outputs=facts.num_outputs,
         image_size=facts.input_size[1:] if facts.input_size else None,
+        in_chans=facts.input_size[0] if facts.input_size else None,
         task=facts.task,
         seed=args.seed,
     ).create_trained(console.Terminal())

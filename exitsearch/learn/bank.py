@@ -143,11 +143,17 @@ def _identity(
         "final_is_trained": backbone.final_is_trained,
         "data": f"{data.name} {data.identity}",
         "heads": [f"{placement}/{head}" for placement, head in sorted(pairs)],
-        "recipe": {key: value for key, value in dataclasses.asdict(recipe).items() if key != "description"},
+        "recipe": _recipe_identity(recipe),
         "seed": seed,
         "libraries": {"torch": torch.__version__.split(".")[0], "timm": timm.__version__.split(".")[0]},
         **({"targets": STANDARDISED} if data.task == "regression" else {}),
     }
+
+
+def _recipe_identity(recipe: Recipe) -> dict[str, Any]:
+    facts = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in ("description", "augment")}
+    # Named only where there is any, so that trainings from before there were any stay what they are.
+    return {**facts, "augment": list(recipe.augment)} if recipe.augment else facts
 
 
 def bank_digest(

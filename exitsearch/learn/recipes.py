@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from exitsearch.errors import InputError, one_of
+from exitsearch.learn.augment import read_augmentations
 
 Schedule = Literal["constant", "one_cycle", "plateau"]
 
@@ -33,6 +35,7 @@ class Recipe:
         plateau_patience: see `schedule`; epochs.
         stop_patience: a head stops after this many epochs without a lower loss on the `choice` split, keeping its last
             weights; None trains all epochs. Only with `plateau`.
+        augment: changes of training inputs, by their names in `augment.py`; none by default.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Recipe:
     plateau_factor: float = 1.0
     plateau_patience: int = 2
     stop_patience: int | None = None
+    augment: tuple[str, ...] = ()
 
     def rate(self, done: float) -> float:
         """The learning rate when a share `done` (0..1) of all steps is behind; a plateau's factors come on top.
@@ -91,20 +95,25 @@ RECIPES = {
 }
 
 
-def get_recipe(recipe: str | Recipe, *, epochs: int | None = None) -> Recipe:
+def get_recipe(
+    recipe: str | Recipe, *, epochs: int | None = None, augment: str | Iterable[str] | None = None
+) -> Recipe:
     """A recipe by its name, or the recipe itself.
 
     Args:
         recipe: its name, or a recipe of your own.
         epochs: instead of the recipe's, at least 1; None keeps them.
+        augment: names of augmentations instead of the recipe's, as `flip,specaugment` or one by one; None keeps them.
 
     Raises:
-        InputError: when no recipe has that name, or `epochs` is below 1.
+        InputError: when no recipe or augmentation has that name, or `epochs` is below 1.
     """
     if not isinstance(recipe, Recipe):
         if recipe not in RECIPES:
             raise one_of("recipe", recipe, RECIPES)
         recipe = RECIPES[recipe]
+    if augment is not None:
+        recipe = dataclasses.replace(recipe, augment=read_augmentations(augment))
     if epochs is None:
         return recipe
     if epochs < 1:

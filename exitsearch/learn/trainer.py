@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from exitsearch.errors import ExitSearchError
+from exitsearch.learn.augment import augment
 from exitsearch.learn.data import Split, batches, in_order
 from exitsearch.learn.losses import decay_penalty, task_loss
 from exitsearch.learn.recipes import Recipe
@@ -200,6 +201,7 @@ class HeadTrainer:
         assert self.optimizer is not None
         self.optimizer.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
+        images = augment(images, self.recipe.augment, seed=self.seed, epoch=epoch, step=step)
         standard = labels if self.scale is None else self.scale.standardise(labels)
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):

@@ -28,6 +28,7 @@ class Training(Part):
         data: name or folder of the data set; None means the digits, for the embedded default.
         recipe: its name.
         epochs: instead of the recipe's own number; None keeps that.
+        augment: changes of training inputs, as `flip,specaugment`; None keeps the recipe's.
         metric: `mae` trains a regression.
         device: where to train.
         threads: CPU threads; None keeps torch's own number.
@@ -37,6 +38,7 @@ class Training(Part):
     data: str | None = None
     recipe: str = RECIPE
     epochs: int | None = None
+    augment: str | None = None
     metric: Metric | None = None
     device: str = "cpu"
     threads: int | None = None
@@ -98,7 +100,7 @@ def make_outcomes(
             backbone,
             splits,
             exits=exits,
-            recipe=get_recipe(training.recipe, epochs=training.epochs),
+            recipe=get_recipe(training.recipe, epochs=training.epochs, augment=training.augment),
             out=out,
             seed=training.seed,
             progress=report,
@@ -116,9 +118,11 @@ def train_heads(
     space: SearchSpace | Path | str | None = None,
     recipe: str = RECIPE,
     epochs: int | None = None,
+    augment: str | None = None,
     metric: Metric | None = None,
     num_outputs: int | None = None,
     image_size: int | None = None,
+    in_chans: int | None = None,
     pretrained: bool | None = None,
     checkpoint: Path | str | None = None,
     device: str = "cpu",
@@ -136,6 +140,7 @@ def train_heads(
         heads: candidate heads, as a text with commas or one by one; None takes all that fit.
         placements: candidate placements, numbers or a text like `0,2,4-8`; None takes all.
         space: a search space or its file; it and the options both hold.
+        augment: changes of training inputs, as `flip,specaugment`.
         out: the folder to write, or to go on in; None takes `outcomes/<backbone>__<data>`.
         watch: is shown the progress.
 
@@ -149,11 +154,20 @@ def train_heads(
         checkpoint=checkpoint,
         num_outputs=num_outputs,
         image_size=image_size,
+        in_chans=in_chans,
         task="regression" if metric == "mae" else "classification",
         seed=seed,
     )
     training = Training.given(
-        "training", data=data, recipe=recipe, epochs=epochs, metric=metric, device=device, threads=threads, seed=seed
+        "training",
+        data=data,
+        recipe=recipe,
+        epochs=epochs,
+        augment=augment,
+        metric=metric,
+        device=device,
+        threads=threads,
+        seed=seed,
     )
     return make_outcomes(
         asked,
