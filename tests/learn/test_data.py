@@ -10,7 +10,7 @@ from small_data import small_backbone
 
 from exitsearch.errors import FileError, InputError, UnsupportedError
 from exitsearch.learn.data import batches, check_data, data_outputs, in_order, load_data, shuffled
-from exitsearch.learn.images import Prepare, read_image
+from exitsearch.learn.data.images import Prepare, read_image
 
 PLAIN = {"mean": (0.0,), "std": (1.0,)}
 
