@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from exitsearch.errors import ExitSearchError
 from exitsearch.learn.augment import augment
 from exitsearch.learn.data import Split, batches, in_order
+from exitsearch.learn.data.tiles import picture_labels, sum_tiles
 from exitsearch.learn.losses import decay_penalty, task_loss
 from exitsearch.learn.recipes import Recipe
 from exitsearch.learn.targets import TargetScale, can_answer_in, fold, start_at_centre
@@ -253,6 +254,7 @@ class HeadTrainer:
 
         Returns:
             Raw outputs [samples, num_outputs] in float32 on the CPU by key, `final` always among them; and the labels.
+            Where samples are tiles of pictures, both are of pictures.
 
         Raises:
             ExitSearchError: when an output is not finite; names the head.
@@ -279,7 +281,7 @@ class HeadTrainer:
                 raise ExitSearchError(
                     f"{words} answers with numbers that are not finite; train it again or leave it out"
                 )
-        return outputs, split.labels
+        return {key: sum_tiles(found, split.groups) for key, found in outputs.items()}, picture_labels(split)
 
 
 def _reader(head: nn.Module) -> Callable[[State], Tensor]:

@@ -1,10 +1,12 @@
 """The three splits that heads are trained on (`heads`), chosen on (`choice`) and judged on (`report`).
 
-`load_data` takes `digits`, or a folder of images in one of these forms:
+`load_data` takes `digits`, a folder of images in one of the forms below, or `audio-folder:` and a folder of recordings
+(WAV; with soundfile FLAC and Ogg) in one of the first two:
 
     DIR/train/<class>/*.png, DIR/val/<class>/*.png, optionally DIR/test/<class>/*.png
     DIR/<class>/*.png                       split 60/20/20 by a fixed permutation
-    DIR/labels.csv with `file,target`       regression; files under train/, val/, test/, or else split 60/20/20
+    DIR/labels.csv with `file,target`       regression; files under train/, val/, test/, or else split 60/20/20;
+                                            with `file,target,group` files are tiles of pictures (`tiles.py`)
 
 Without `test`, `val` is halved into `choice` and `report`. Nothing is downloaded. Images stay on disk until a batch
 asks for them, so memory does not grow with the folder.

@@ -124,10 +124,19 @@ class ImagesSplit(Dataset[tuple[Tensor, Tensor]]):
 
     Attributes:
         labels: class indices or targets [samples].
+        groups: the picture that each image is a tile of [samples] (`tiles.py`); None where all are whole.
         workers: processes that read ahead.
     """
 
-    def __init__(self, listed: list[tuple[Path, int | float]], *, prepare: Prepare, task: Task) -> None:
+    def __init__(
+        self,
+        listed: list[tuple[Path, int | float]],
+        *,
+        prepare: Prepare,
+        task: Task,
+        groups: Tensor | None = None,
+    ) -> None:
+        self.groups = groups
         self.files = [str(file) for file, _ in listed]
         dtype = torch.float32 if task == "regression" else torch.int64
         self.labels = torch.tensor([label for _, label in listed], dtype=dtype)

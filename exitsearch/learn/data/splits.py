@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from exitsearch.errors import UnsupportedError
+from exitsearch.learn.data.audio import RecordingsSplit
 from exitsearch.learn.data.images import ImagesSplit, Prepare
 from exitsearch.models.backbone import Backbone
 from exitsearch.specs.backbone import Task
@@ -20,9 +21,11 @@ class TensorsSplit(Dataset[tuple[Tensor, Tensor]]):
 
     Attributes:
         labels: class indices or targets [samples].
+        groups: None: every sample is whole.
     """
 
     workers = 0
+    groups: Tensor | None = None
 
     def __init__(self, images: Tensor, labels: Tensor, *, prepare: Prepare) -> None:
         self.images, self.labels, self.prepare = images, labels, prepare
@@ -38,7 +41,7 @@ class TensorsSplit(Dataset[tuple[Tensor, Tensor]]):
         return self.prepare(self.images[indices]), self.labels[indices]
 
 
-Split = TensorsSplit | ImagesSplit
+Split = TensorsSplit | ImagesSplit | RecordingsSplit
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from exitsearch.errors import FileError, UnavailableError
-from exitsearch.learn.images import Prepare
+from exitsearch.learn.data.images import Prepare
 
 # What speech is recorded at for recognition; half of it is the highest frequency that counts.
 RATE = 16_000
@@ -268,8 +268,11 @@ class RecordingsSplit(Dataset[tuple[Tensor, Tensor]]):
 
     Attributes:
         labels: class indices [samples].
+        groups: None: every recording is whole.
         workers: processes that read ahead.
     """
+
+    groups: Tensor | None = None
 
     def __init__(self, listed: Sequence[tuple[Path, int | float]], *, log_mel: LogMel, prepare: Prepare) -> None:
         self.files = [str(file) for file, _ in listed]
