@@ -12,8 +12,6 @@ a column `group` says which belong together.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from exitsearch.errors import InputError
-from exitsearch.specs.document import write_bytes
+from exitsearch.specs.document import write_text
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 
@@ -71,11 +69,10 @@ def tiles(picture: Array, centres: Array, *, across: int) -> list[tuple[int, int
     return found
 
 
-def png(picture: Array) -> bytes:
-    """A picture in 0..1 as a grey PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.round(picture * 255).astype(np.uint8)).save(buffer, format="PNG")
-    return buffer.getvalue()
+def save(picture: Array, path: Path) -> None:
+    """Write a picture in 0..1 as a grey PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.round(picture * 255).astype(np.uint8)).save(path)
 
 
 def make(options: argparse.Namespace) -> dict[str, object]:
@@ -87,16 +84,16 @@ def make(options: argparse.Namespace) -> dict[str, object]:
             picture, centres = draw(int(rng.integers(options.most + 1)), size=options.size, rng=rng)
             name = f"{split}/{number:05d}"
             if options.tiles == 1:
-                write_bytes(options.out / f"{name}.png", png(picture))
+                save(picture, options.out / f"{name}.png")
                 rows.append([f"{name}.png", len(centres)])
                 continue
             for row, column, pixels, count in tiles(picture, centres, across=options.tiles):
-                write_bytes(options.out / f"{name}_{row}_{column}.png", png(pixels))
+                save(pixels, options.out / f"{name}_{row}_{column}.png")
                 rows.append([f"{name}_{row}_{column}.png", count, name])
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([["file", "target", "group"] if options.tiles > 1 else ["file", "target"], *rows])
-    write_bytes(options.out / "labels.csv", text.getvalue().encode())
+    # Last, so that the images that it names are there.
+    header = ["file", "target", "group"] if options.tiles > 1 else ["file", "target"]
+    lines = [",".join(map(str, row)) for row in [header, *rows]]
+    write_text(options.out / "labels.csv", "\n".join(lines) + "\n")
     return {"images": len(rows), "pictures": len(rows) // options.tiles**2, "folder": str(options.out)}
 
 
