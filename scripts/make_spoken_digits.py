@@ -38,7 +38,18 @@ PITCHES = (20, 80)  # espeak-ng's own unit, 0 to 99
 NOISES = (10.0, 30.0)  # decibels below the signal
 
 # Where there is no espeak-ng: semitones above a key of its own, note by note.
-MELODIES = ((0, 0, 0), (0, 0, 7), (0, 7, 0), (0, 7, 7), (7, 0, 0), (7, 0, 7), (7, 7, 0), (0, 4, 7), (7, 4, 0), (4, 0, 7))
+MELODIES = (
+    (0, 0, 0),
+    (0, 0, 7),
+    (0, 7, 0),
+    (0, 7, 7),
+    (7, 0, 0),
+    (7, 0, 7),
+    (7, 7, 0),
+    (0, 4, 7),
+    (7, 4, 0),
+    (4, 0, 7),
+)
 KEYS = (180.0, 360.0)  # hertz
 NOTES = (0.1, 0.25)  # seconds
 

@@ -161,7 +161,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--in-chans", type=int, metavar="N", help="channels of the input")
     parser.add_argument("--epochs", type=int, default=20, metavar="N", help="default: 20")
     figures.add_option(parser, "--batch-size", default=32)
-    parser.add_argument("--rate", type=float, default=1.0, metavar="X", help="factor of the learning rates (default: 1)")
+    parser.add_argument(
+        "--rate", type=float, default=1.0, metavar="X", help="factor of the learning rates (default: 1)"
+    )
     parser.add_argument("--augment", metavar="A,B", help="changes of training inputs: flip, specaugment")
     figures.add_options(parser, "--threads", "--seed")
     return figures.run(work, parser=parser, argv=argv)

@@ -24,7 +24,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model", metavar="M", help="timm's name of the model (default: the embedded digits ViT)")
     group.add_argument("--num-outputs", type=positive_int, metavar="N", help="classes, or regression targets")
     group.add_argument("--image-size", type=positive_int, metavar="PIXELS", help="side of the input")
-    group.add_argument("--in-chans", type=positive_int, metavar="N", help="channels of the input: 1 for greys and sound")
+    group.add_argument(
+        "--in-chans", type=positive_int, metavar="N", help="channels of the input: 1 for greys and sound"
+    )
     group.add_argument(
         "--pretrained",
         action=argparse.BooleanOptionalAction,

@@ -6,9 +6,9 @@ best constant answer is 0 and its loss is 1, so that a loss of 0.25 reads as a q
 spread is not the standard deviation, which a few far targets inflate by their squares, and not the median absolute
 deviation, which is 0 as soon as more than half of the targets are one number (counts that are mostly 0).
 
-Biases of last layers start at 0: at the median. Before anything of a head is written, its answers are brought into the
-targets' own unit, once: folded into its last layer's weights where it names one (`ExitHead.output_layers`), or else kept
-in an `OutputScale` behind it. A checkpoint in the middle of training holds what is trained, unfolded.
+Biases of last layers start at 0: at the median. Before anything of a head is written, its answers are brought into
+the targets' own unit, once: folded into its last layer's weights where it names one (`ExitHead.output_layers`), or else
+kept in an `OutputScale` behind it. A checkpoint in the middle of training holds what is trained, unfolded.
 """
 
 from __future__ import annotations

@@ -63,9 +63,7 @@ class MeasuredSettings:
         # Two pretrained models may differ in the tag of their name alone, and a plug-in's heads in its text.
         self._sources = [backbone.name, digest(job.plugin.read_bytes()) if job.plugin else None]
         self._device = resolve_device(job.device or "cpu")
-        self._recipe = get_recipe(
-            job.training.recipe, epochs=job.training.epochs, augment=job.training.augment
-        )
+        self._recipe = get_recipe(job.training.recipe, epochs=job.training.epochs, augment=job.training.augment)
         self.epochs = self._recipe.epochs
         self.otherwise = Setting(
             dtype="fp32",

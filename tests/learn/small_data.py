@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from exitsearch.learn.data import DataSplits, TensorsSplit
-from exitsearch.learn.digits import digits_splits
 from exitsearch.learn.data.images import Prepare
+from exitsearch.learn.digits import digits_splits
 from exitsearch.learn.recipes import Recipe
 from exitsearch.models.backbone import Backbone, create_backbone
 

@@ -63,5 +63,5 @@ def test_without_names_nothing_changes(inputs):
 def test_names():
     assert read_augmentations(None) == ()
     assert read_augmentations(["specaugment"]) == ("specaugment",)
-    with pytest.raises(InputError, match="unknown augmentation 'flop' .did you mean 'flip'"):
+    with pytest.raises(InputError, match=r"unknown augmentation 'flop' \(did you mean 'flip'"):
         read_augmentations("flop")

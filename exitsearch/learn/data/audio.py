@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -199,11 +200,11 @@ def _read_wav(path: Path) -> tuple[NDArray[Any], int]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks with comments
             own, samples = wavfile.read(path, mmap=True)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, struct.error) as error:  # the last of headers that are cut short
         raise FileError(
             path, f"not a WAV file that scipy can decode ({error}); soundfile knows more: exitsearch[audio]"
         ) from None
-    return np.asarray(samples).reshape(len(samples), -1), int(own)
+    return np.asarray(samples).reshape(len(samples), samples.shape[1] if samples.ndim > 1 else 1), int(own)
 
 
 def _as_float(samples: NDArray[Any]) -> NDArray[np.float32]:

@@ -98,7 +98,8 @@ def list_targets(folder: Path) -> tuple[dict[str, Listed], Groups]:
         return _assign(rows, [], [], groups), groups
     if torn := torn_picture([[file for file, _ in part] for part in first.values()], groups):
         raise FileError(
-            path, f"the tiles of a picture belong into one split, those of {torn!r} are in two of train/, val/ and test/"
+            path,
+            f"the tiles of a picture belong into one split, those of {torn!r} are in two of train/, val/ and test/",
         )
     return _assign(first["train"], first["val"], first["test"], groups), groups
 
@@ -122,6 +123,8 @@ def _cut(rows: Listed, edges: Sequence[float], groups: Groups | None = None) -> 
     whole = pictures([file for file, _ in rows], groups or {})
     drawn = torch.randperm(len(whole), generator=torch.Generator().manual_seed(_SEED)).tolist()
     bounds = [0, *(round(edge * len(whole)) for edge in edges), len(whole)]
-    parts = [[place for number in drawn[low:high] for place in whole[number]] for low, high in itertools.pairwise(bounds)]
+    parts = [
+        [place for number in drawn[low:high] for place in whole[number]] for low, high in itertools.pairwise(bounds)
+    ]
     # Sorted again, so that neighbours on disk are read together.
     return [[rows[place] for place in sorted(part)] for part in parts]

@@ -17,7 +17,6 @@ from exitsearch.learn.digits import digits_splits
 from exitsearch.models.backbone import Backbone
 from exitsearch.specs.backbone import Task
 
-
 # What stands before the folder of a data set of recordings.
 AUDIO = "audio-folder:"
 
@@ -104,9 +103,7 @@ def _check_filled(listed: dict[str, Listed], folder: Path, what: str) -> None:
     for key in SPLITS:
         if not listed[key]:
             total = sum(map(len, listed.values()))
-            raise InputError(
-                f"{folder}: every split needs {what}, the {key} split has none ({total} in all); add more"
-            )
+            raise InputError(f"{folder}: every split needs {what}, the {key} split has none ({total} in all); add more")
 
 
 def _named(listed: dict[str, Listed], folder: Path) -> list[tuple[str, str, int, int | float]]:
