@@ -91,8 +91,8 @@ def make(options: argparse.Namespace) -> dict[str, object]:
                 save(pixels, options.out / f"{name}_{row}_{column}.png")
                 rows.append([f"{name}_{row}_{column}.png", count, name])
     # Last, so that the images that it names are there.
-    header = ["file", "target", "group"] if options.tiles > 1 else ["file", "target"]
-    lines = [",".join(map(str, row)) for row in [header, *rows]]
+    header: list[object] = ["file", "target", "group"] if options.tiles > 1 else ["file", "target"]
+    lines = [",".join(str(cell) for cell in row) for row in [header, *rows]]
     write_text(options.out / "labels.csv", "\n".join(lines) + "\n")
     return {"images": len(rows), "pictures": len(rows) // options.tiles**2, "folder": str(options.out)}
 

@@ -31,6 +31,7 @@ from exitsearch.learn.data.tiles import picture_labels, sum_tiles
 from exitsearch.learn.losses import fallback_score, metric_of, score, task_loss
 from exitsearch.learn.targets import TargetScale, fold, start_at_centre
 from exitsearch.models.backbone import Backbone, create_backbone
+from exitsearch.specs.backbone import Task
 from exitsearch.specs.document import write_bytes
 
 # Rates and decay as for the packaged backbone (scripts/train_digits_backbone.py).
@@ -112,7 +113,7 @@ def work(options: argparse.Namespace) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     augmentations = read_augmentations(options.augment)
-    task = "regression" if options.metric == "mae" else "classification"
+    task: Task = "regression" if options.metric == "mae" else "classification"
     backbone = create_backbone(
         options.model,
         pretrained=False,

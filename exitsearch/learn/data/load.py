@@ -72,7 +72,7 @@ def load_data(name: str, *, backbone: Backbone, task: Task | None = None) -> Dat
     _check_filled(listed, folder, "an image")
     tiles = {key: picture_numbers([file for file, _ in listed[key]], groups) for key in SPLITS}
     parts = {key: ImagesSplit(listed[key], prepare=prepare, task=task, groups=tiles[key]) for key in SPLITS}
-    facts = [_named(listed, folder), task, prepare]
+    facts: list[object] = [_named(listed, folder), task, prepare]
     if groups:
         facts.append([numbers.tolist() for numbers in tiles.values() if numbers is not None])
     outputs = 1 if task == "regression" else len(classes)
