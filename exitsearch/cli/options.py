@@ -58,13 +58,28 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", type=positive_int, metavar="N", help="CPU threads (default: torch's own number)")
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """What heads are trained on."""
+def add_data(parser: argparse.ArgumentParser, *, batch_size: bool = False) -> None:
+    """What heads are trained on, and how.
+
+    Args:
+        batch_size: with `--batch-size`, which in other commands is what is measured.
+    """
     group = parser.add_argument_group("training")
-    group.add_argument("--data", metavar="D", help="digits, or a folder of images with train/ and val/")
+    group.add_argument(
+        "--data",
+        metavar="D",
+        help="digits, a folder of images with train/ and val/, audio-folder: and one of recordings, or as "
+        "torch/fashion_mnist a data set that timm knows",
+    )
+    group.add_argument("--data-dir", metavar="DIR", help="where data sets that have a name are kept (default: data)")
+    group.add_argument("--download", action="store_true", help="fetch what is missing there")
+    group.add_argument("--workers", type=count, metavar="N", help="processes that read images (default: one a core)")
     group.add_argument("--recipe", metavar="R", help="how heads are trained (default: frozen)")
     group.add_argument("--epochs", type=positive_int, metavar="N", help="instead of the recipe's own number")
     group.add_argument("--augment", metavar="A,B", help="changes of training inputs: flip, specaugment")
+    if batch_size:
+        group.add_argument("--batch-size", type=positive_int, metavar="N", help="inputs of a step, instead of its own")
+    group.add_argument("--lr", type=finite, metavar="R", help="learning rate, instead of the recipe's own")
     group.add_argument("--metric", choices=("accuracy", "mae"), help="what is maximised or minimised")
 
 
@@ -174,15 +189,24 @@ def read_backbone(args: argparse.Namespace, space: SearchSpace | None, *, metric
     )
 
 
-def read_training(args: argparse.Namespace) -> Training:
-    """How heads are trained."""
+def read_training(args: argparse.Namespace, *, batch_size: bool = False) -> Training:
+    """How heads are trained.
+
+    Args:
+        batch_size: whether `--batch-size` is that of training.
+    """
     from exitsearch.pipeline.outcomes import RECIPE, Training
 
     return Training(
         data=args.data,
+        data_dir=args.data_dir,
+        download=args.download,
+        workers=args.workers,
         recipe=args.recipe or RECIPE,
         epochs=args.epochs,
         augment=args.augment,
+        batch_size=args.batch_size if batch_size else None,
+        learning_rate=args.lr,
         metric=args.metric,
         device=args.device or "cpu",
         threads=args.threads,

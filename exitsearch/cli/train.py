@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="local safetensors weights of the backbone")
     options.add_machine(parser)
-    options.add_data(parser)
+    options.add_data(parser, batch_size=True)
     options.add_seed(parser)
     options.add_json(parser)
 
@@ -31,8 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, write the weights, print predicted beside observed."""
     from exitsearch.cli import console
-    from exitsearch.learn.data import load_data
-    from exitsearch.learn.recipes import get_recipe
     from exitsearch.learn.train import train_config
     from exitsearch.measure.machine import resolve_device
     from exitsearch.pipeline.backbone import BackboneRequest
@@ -45,8 +43,7 @@ def run(args: argparse.Namespace) -> int:
     name = config.backbone.name
     if name is None:
         raise MismatchError(f"{args.config} does not name its backbone; search again with --model NAME")
-    training = options.read_training(args)
-    recipe = get_recipe(training.recipe, epochs=training.epochs, augment=training.augment)
+    training = options.read_training(args, batch_size=True)
     data_name = training.data_for(name)
     device = resolve_device(training.device)
     facts = config.backbone
@@ -60,14 +57,14 @@ def run(args: argparse.Namespace) -> int:
         task=facts.task,
         seed=args.seed,
     ).create_trained(console.Terminal())
-    data = load_data(data_name, backbone=backbone, task=backbone.facts.task)
+    data = training.load(data_name, backbone=backbone, watch=console.Terminal())
     folder = args.out or (args.config if args.config.is_dir() else args.config.parent) / "trained"
     with console.progress(f"training {len(config.exits)} exits") as report, torch_threads(args.threads):
         result = train_config(
             config,
             backbone=backbone,
             data=data,
-            recipe=recipe,
+            recipe=training.asked_recipe(),
             out=folder,
             seed=args.seed,
             progress=report,

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_candidates(parser)
     options.add_machine(parser)
-    options.add_data(parser)
+    options.add_data(parser, batch_size=True)
     parser.add_argument("--restart", action="store_true", help="throw away an unfinished run in the folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: outcomes/<backbone>__<data>")
     options.add_seed(parser)
@@ -30,7 +30,10 @@ def run(args: argparse.Namespace) -> int:
 
     options.load_plugin(args)
     space = options.read_space(args)
-    backbone, training = options.read_backbone(args, space, metric=args.metric), options.read_training(args)
+    backbone, training = (
+        options.read_backbone(args, space, metric=args.metric),
+        options.read_training(args, batch_size=True),
+    )
     folder = args.out or training.folder(backbone.name)
     outcomes = make_outcomes(
         backbone,

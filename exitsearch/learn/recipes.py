@@ -84,8 +84,8 @@ RECIPES = {
             epochs=100,
             batch_size=64,
             learning_rate=1e-4,
-            # The strength of the L2 penalty is ours.
-            weight_decay=1e-4,
+            # Keras' own strength of an L2 penalty, which the authors' code takes; the paper does not state it.
+            weight_decay=1e-2,
             schedule="plateau",
             plateau_factor=0.6,
             plateau_patience=2,
@@ -96,26 +96,40 @@ RECIPES = {
 
 
 def get_recipe(
-    recipe: str | Recipe, *, epochs: int | None = None, augment: str | Iterable[str] | None = None
+    recipe: str | Recipe,
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    augment: str | Iterable[str] | None = None,
 ) -> Recipe:
     """A recipe by its name, or the recipe itself.
 
     Args:
         recipe: its name, or a recipe of your own.
         epochs: instead of the recipe's, at least 1; None keeps them.
+        batch_size: instead of the recipe's, at least 1; None keeps it.
+        learning_rate: instead of the recipe's, finite and above 0; None keeps it.
         augment: names of augmentations instead of the recipe's, as `flip,specaugment` or one by one; None keeps them.
 
     Raises:
-        InputError: when no recipe or augmentation has that name, or `epochs` is below 1.
+        InputError: when no recipe or augmentation has that name, or a number is out of its range.
     """
     if not isinstance(recipe, Recipe):
         if recipe not in RECIPES:
             raise one_of("recipe", recipe, RECIPES)
         recipe = RECIPES[recipe]
-    if augment is not None:
-        recipe = dataclasses.replace(recipe, augment=read_augmentations(augment))
-    if epochs is None:
-        return recipe
-    if epochs < 1:
+    if epochs is not None and epochs < 1:
         raise InputError(f"a recipe has at least 1 epoch, found {epochs}")
-    return dataclasses.replace(recipe, epochs=epochs)
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"a recipe has at least 1 input a step, found a batch size of {batch_size}")
+    if learning_rate is not None and not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise InputError(f"a learning rate is a finite number above 0, found {learning_rate}")
+    changes = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "augment": None if augment is None else read_augmentations(augment),
+    }
+    asked = {name: value for name, value in changes.items() if value is not None}
+    return dataclasses.replace(recipe, **asked) if asked else recipe  # type: ignore[arg-type]

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from exitsearch.errors import InputError
 from exitsearch.pipeline import places
 from exitsearch.pipeline.backbone import BackboneRequest
 from exitsearch.pipeline.profile import GIVEN, as_space, torch_threads
 from exitsearch.pipeline.watch import Quiet, Watch
-from exitsearch.specs.backbone import EMBEDDED_NAME
+from exitsearch.specs.backbone import EMBEDDED_NAME, Task
 from exitsearch.specs.candidates import Candidates, Pair
 from exitsearch.specs.document import Part
 from exitsearch.specs.load import load_outcomes
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Metric, Outcomes
 from exitsearch.specs.published import PUBLISHED_OUTCOMES, published_outcomes
 from exitsearch.specs.space import SearchSpace
+
+if TYPE_CHECKING:
+    from exitsearch.learn.data import DataSplits
+    from exitsearch.learn.recipes import Recipe
+    from exitsearch.models.backbone import Backbone
 
 RECIPE = "frozen"
 
@@ -26,9 +34,15 @@ class Training(Part):
 
     Attributes:
         data: name or folder of the data set; None means the digits, for the embedded default.
+        data_dir: the folder in which data sets that have a name are kept; None takes `data`, or what their library
+            takes.
+        download: fetch what is missing there.
+        workers: processes that read the data; None takes what suits it.
         recipe: its name.
         epochs: instead of the recipe's own number; None keeps that.
         augment: changes of training inputs, as `flip,specaugment`; None keeps the recipe's.
+        batch_size: inputs of a step, instead of the recipe's own number; None keeps that.
+        learning_rate: instead of the recipe's own; None keeps that.
         metric: `mae` trains a regression.
         device: where to train.
         threads: CPU threads; None keeps torch's own number.
@@ -36,9 +50,14 @@ class Training(Part):
     """
 
     data: str | None = None
+    data_dir: str | None = None
+    download: bool = False
+    workers: int | None = Field(default=None, ge=0)
     recipe: str = RECIPE
     epochs: int | None = None
     augment: str | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
     metric: Metric | None = None
     device: str = "cpu"
     threads: int | None = None
@@ -58,6 +77,39 @@ class Training(Part):
             f"heads over {name} need data to train on: exitsearch train-heads --model {name} --data digits, "
             "or a folder of images with train/ and val/"
         )
+
+    def asked_recipe(self) -> Recipe:
+        """The recipe with what was asked for instead of its own numbers."""
+        from exitsearch.learn.recipes import get_recipe
+
+        return get_recipe(
+            self.recipe,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            augment=self.augment,
+        )
+
+    def outputs(self, data: str, *, task: Task) -> int:
+        """How many outputs a backbone needs for a data set."""
+        from exitsearch.learn.data import data_outputs
+
+        return data_outputs(data, task=task, root=self.data_dir, download=self.download)
+
+    def load(self, data: str, *, backbone: Backbone, watch: Watch) -> DataSplits:
+        """The splits of a data set, prepared for a backbone."""
+        from exitsearch.learn.data import load_data
+
+        with watch.progress(f"looking at {data}") as report:
+            return load_data(
+                data,
+                backbone=backbone,
+                task=backbone.facts.task,
+                root=self.data_dir,
+                download=self.download,
+                workers=self.workers,
+                progress=report,
+            )
 
     def folder(self, name: str) -> Path:
         """Where the outcomes of a backbone are kept."""
@@ -83,16 +135,14 @@ def make_outcomes(
         restart: throw away what stands in `out`.
     """
     from exitsearch.learn.bank import train_bank
-    from exitsearch.learn.data import data_outputs, load_data
-    from exitsearch.learn.recipes import get_recipe
     from exitsearch.measure.machine import resolve_device
     from exitsearch.models.heads import fitting_exits
 
     data = training.data_for(model.name)
     device = resolve_device(training.device)
-    outputs = model.num_outputs or data_outputs(data, task=model.task)
+    outputs = model.num_outputs or training.outputs(data, task=model.task)
     backbone = model.changed(num_outputs=outputs).create_trained(watch)
-    splits = load_data(data, backbone=backbone, task=backbone.facts.task)
+    splits = training.load(data, backbone=backbone, watch=watch)
     if exits is None:
         exits = fitting_exits(backbone.placements, candidates)
     with watch.progress(f"training heads over {backbone.facts.name}") as report, torch_threads(training.threads):
@@ -100,7 +150,7 @@ def make_outcomes(
             backbone,
             splits,
             exits=exits,
-            recipe=get_recipe(training.recipe, epochs=training.epochs, augment=training.augment),
+            recipe=training.asked_recipe(),
             out=out,
             seed=training.seed,
             progress=report,
@@ -113,12 +163,17 @@ def train_heads(
     model: str | None = None,
     *,
     data: str | None = None,
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    workers: int | None = None,
     heads: str | Iterable[str] | None = None,
     placements: str | Iterable[int] | None = None,
     space: SearchSpace | Path | str | None = None,
     recipe: str = RECIPE,
     epochs: int | None = None,
     augment: str | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
     metric: Metric | None = None,
     num_outputs: int | None = None,
     image_size: int | None = None,
@@ -136,11 +191,17 @@ def train_heads(
 
     Args:
         model: timm's name; None takes the space's backbone, or the embedded default.
-        data: `digits`, or a folder of images; needed for any backbone but the embedded default.
+        data: as in `load_data`; needed for any backbone but the embedded default.
+        data_dir: the folder in which data sets that have a name are kept; None takes `data`, or what their library
+            takes.
+        download: fetch what is missing there.
+        workers: processes that read the data; None takes what suits it.
         heads: candidate heads, as a text with commas or one by one; None takes all that fit.
         placements: candidate placements, numbers or a text like `0,2,4-8`; None takes all.
         space: a search space or its file; it and the options both hold.
-        augment: changes of training inputs, as `flip,specaugment`.
+        recipe: its name.
+        augment: changes of training inputs, as `flip,specaugment`; None keeps the recipe's.
+        epochs, batch_size, learning_rate: instead of the recipe's own.
         out: the folder to write, or to go on in; None takes `outcomes/<backbone>__<data>`.
         watch: is shown the progress.
 
@@ -161,9 +222,14 @@ def train_heads(
     training = Training.given(
         "training",
         data=data,
+        data_dir=str(data_dir) if data_dir else None,
+        download=download,
+        workers=workers,
         recipe=recipe,
         epochs=epochs,
         augment=augment,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
         metric=metric,
         device=device,
         threads=threads,

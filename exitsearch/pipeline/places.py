@@ -44,7 +44,7 @@ def outcomes_folder(name: str, data: str, *, metric: str | None = None) -> Path:
         metric: `accuracy`, `mae` or None.
     """
     suffix = "__mae" if metric == "mae" else ""
-    return OUTCOMES / f"{plain_name(name)}__{Path(data).name}{suffix}"
+    return OUTCOMES / f"{plain_name(name)}__{_data_name(data)}{suffix}"
 
 
 def setting_profile_file(name: str, device: str, setting: Setting, ending: str) -> Path:
@@ -70,6 +70,12 @@ def setting_outcomes_folder(name: str, data: str, label: str, ending: str) -> Pa
         ending: digest of all that the answers depend on.
     """
     return OUTCOMES / KNOBS / f"{name.split('.')[0]}__{Path(data).name}__{label}__{ending}"
+
+
+def _data_name(data: str) -> str:
+    """A data set's name as folders carry it: the last part of a path, without `folder:` and the like before it."""
+    kind, colon, path = data.partition(":")
+    return Path(path if colon and kind.endswith("folder") else data).name
 
 
 def plain_name(name: str) -> str:

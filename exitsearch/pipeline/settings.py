@@ -53,7 +53,6 @@ class MeasuredSettings:
     def __init__(self, job: SearchJob, *, watch: Watch) -> None:
         import torch
 
-        from exitsearch.learn.recipes import get_recipe
         from exitsearch.measure.machine import resolve_device
         from exitsearch.measure.runtimes import find_runtime
 
@@ -63,7 +62,7 @@ class MeasuredSettings:
         # Two pretrained models may differ in the tag of their name alone, and a plug-in's heads in its text.
         self._sources = [backbone.name, digest(job.plugin.read_bytes()) if job.plugin else None]
         self._device = resolve_device(job.device or "cpu")
-        self._recipe = get_recipe(job.training.recipe, epochs=job.training.epochs, augment=job.training.augment)
+        self._recipe = job.training.asked_recipe()
         self.epochs = self._recipe.epochs
         self.otherwise = Setting(
             dtype="fp32",
@@ -178,24 +177,20 @@ class MeasuredSettings:
         return found
 
     def _outputs(self, backbone: BackboneRequest) -> int | None:
-        from exitsearch.learn.data import data_outputs
-
         if self._given is not None:
             return self._given.backbone.num_outputs
         assert self._data is not None
-        return data_outputs(self._data, task=backbone.task)
+        return self._job.training.outputs(self._data, task=backbone.task)
 
     def _at_size(self, size: int | None) -> BackboneRequest:
         return self._backbone if size is None else self._backbone.changed(image_size=size)
 
     def _trained(self, size: int | None) -> tuple[Backbone, DataSplits]:
         """The backbone at an input size with its weights, and the data prepared for it; the last one is kept."""
-        from exitsearch.learn.data import load_data
-
         if size not in self._made:
             backbone = self._at_size(size).create_trained(self._watch)
             name = self._data or self._job.training.data_for(self._backbone.name)
-            self._made = {size: (backbone, load_data(name, backbone=backbone, task=backbone.facts.task))}
+            self._made = {size: (backbone, self._job.training.load(name, backbone=backbone, watch=self._watch))}
         return self._made[size]
 
     def _folder(self, data: DataSplits, label: str, ending: str) -> Path:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from small_data import small_backbone
 
 from exitsearch.errors import FileError, InputError, UnsupportedError
-from exitsearch.learn.data import batches, check_data, data_outputs, in_order, load_data, shuffled
-from exitsearch.learn.data.images import Prepare, read_image
+from exitsearch.learn.data import check_data, data_outputs, load_data
+from exitsearch.learn.data.images import Paths, Prepare
 
 PLAIN = {"mean": (0.0,), "std": (1.0,)}
 
@@ -145,28 +144,86 @@ def test_wrong_targets_name_file_and_row(tmp_path):
         load_data(str(tmp_path), backbone=backbone)
     _image(tmp_path / "a.png")
     (tmp_path / "labels.csv").write_text("file,target\na.png,tall\n")
-    with pytest.raises(FileError, match="row 2: target must be a finite number, found 'tall'"):
+    with pytest.raises(FileError, match=r"row 2: target must be a finite number, found 'tall'$"):
         load_data(str(tmp_path), backbone=backbone)
+    (tmp_path / "labels.csv").write_text("file,target\na.png,1\na.png,nan\na.png,2\nb.png,2\na.png,inf\n")
+    with pytest.raises(FileError, match=r"row 3: target .*found 'nan' \(3 of 5 rows are wrong, this is the first\)"):
+        load_data(str(tmp_path), backbone=backbone)
+
+
+def test_an_empty_class_folder_is_refused(tmp_path, backbone):
+    _classes(tmp_path / "train", {"cat": 2, "dog": 2})
+    _classes(tmp_path / "val", {"cat": 2})
+    for name in ("ant", "bee"):
+        (tmp_path / "train" / name).mkdir()
+    with pytest.raises(InputError, match="train: 2 of 4 class folders hold no image, the first is 'ant'"):
+        load_data(str(tmp_path), backbone=backbone)
+
+
+def test_classes_and_files_stand_in_timms_order(tmp_path, backbone):
+    from timm.data import create_dataset
+
+    _classes(tmp_path / "train", {"class10": 1, "class2": 1, "Class1": 1})
+    _classes(tmp_path / "train" / "class2", {"deeper": 2}, start=9)
+    _classes(tmp_path / "val", {"class10": 2}, start=20)
+    data = load_data(str(tmp_path), backbone=backbone)
+    assert data.classes == ("Class1", "class2", "class10")
+    timms = create_dataset("", root=str(tmp_path / "train"))
+    own = [file.rsplit("/", 1)[1] for file in data.heads.files]
+    assert own == timms.filenames(basename=True)
+    assert data.heads.labels.tolist() == [0, 1, 1, 1, 2]  # timm would make `deeper` a class of its own
+
+
+@pytest.mark.parametrize("prefix", ["", "folder:"])
+def test_a_folder_may_be_named_as_one(tmp_path, backbone, prefix):
+    _classes(tmp_path, {"a": 10, "b": 10})
+    data = load_data(f"{prefix}{tmp_path}", backbone=backbone)
+    assert data.name == str(tmp_path)
+    assert data_outputs(f"{prefix}{tmp_path}") == 2
+
+
+def test_a_folder_goes_before_a_name_of_timms(tmp_path, backbone, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _classes(tmp_path / "torch" / "cifar10", {"a": 10, "b": 10})
+    assert load_data("torch/cifar10", backbone=backbone).classes == ("a", "b")
+
+
+def test_paths_are_those_that_went_in(tmp_path):
+    names = ["a/b.png", "ü/é.png", "x.png", "a\udcff.png"]
+    paths = Paths(tmp_path, names)
+    assert list(paths) == [f"{tmp_path}/{name}" for name in names]
+    assert paths[-1] == paths[3]
+    assert paths[1:3] == [f"{tmp_path}/{name}" for name in names[1:3]]
+    with pytest.raises(IndexError):
+        paths[4]
+    assert list(Paths(tmp_path, [])) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "words"),
+    [
+        (
+            "classification",
+            {3: 12, 7: -1},
+            "must be from 0 to 9, 2 of the 997 .* heads are not, the first is 12",
+        ),
+        ("regression", {5: float("nan")}, "finite numbers, 1 of the 997 .* the first is nan .sample 5."),
+    ],
+)
+def test_labels_that_nobody_can_learn_are_counted(task, labels, words):
+    backbone = small_backbone(task=task)
+    data = load_data("digits", backbone=backbone)
+    check_data(backbone, data)
+    for sample, label in labels.items():
+        data.heads.labels[sample] = label
+    with pytest.raises(InputError, match=words):
+        check_data(backbone, data)
 
 
 def test_data_for_other_outputs_is_refused(backbone):
     data = load_data("digits", backbone=backbone, task="regression")
     with pytest.raises(UnsupportedError, match=r"needs 1 outputs \(regression\).* has 10 \(classification\)"):
         check_data(backbone, data)
-
-
-@pytest.mark.parametrize("broken", ["note", "empty"])
-def test_a_broken_image_is_named(tmp_path, backbone, broken):
-    _classes(tmp_path, {"a": 5, "b": 5})
-    (tmp_path / "a" / "000.png").write_bytes(b"not an image" if broken == "note" else b"")
-    data = load_data(str(tmp_path), backbone=backbone)
-    broken_split = next(split for split in (data.heads, data.choice, data.report) if _holds(split, "000.png"))
-    with pytest.raises(InputError, match=r"000\.png: not an image"):
-        list(batches(broken_split, order=in_order(len(broken_split), 4)))
-
-
-def _holds(split, name):
-    return any(file.endswith(name) for file in split.files)
 
 
 def test_channels_are_averaged_or_repeated():
@@ -185,46 +242,3 @@ def test_images_are_resized_and_cropped_in_the_middle():
     torch.testing.assert_close(Prepare((1, 4, 4), **PLAIN)(columns), columns[..., 2:6])
     assert Prepare((1, 16, 16), **PLAIN, crop_pct=0.9)(columns).shape == (1, 1, 16, 16)
     assert Prepare((1, 6, 10), **PLAIN)(columns).shape == (1, 1, 6, 10)
-
-
-def test_images_of_every_depth_are_read_in_0_to_1(tmp_path):
-    Image.new("RGB", (2, 2), (0, 128, 255)).save(tmp_path / "colour.png")
-    Image.fromarray(np.full((2, 2), 65535, dtype=np.uint16)).save(tmp_path / "deep.png")
-    torch.testing.assert_close(read_image(tmp_path / "colour.png")[:, 0, 0], torch.tensor([0, 128 / 255, 1]))
-    torch.testing.assert_close(read_image(tmp_path / "deep.png"), torch.ones(3, 2, 2))
-
-
-def test_batches_leave_the_global_generator_alone(backbone):
-    data = load_data("digits", backbone=backbone)
-    before = torch.random.get_rng_state()
-    images, labels = next(batches(data.choice, order=[[3, 1]]))
-    assert torch.equal(torch.random.get_rng_state(), before)
-    assert images.shape == (2, 1, 8, 8)
-    assert labels.tolist() == data.choice.labels[[3, 1]].tolist()
-
-
-def test_worker_processes_read_the_same_and_name_what_is_broken(tmp_path, backbone):
-    _classes(tmp_path, {"a": 5, "b": 5})
-    split = load_data(str(tmp_path), backbone=backbone).heads
-    alone = list(batches(split, order=in_order(len(split), 4)))
-    split.workers = 1
-    together = list(batches(split, order=in_order(len(split), 4)))
-    for (a, b), (c, d) in zip(alone, together, strict=True):
-        assert torch.equal(a, c)
-        assert torch.equal(b, d)
-    open(split.files[0], "w").close()
-    with pytest.raises(InputError, match="not an image"):
-        list(batches(split, order=in_order(len(split), 4)))
-
-
-def test_order_depends_on_seed_and_epoch_alone():
-    first = shuffled(10, 4, seed=1, epoch=2)
-    assert first == shuffled(10, 4, seed=1, epoch=2)
-    assert sorted(number for batch in first for number in batch) == list(range(10))
-    assert first != shuffled(10, 4, seed=1, epoch=3)
-    assert first != shuffled(10, 4, seed=2, epoch=2)
-
-
-def test_a_last_batch_of_one_is_left_out():
-    assert [len(batch) for batch in shuffled(9, 4, seed=0, epoch=0)] == [4, 4]
-    assert [len(batch) for batch in shuffled(1, 4, seed=0, epoch=0)] == [1]

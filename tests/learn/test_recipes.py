@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from exitsearch.errors import InputError
@@ -31,6 +33,29 @@ def test_epochs_can_be_set():
     assert get_recipe("frozen", epochs=3).epochs == 3
     assert get_recipe("frozen") is RECIPES["frozen"]
     assert get_recipe(RECIPES["mevit"]) is RECIPES["mevit"]
+
+
+def test_the_paper_recipe_has_the_penalty_of_the_authors_code():
+    assert RECIPES["mevit"].weight_decay == 0.01
+
+
+def test_batch_size_and_rate_can_be_set_and_belong_to_the_identity():
+    asked = get_recipe("frozen", batch_size=64, learning_rate=1e-3)
+    assert (asked.batch_size, asked.learning_rate, asked.epochs) == (64, 1e-3, RECIPES["frozen"].epochs)
+    assert dataclasses.asdict(asked) != dataclasses.asdict(RECIPES["frozen"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"batch_size": 0}, "at least 1 input a step, found a batch size of 0"),
+        ({"learning_rate": 0.0}, "a learning rate is a finite number above 0, found 0.0"),
+        ({"learning_rate": float("nan")}, "a learning rate is a finite number above 0, found nan"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(asked, words):
+    with pytest.raises(InputError, match=words):
+        get_recipe("frozen", **asked)
 
 
 def test_wrong_recipes_are_refused():

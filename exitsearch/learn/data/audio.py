@@ -1,9 +1,8 @@
 """Recordings from disk as a backbone wants them: spectrograms of one length, in the place of grey images.
 
-A recording is averaged into one channel, brought to 16 kHz and to one length (padded with silence or cropped, both to
-its middle), and becomes a log-mel spectrogram [1, bands, frames] in 0..1: 80 dB below its own loudest cell and less is
-0. There are as many bands and frames as the backbone's input is high and wide, so that nothing is resized; from there
-on it is treated as an image, normalised as the backbone expects.
+A recording is averaged into one channel, brought to 16 kHz and becomes a spectrogram (`log_mel.py`) of as many bands
+and frames as the backbone's input is high and wide, so that nothing is resized; from there on it is treated as an
+image, normalised as the backbone expects. All clips are as long as nearly all training recordings need.
 
 WAV files are read by soundfile where it is installed (`pip install exitsearch[audio]`), and by scipy otherwise; FLAC
 and Ogg need soundfile.
@@ -12,150 +11,34 @@ and Ogg need soundfile.
 from __future__ import annotations
 
 import math
-import os
 import struct
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from exitsearch.errors import FileError, UnavailableError
-from exitsearch.learn.data.images import Prepare
-
-# What speech is recorded at for recognition; half of it is the highest frequency that counts.
-RATE = 16_000
-
-# Shortest window, in seconds: the usual one of speech recognition.
-_WINDOW = 0.025
-
-# What is so far below the loudest cell is silence, in decibels.
-_RANGE = 80.0
-
-# Power of the loudest cell below which a recording is digital silence: less than one step of 16 bits gives.
-_SILENCE = 1e-6
+from exitsearch.errors import FileError, InputError, UnavailableError
+from exitsearch.learn.data.asked import Asked
+from exitsearch.learn.data.folder import Kind, check_listed, data_folder, list_classes
+from exitsearch.learn.data.images import Paths, Prepare
+from exitsearch.learn.data.log_mel import RATE, LogMel
+from exitsearch.learn.data.splits import SPLITS, DataSplits, Split, labels_tensor
+from exitsearch.models.backbone import Backbone
 
 # Length of the clips: no longer than this share of the training files needs, nor than the most seconds.
 _LENGTH_QUANTILE = 0.95
 _MOST_SECONDS = 10.0
 
-# So many files are asked for their length; each costs an opening.
-_MOST_ASKED = 1000
+# Progress is told after so many headers.
+_CHUNK = 256
 
-# Below this many recordings, starting worker processes costs more than they save.
-_FEW_RECORDINGS = 512
-_MOST_WORKERS = 4
-
-_WAV = frozenset((".wav", ".wave"))
-_EXTENSIONS = _WAV | {".flac", ".ogg"}
-
-
-def hz_to_mel(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """The mel scale as HTK has it: 2595 log10(1 + f / 700).
-
-    >>> [round(float(mel)) for mel in (hz_to_mel(0), hz_to_mel(1000), hz_to_mel(8000))]
-    [0, 1000, 2840]
-    """
-    return np.asarray(2595.0 * np.log10(1.0 + np.asarray(hz) / 700.0))
-
-
-def mel_to_hz(mel: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """The inverse of `hz_to_mel`."""
-    return np.asarray(700.0 * (10.0 ** (np.asarray(mel) / 2595.0) - 1.0))
-
-
-def mel_filters(bands: int, *, n_fft: int, rate: int) -> Tensor:
-    """Triangular filters [bands, n_fft / 2 + 1] with peak 1, their corners evenly spaced in mel from 0 to rate / 2."""
-    corners = mel_to_hz(np.linspace(0.0, float(hz_to_mel(rate / 2)), bands + 2))
-    low, middle, high = (corners[start : start + bands, None] for start in range(3))
-    bins = np.linspace(0.0, rate / 2, n_fft // 2 + 1)
-    rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)
-    return torch.from_numpy(np.clip(np.minimum(rising, falling), 0.0, None)).float()
-
-
-@dataclass(frozen=True)
-class LogMel:
-    """From a recording to its log-mel spectrogram.
-
-    Attributes:
-        bands: mel bands, at least 1; the spectrogram's height.
-        frames: its width, at least 1.
-        hop: samples from frame to frame, at least 1; a clip has `frames` times as many.
-        rate: samples per second.
-    """
-
-    bands: int
-    frames: int
-    hop: int
-    rate: int = RATE
-
-    @classmethod
-    def for_seconds(cls, seconds: float, *, bands: int, frames: int) -> LogMel:
-        """A spectrogram of clips that are at least `seconds` long, above 0."""
-        return cls(bands, frames, max(1, math.ceil(seconds * RATE / frames)))
-
-    @property
-    def samples(self) -> int:
-        """Length of a clip."""
-        return self.hop * self.frames
-
-    @property
-    def window(self) -> int:
-        """Samples that a frame is computed from: 25 ms, or twice the hop where frames are farther apart."""
-        return max(round(_WINDOW * self.rate), 2 * self.hop)
-
-    @property
-    def n_fft(self) -> int:
-        """The smallest power of two that holds the window and has a bin for every band."""
-        mels = float(hz_to_mel(self.rate / 2)) / (self.bands + 1)
-        return 1 << (max(self.window, math.ceil(self.rate / float(mel_to_hz(mels)))) - 1).bit_length()
-
-    def __call__(self, recording: Tensor) -> Tensor:
-        """The spectrogram [1, bands, frames] in 0..1 of a recording [samples] in -1..1."""
-        clip = fit_length(recording, self.samples)
-        window, filters = _analysis(self.window, self.bands, self.n_fft, self.rate)
-        spectrum = torch.stft(
-            clip,
-            self.n_fft,
-            hop_length=self.hop,
-            win_length=self.window,
-            window=window,
-            center=True,
-            pad_mode="constant",
-            return_complex=True,
-        )
-        # A frame more than asked for stands at the very end.
-        power = filters @ spectrum[:, : self.frames].abs().square()
-        loudest = max(float(power.max()), _SILENCE)
-        decibels = 10.0 * torch.log10(power.clamp(min=loudest * 10 ** (-_RANGE / 10)) / loudest)
-        return (decibels / _RANGE + 1.0)[None]
-
-
-@cache
-def _analysis(window: int, bands: int, n_fft: int, rate: int) -> tuple[Tensor, Tensor]:
-    return torch.hann_window(window), mel_filters(bands, n_fft=n_fft, rate=rate)
-
-
-def fit_length(recording: Tensor, samples: int) -> Tensor:
-    """A recording [any length] padded with silence on both sides, or cropped to its middle: [samples]."""
-    missing = samples - len(recording)
-    if missing >= 0:
-        return F.pad(recording, (missing // 2, missing - missing // 2))
-    start = -missing // 2
-    return recording[start : start + samples]
-
-
-def recording_files(folder: Path) -> list[Path]:
-    """Every recording below a folder, in the order of their paths."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _EXTENSIONS and path.is_file())
+_WAV = (".wav", ".wave")
+RECORDINGS = Kind("a recording", "recordings", (*_WAV, ".flac", ".ogg"))
 
 
 def read_recording(path: Path, *, rate: int = RATE) -> Tensor:
@@ -250,49 +133,112 @@ def seconds_of(path: Path) -> float:
         raise FileError(path, f"not a recording that can be decoded: {error}") from None
 
 
-def clip_seconds(files: Sequence[Path]) -> float:
+def clip_seconds(lengths: Sequence[float]) -> float:
     """A length for the clips of a data set, in steps of 0.05 s: nearly all training files fit in, none beyond 10 s.
 
     Args:
-        files: of the training split, at least one; evenly spaced ones are asked where there are thousands.
-
-    Raises:
-        FileError: a recording that cannot be decoded.
+        lengths: of the recordings of the training split in seconds, at least one.
     """
-    asked = files[:: max(1, len(files) // _MOST_ASKED)]
-    long = float(np.quantile([seconds_of(file) for file in asked], _LENGTH_QUANTILE))
+    long = float(np.quantile(lengths, _LENGTH_QUANTILE))
     return min(max(math.ceil(long * 20 - 1e-6), 1) / 20, _MOST_SECONDS)
 
 
-class RecordingsSplit(Dataset[tuple[Tensor, Tensor]]):
+def check_recordings(files: Sequence[str], *, progress: Callable[[float, str], None] | None = None) -> list[float]:
+    """The length of each recording in seconds, by its header.
+
+    Args:
+        files: their paths.
+        progress: called with the share that is done and words.
+
+    Raises:
+        InputError: some cannot be read; says how many and names the first.
+        UnavailableError: a format needs soundfile, which is not installed.
+    """
+    found: list[float] = []
+    faults: list[FileError] = []
+    for number, file in enumerate(files, start=1):
+        try:
+            found.append(seconds_of(Path(file)))
+        except FileError as error:
+            faults.append(error)
+        if progress is not None and (number % _CHUNK == 0 or number == len(files)):
+            progress(number / len(files), f"{len(files):,} recordings")
+    if faults:
+        raise InputError(
+            f"{len(faults):,} of {len(files):,} recordings cannot be read, the first is {faults[0]}; replace them or "
+            "take them away"
+        )
+    return found
+
+
+class RecordingsSplit(Split):
     """A split whose recordings stay on disk.
 
     Attributes:
+        files: paths of the recordings.
         labels: class indices [samples].
-        groups: None: every recording is whole.
-        workers: processes that read ahead.
+        log_mel: makes the spectrograms.
+        prepare: makes a backbone's inputs of them.
     """
 
-    groups: Tensor | None = None
+    def __init__(self, files: Sequence[str], labels: Tensor, *, log_mel: LogMel, prepare: Prepare) -> None:
+        super().__init__(labels)
+        self.files, self.log_mel, self.prepare = files, log_mel, prepare
 
-    def __init__(self, listed: Sequence[tuple[Path, int | float]], *, log_mel: LogMel, prepare: Prepare) -> None:
-        self.files = [str(file) for file, _ in listed]
-        self.labels = torch.tensor([label for _, label in listed], dtype=torch.int64)
-        self.log_mel, self.prepare = log_mel, prepare
-        self.workers = min(_MOST_WORKERS, os.cpu_count() or 1) if len(listed) > _FEW_RECORDINGS else 0
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        spectrogram = self.log_mel(read_recording(Path(self.files[index])))
-        return self.prepare(spectrogram[None])[0], self.labels[index]
-
-    def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Spectrograms [batch, channels, height, width] and labels [batch].
+    def read(self, indices: list[int]) -> Tensor:
+        """Spectrograms [batch, 1, bands, frames] in 0..1.
 
         Raises:
-            FileError: when a recording cannot be decoded.
+            InputError: some cannot be decoded; says how many and names the first.
         """
-        spectrograms = [self.log_mel(read_recording(Path(self.files[index]))) for index in indices]
-        return self.prepare(torch.stack(spectrograms)), self.labels[indices]
+        found: list[Tensor] = []
+        faults: list[InputError] = []
+        for index in indices:
+            try:
+                found.append(self.log_mel(read_recording(Path(self.files[index]))))
+            except InputError as error:
+                faults.append(error)
+        if faults:
+            raise InputError(
+                f"{len(faults)} of the {len(indices)} recordings of a batch cannot be read, the first is {faults[0]}; "
+                "put the original back and run the same command again: what was trained before is kept"
+            )
+        return torch.stack(found)
+
+    def finish(self, samples: Tensor) -> Tensor:
+        """The spectrograms as the backbone's inputs [batch, channels, height, width], where they are."""
+        return self.prepare(samples)
+
+
+def outputs(asked: Asked) -> int:
+    """How many classes a folder of recordings holds. Opens none."""
+    return len(list_classes(data_folder(asked.name), RECORDINGS)[1])
+
+
+def load(asked: Asked, backbone: Backbone) -> DataSplits:
+    """The splits of a folder of recordings; every header was looked at.
+
+    Raises:
+        InputError: no folder, no recordings in it or in a split, classes that differ, recordings that cannot be read.
+    """
+    if asked.task == "regression":
+        raise InputError(f"{asked.name}: recordings are told apart by classes, one folder each; leave --metric mae out")
+    folder = data_folder(asked.name)
+    listed, classes = list_classes(folder, RECORDINGS)
+    prepare, (_, height, width) = Prepare.for_backbone(backbone), backbone.input_size
+    check_listed(asked.name, listed, kind=RECORDINGS)
+    files = {key: Paths(folder, (file.name for file, _ in listed[key])) for key in SPLITS}
+    lengths = check_recordings([path for key in SPLITS for path in files[key]], progress=asked.progress)
+    seconds = clip_seconds(lengths[: len(files[SPLITS[0]])])
+    log_mel = LogMel.for_seconds(seconds, bands=height, frames=width)
+    parts = {
+        key: RecordingsSplit(
+            files[key],
+            labels_tensor([label for _, label in listed[key]], asked.task),
+            log_mel=log_mel,
+            prepare=prepare,
+        )
+        for key in SPLITS
+    }
+    identity = check_listed(asked.name, listed, asked.task, prepare, log_mel, kind=RECORDINGS)
+    return DataSplits(f"audio-folder:{folder}", identity, asked.task, len(classes), **parts, classes=classes)

@@ -1,28 +1,24 @@
-"""Images from disk as a backbone wants them: size, channels, normalisation."""
+"""Images from disk, and the preparation of images that are tensors already."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from exitsearch.errors import FileError, InputError
+from exitsearch.errors import InputError
+from exitsearch.learn.data.splits import Split
+from exitsearch.learn.data.transform import ImageTransform, open_image, per_channel
 from exitsearch.models.backbone import Backbone
-from exitsearch.specs.backbone import Task
 
-# Below this many images, starting worker processes costs more than they save.
-_FEW_IMAGES = 512
-_MOST_WORKERS = 4
-
-_EXTENSIONS = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"))
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,8 @@ class Prepare:
         channels = backbone.input_size[0]
         return cls(
             backbone.input_size,
-            _per_channel(config.get("mean", (0.5,)), channels),
-            _per_channel(config.get("std", (0.5,)), channels),
+            per_channel(config.get("mean", (0.5,)), channels),
+            per_channel(config.get("std", (0.5,)), channels),
             float(config.get("crop_pct") or 1.0),
             str(config.get("interpolation") or "bilinear"),
         )
@@ -91,68 +87,99 @@ class Prepare:
         return images[..., top : top + height, left : left + width]
 
 
-def _per_channel(numbers: Any, channels: int) -> tuple[float, ...]:
-    numbers = tuple(float(number) for number in numbers)
-    return numbers if len(numbers) == channels else (sum(numbers) / len(numbers),) * channels
+class ImageFile(NamedTuple):
+    """A file of a data folder: an image, or a recording.
 
-
-def image_files(folder: Path) -> list[Path]:
-    """Every image below a folder, in the order of their paths."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _EXTENSIONS and path.is_file())
-
-
-def read_image(path: Path) -> Tensor:
-    """An image as [3, height, width] in 0..1; greys are repeated, transparency is dropped.
-
-    Raises:
-        FileError: when it cannot be decoded.
+    Attributes:
+        name: its path from the data folder.
+        size: bytes.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I;16"):
-                # PIL would clip 16-bit greys at 255 instead of scaling them.
-                grey = np.asarray(image, dtype=np.float32) / 65535.0
-                return torch.from_numpy(grey)[None].expand(3, -1, -1)
-            pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255.0
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise FileError(path, f"not an image that can be decoded: {error}") from None
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+    name: str
+    size: int
 
 
-class ImagesSplit(Dataset[tuple[Tensor, Tensor]]):
+def image_files(root: Path, below: str, *, extensions: tuple[str, ...] = EXTENSIONS) -> Iterator[ImageFile]:
+    """Every image in a folder and the folders in it, in no order.
+
+    Args:
+        root: the data folder.
+        below: the folder, from there.
+        extensions: how their names end, in small letters.
+    """
+    with os.scandir(root / below) as entries:
+        for entry in entries:
+            name = f"{below}/{entry.name}"
+            if entry.is_dir():
+                yield from image_files(root, name, extensions=extensions)
+            elif entry.name.lower().endswith(extensions) and entry.is_file():
+                yield ImageFile(name, entry.stat().st_size)
+
+
+class Paths(Sequence[str]):
+    """Paths below one folder as one piece of memory.
+
+    A list of a million texts is a million objects. Processes that read would each come to copy all of them, since every
+    look at one counts a reference to it.
+    """
+
+    def __init__(self, root: Path, names: Iterable[str]) -> None:
+        encoded = [os.fsencode(name) for name in names]
+        self._root = str(root)
+        self._text = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """A whole path, or several."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        number = index % len(self)
+        start = self._ends[number - 1] if number else 0
+        return os.path.join(self._root, os.fsdecode(self._text[start : self._ends[number]].tobytes()))
+
+
+class ImagesSplit(Split):
     """A split whose images stay on disk.
 
     Attributes:
+        files: paths of the images.
         labels: class indices or targets [samples].
-        groups: the picture that each image is a tile of [samples] (`tiles.py`); None where all are whole.
-        workers: processes that read ahead.
+        transform: the backbone's.
     """
 
-    def __init__(
-        self,
-        listed: list[tuple[Path, int | float]],
-        *,
-        prepare: Prepare,
-        task: Task,
-        groups: Tensor | None = None,
-    ) -> None:
-        self.groups = groups
-        self.files = [str(file) for file, _ in listed]
-        dtype = torch.float32 if task == "regression" else torch.int64
-        self.labels = torch.tensor([label for _, label in listed], dtype=dtype)
-        self.prepare = prepare
-        self.workers = min(_MOST_WORKERS, os.cpu_count() or 1) if len(listed) > _FEW_IMAGES else 0
+    def __init__(self, files: Sequence[str], labels: Tensor, *, transform: ImageTransform) -> None:
+        super().__init__(labels)
+        self.files, self.transform = files, transform
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.prepare(read_image(Path(self.files[index]))[None])[0], self.labels[index]
-
-    def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Images [batch, channels, height, width] and labels [batch].
+    def read(self, indices: list[int]) -> Tensor:
+        """Images as bytes [batch, channels, height, width].
 
         Raises:
-            FileError: when an image cannot be decoded.
+            InputError: some cannot be decoded; names the first.
         """
-        return torch.stack([self[index][0] for index in indices]), self.labels[indices]
+        images = torch.empty((len(indices), *self.transform.input_size), dtype=torch.uint8)
+        faults: list[InputError] = []
+        for place, index in enumerate(indices):
+            try:
+                images[place] = self.transform(open_image(self.files[index], mode=self.transform.mode))
+            except InputError as error:
+                faults.append(error)
+        if faults:
+            raise InputError(
+                f"{len(faults)} of the {len(indices)} images of a batch cannot be read, the first is {faults[0]}; put "
+                "the original back and run the same command again: what was trained before is kept"
+            )
+        return images
+
+    def finish(self, images: Tensor) -> Tensor:
+        """The bytes as the backbone's inputs, where they are."""
+        return self.transform.finish(images)

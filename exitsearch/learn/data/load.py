@@ -2,121 +2,70 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from exitsearch.errors import InputError
-from exitsearch.learn.data.audio import LogMel, RecordingsSplit, clip_seconds, recording_files
-from exitsearch.learn.data.folder import Listed, data_folder, list_classes, list_targets
-from exitsearch.learn.data.images import ImagesSplit, Prepare
-from exitsearch.learn.data.splits import SPLITS, DataSplits, TensorsSplit
-from exitsearch.learn.data.tiles import Groups, picture_numbers
-from exitsearch.learn.digits import digits_splits
+from exitsearch.learn.data.asked import Asked
+from exitsearch.learn.data.sources import find_source
+from exitsearch.learn.data.splits import SPLITS, DataSplits
+from exitsearch.learn.data.workers import default_workers
 from exitsearch.models.backbone import Backbone
 from exitsearch.specs.backbone import Task
 
-# What stands before the folder of a data set of recordings.
-AUDIO = "audio-folder:"
 
+def data_outputs(
+    name: str, *, task: Task = "classification", root: Path | str | None = None, download: bool = False
+) -> int:
+    """How many outputs a backbone needs for a data set: classes, or 1 for regression. Opens no image of a folder.
 
-def data_outputs(name: str, *, task: Task = "classification") -> int:
-    """How many outputs a backbone needs for a data set: classes, or 1 for regression. Opens no image.
+    Args:
+        name: as in `load_data`, and so are the others.
+        task: what the labels are.
+        root: where data sets that have a name are kept.
+        download: fetch what is missing.
 
     Raises:
         InputError: when there is no such data set.
     """
     if task == "regression":
         return 1
-    if name.startswith(AUDIO):
-        return len(_list_recordings(name)[2])
-    return 10 if name == "digits" else len(list_classes(Path(data_folder(name)))[1])
+    source, rest = find_source(name)
+    return source.outputs(Asked(rest, task, Path(root) if root else None, download))
 
 
-def load_data(name: str, *, backbone: Backbone, task: Task | None = None) -> DataSplits:
-    """A data set's three splits, resized, with channels repeated or averaged, and normalised as the backbone expects.
+def load_data(
+    name: str,
+    *,
+    backbone: Backbone,
+    task: Task | None = None,
+    root: Path | str | None = None,
+    download: bool = False,
+    workers: int | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> DataSplits:
+    """A data set's three splits, prepared as the backbone expects its inputs.
 
     Args:
-        name: `digits`, a folder, or `audio-folder:` and a folder (see the docstring of `exitsearch.learn.data`).
+        name: `digits`, a folder, or a data set that timm knows (see the docstring of `exitsearch.learn.data`).
         backbone: whose input size and normalisation are used.
         task: None takes the backbone's.
+        root: the folder in which data sets that have a name are kept; None takes `data`, or what their library takes.
+        download: fetch what is missing there.
+        workers: processes that read images, from 0 (none but this one); None takes one a core, at most eight, and none
+            for a few images or small ones that are held in memory.
+        progress: called with the share that is done and words while the files are looked at.
 
     Raises:
-        InputError: unknown name, a folder without images, classes that differ between its splits, too few images.
+        InputError: unknown name, a folder without images, classes that differ between its splits, too few images,
+            images that cannot be read.
         FileError: a broken `labels.csv`.
+        UnavailableError: a package is missing that reads such data.
     """
-    task = task or backbone.facts.task
-    prepare = Prepare.for_backbone(backbone)
-    if name == "digits":
-        splits = {
-            key: TensorsSplit(
-                torch.from_numpy(split.images),
-                torch.from_numpy(split.labels).to(torch.float32 if task == "regression" else torch.int64),
-                prepare=prepare,
-            )
-            for key, split in digits_splits().items()
-        }
-        classes = tuple(map(str, range(10))) if task == "classification" else ()
-        outputs = 1 if task == "regression" else 10
-        return DataSplits(name, _hash(name, task, prepare), task, outputs, **splits, classes=classes)
-    if name.startswith(AUDIO):
-        return _load_recordings(name, task=task, prepare=prepare)
-    folder = data_folder(name)
-    groups: Groups = {}
-    classes = ()
-    if task == "regression":
-        listed, groups = list_targets(folder)
-    else:
-        listed, classes = list_classes(folder)
-    _check_filled(listed, folder, "an image")
-    tiles = {key: picture_numbers([file for file, _ in listed[key]], groups) for key in SPLITS}
-    parts = {key: ImagesSplit(listed[key], prepare=prepare, task=task, groups=tiles[key]) for key in SPLITS}
-    facts: list[object] = [_named(listed, folder), task, prepare]
-    if groups:
-        facts.append([numbers.tolist() for numbers in tiles.values() if numbers is not None])
-    outputs = 1 if task == "regression" else len(classes)
-    return DataSplits(str(folder), _hash(*facts), task, outputs, **parts, classes=classes)
-
-
-def _load_recordings(name: str, *, task: Task, prepare: Prepare) -> DataSplits:
-    if task == "regression":
-        raise InputError(f"{name}: recordings are told apart by classes, one folder each; leave --metric mae out")
-    folder, listed, classes = _list_recordings(name)
-    _check_filled(listed, folder, "a recording")
-    _, height, width = prepare.input_size
-    seconds = clip_seconds([file for file, _ in listed["heads"]])
-    log_mel = LogMel.for_seconds(seconds, bands=height, frames=width)
-    parts = {key: RecordingsSplit(listed[key], log_mel=log_mel, prepare=prepare) for key in SPLITS}
-    identity = _hash(_named(listed, folder), task, prepare, log_mel)
-    return DataSplits(f"{AUDIO}{folder}", identity, task, len(classes), **parts, classes=classes)
-
-
-def _list_recordings(name: str) -> tuple[Path, dict[str, Listed], tuple[str, ...]]:
-    """The folder, its recordings with class indices by split, and the class names."""
-    folder = data_folder(name.removeprefix(AUDIO))
-    listed, classes = list_classes(folder, files=recording_files, kind="recordings", example="*.wav")
-    return folder, listed, classes
-
-
-def _check_filled(listed: dict[str, Listed], folder: Path, what: str) -> None:
-    for key in SPLITS:
-        if not listed[key]:
-            total = sum(map(len, listed.values()))
-            raise InputError(f"{folder}: every split needs {what}, the {key} split has none ({total} in all); add more")
-
-
-def _named(listed: dict[str, Listed], folder: Path) -> list[tuple[str, str, int, int | float]]:
-    """Split, file, size and label of every sample.
-
-    Sizes stand in for contents: reading every file of a large folder once only to name it would take minutes.
-    """
-    return [
-        (key, str(file.relative_to(folder)), file.stat().st_size, label)
-        for key in SPLITS
-        for file, label in listed[key]
-    ]
-
-
-def _hash(*facts: object) -> str:
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    source, rest = find_source(name)
+    asked = Asked(rest, task or backbone.facts.task, Path(root) if root else None, download, progress)
+    data = source.load(asked, backbone)
+    if workers is None:
+        held = all(data.split(key).is_quick for key in SPLITS)
+        workers = 0 if held else default_workers(sum(len(data.split(key)) for key in SPLITS))
+    data.read_by(workers)
+    return data

@@ -6,44 +6,43 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from exitsearch.errors import InputError
 from exitsearch.learn.data.splits import Split
 
 
-class _Batches(Dataset[object]):
-    """A split read by lists of indices, a whole batch at once."""
-
-    def __init__(self, split: Split) -> None:
-        self.split = split
-
-    def __getitem__(self, indices: list[int]) -> object:
-        try:
-            return self.split.batch(indices)
-        except InputError as error:
-            # Handed on as a value: raised in a worker process it would arrive as a traceback.
-            return InputError(str(error))
-
-
-def batches(split: Split, *, order: Sequence[list[int]]) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    split: Split, *, order: Sequence[list[int]], start: int = 0, device: torch.device | str = "cpu"
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (images [batch, channels, height, width], labels [batch]) of the samples that `order` lists by batch.
+
+    The processes that read, if the split has any, stay for the next call.
+
+    Args:
+        split: to read from.
+        order: numbers of samples by batch.
+        start: begin with this batch of the order, from 0.
+        device: where the batches are wanted; what can be done there is done there.
 
     Raises:
         InputError: when an image cannot be read.
+        ExitSearchError: when a process that reads ended.
     """
-    loader = DataLoader(
-        _Batches(split),
-        sampler=order,
-        batch_size=None,
-        num_workers=split.workers,
-        # The loader draws a number for its workers; from a generator of its own it leaves the global one alone.
-        generator=torch.Generator().manual_seed(0),
-    )
-    for batch in loader:
-        if isinstance(batch, InputError):
-            raise batch
-        yield batch
+    device, order = torch.device(device), order[start:]
+    for indices, samples in zip(order, _read(split, order, pin=device.type == "cuda"), strict=True):
+        images = split.finish(samples.to(device, non_blocking=True))
+        yield images, split.labels[indices].to(device, non_blocking=True)
+
+
+def _read(split: Split, order: Sequence[list[int]], *, pin: bool) -> Iterator[Tensor]:
+    if not split.workers:
+        yield from map(split.read, order)
+        return
+    for samples in split.workers.read(split, order, pin=pin):
+        if isinstance(samples, InputError):
+            raise samples
+        assert isinstance(samples, Tensor)
+        yield samples
 
 
 def in_order(count: int, batch_size: int) -> list[list[int]]:

@@ -19,14 +19,13 @@ with as large a batch (`--batch-size`), so that budgets are times for a picture.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-# The picture that a file is a tile of, for files that are one.
-Groups = dict[Path, str]
+# The picture that a file is a tile of, by its name in `labels.csv`, for files that are one.
+Groups = dict[str, str]
 
 
 class HasGroups(Protocol):
@@ -36,7 +35,7 @@ class HasGroups(Protocol):
     groups: Tensor | None
 
 
-def pictures(files: Sequence[Path], groups: Groups) -> list[list[int]]:
+def pictures(files: Sequence[str], groups: Groups) -> list[list[int]]:
     """The places of each picture's tiles in a list of files, pictures in the order of their first tiles."""
     found: dict[object, list[int]] = {}
     for place, file in enumerate(files):
@@ -44,7 +43,7 @@ def pictures(files: Sequence[Path], groups: Groups) -> list[list[int]]:
     return list(found.values())
 
 
-def picture_numbers(files: Sequence[Path], groups: Groups) -> Tensor | None:
+def picture_numbers(files: Sequence[str], groups: Groups) -> Tensor | None:
     """Which picture each file is a tile of [files], numbered from 0 by first tiles; None where all are whole."""
     found = pictures(files, groups)
     if len(found) == len(files):
@@ -73,7 +72,7 @@ def picture_labels(split: HasGroups) -> Tensor:
     return sum_tiles(split.labels, split.groups)
 
 
-def torn_picture(parts: Iterable[Sequence[Path]], groups: Groups) -> str | None:
+def torn_picture(parts: Iterable[Sequence[str]], groups: Groups) -> str | None:
     """A picture with tiles in two parts of the data; None where there is none."""
     seen: dict[str, int] = {}
     for number, files in enumerate(parts):
