@@ -167,9 +167,7 @@ def test_a_folder_that_lacks_something(tmp_path, backbone):
     _folder(tmp_path, {"train": 1, "test": 1})
     for name_of_class in ("high", "low"):  # one of each: one in heads, one in choice
         _write(tmp_path / "few" / name_of_class / "0.wav", _tone(500, 0.1))
-    with pytest.raises(
-        InputError, match=r"needs a recording, the report split has none \(2 in all"
-    ):
+    with pytest.raises(InputError, match=r"needs a recording, the report split has none \(2 in all"):
         load_data(f"audio-folder:{tmp_path / 'few'}", backbone=backbone)
     (tmp_path / "train" / "none").mkdir()
     with pytest.raises(InputError, match="1 of 3 class folders do not hold a recording, the first is 'none'"):
