@@ -219,6 +219,25 @@ class HeadConformance:
                 other.load_state_dict(safetensors.torch.load(written))
                 assert torch.equal(other(features), expected), f"{name}: the state does not hold all of the head"
 
+    def test_affine_of_the_outputs(self) -> None:
+        """Tripling what the `output_layers` give and adding 5 does so to the outputs; or an `OutputScale` does."""
+        for name, placement in self.fitting():
+            head, features = self.make(placement), example_features(placement, batch_size=3)
+            with torch.no_grad():
+                expected = 3 * head(features) + 5
+                for layer in head.output_layers():
+                    assert layer.bias is not None, f"{name}: a layer of output_layers() has no bias"
+                    layer.weight.mul_(3)
+                    layer.bias.mul_(3).add_(5)
+                if not head.output_layers():
+                    behind = head.attach_output_scale()
+                    behind.scale.fill_(3)
+                    behind.shift.fill_(5)
+                _assert_close(head(features), expected, f"{name}: output_layers() do not carry the outputs")
+                other = self.make(placement, seed=1)
+                other.load_state_dict(head.state_dict())
+                _assert_close(other(features), expected, f"{name}: the state does not hold scale and shift")
+
     def test_meta_device(self) -> None:
         """The head is built and run on the meta device, where parameters and MACs are counted without memory."""
         for name, placement in self.fitting():

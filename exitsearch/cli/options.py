@@ -25,6 +25,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num-outputs", type=positive_int, metavar="N", help="classes, or regression targets")
     group.add_argument("--image-size", type=positive_int, metavar="PIXELS", help="side of the input")
     group.add_argument(
+        "--in-chans", type=positive_int, metavar="N", help="channels of the input: 1 for greys and sound"
+    )
+    group.add_argument(
         "--pretrained",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -65,13 +68,15 @@ def add_data(parser: argparse.ArgumentParser, *, batch_size: bool = False) -> No
     group.add_argument(
         "--data",
         metavar="D",
-        help="digits, a folder of images with train/ and val/, or as torch/fashion_mnist a data set that timm knows",
+        help="digits, a folder of images with train/ and val/, audio-folder: and one of recordings, or as "
+        "torch/fashion_mnist a data set that timm knows",
     )
     group.add_argument("--data-dir", metavar="DIR", help="where data sets that have a name are kept (default: data)")
     group.add_argument("--download", action="store_true", help="fetch what is missing there")
     group.add_argument("--workers", type=count, metavar="N", help="processes that read images (default: one a core)")
     group.add_argument("--recipe", metavar="R", help="how heads are trained (default: frozen)")
     group.add_argument("--epochs", type=positive_int, metavar="N", help="instead of the recipe's own number")
+    group.add_argument("--augment", metavar="A,B", help="changes of training inputs: flip, specaugment")
     if batch_size:
         group.add_argument("--batch-size", type=positive_int, metavar="N", help="inputs of a step, instead of its own")
     group.add_argument("--lr", type=finite, metavar="R", help="learning rate, instead of the recipe's own")
@@ -178,6 +183,7 @@ def read_backbone(args: argparse.Namespace, space: SearchSpace | None, *, metric
         checkpoint=args.checkpoint,
         num_outputs=args.num_outputs,
         image_size=args.image_size,
+        in_chans=args.in_chans,
         task="regression" if metric == "mae" else "classification",
         seed=args.seed,
     )
@@ -198,6 +204,7 @@ def read_training(args: argparse.Namespace, *, batch_size: bool = False) -> Trai
         workers=args.workers,
         recipe=args.recipe or RECIPE,
         epochs=args.epochs,
+        augment=args.augment,
         batch_size=args.batch_size if batch_size else None,
         learning_rate=args.lr,
         metric=args.metric,

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint=args.checkpoint,
         num_outputs=facts.num_outputs,
         image_size=facts.input_size[1:] if facts.input_size else None,
+        in_chans=facts.input_size[0] if facts.input_size else None,
         task=facts.task,
         seed=args.seed,
     ).create_trained(console.Terminal())

@@ -33,6 +33,7 @@ from exitsearch.learn.data import DataSplits, check_data, shuffled
 from exitsearch.learn.losses import task_loss
 from exitsearch.learn.recipes import Recipe, get_recipe
 from exitsearch.learn.scored import HELD_OUT, scored, write_weights
+from exitsearch.learn.targets import STANDARDISED, TargetScale
 from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head, fitting_exits
@@ -117,7 +118,8 @@ def train_bank(
 
     flags = [(parameter, parameter.requires_grad) for parameter in backbone.parameters()]
     try:
-        trainer = HeadTrainer(backbone, _create_heads(backbone, pairs, seed), recipe, seed, device)
+        scale = TargetScale.for_task(data.heads.labels, task=data.task)
+        trainer = HeadTrainer(backbone, _create_heads(backbone, pairs, seed), recipe, seed, device, scale)
         reached = _train(trainer, data, out, identity=identity, checkpoint=checkpoint, until=until, progress=progress)
         if until is not None and reached < recipe.epochs:
             early = scored(trainer, data)
@@ -141,10 +143,17 @@ def _identity(
         "final_is_trained": backbone.final_is_trained,
         "data": f"{data.name} {data.identity}",
         "heads": [f"{placement}/{head}" for placement, head in sorted(pairs)],
-        "recipe": {key: value for key, value in dataclasses.asdict(recipe).items() if key != "description"},
+        "recipe": _recipe_identity(recipe),
         "seed": seed,
         "libraries": {"torch": torch.__version__.split(".")[0], "timm": timm.__version__.split(".")[0]},
+        **({"targets": STANDARDISED} if data.task == "regression" else {}),
     }
+
+
+def _recipe_identity(recipe: Recipe) -> dict[str, Any]:
+    facts = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in ("description", "augment")}
+    # Named only where there is any, so that trainings from before there were any stay what they are.
+    return {**facts, "augment": list(recipe.augment)} if recipe.augment else facts
 
 
 def bank_digest(
@@ -255,6 +264,7 @@ def _look(trainer: HeadTrainer, data: DataSplits) -> None:
 
 def _write(trainer: HeadTrainer, data: DataSplits, out: Path, *, identity: dict[str, Any]) -> None:
     """Write weights, answers and scores; `outcomes.json` after all that it speaks of."""
+    trainer.finish()
     write_weights(trainer.backbone, trainer.heads, out)
     scored(trainer, data, samples=out).write(out / DOCUMENT_NAME)
     Checkpoint(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from exitsearch.errors import InputError, one_of
+from exitsearch.learn.augment import read_augmentations
 
 Schedule = Literal["constant", "one_cycle", "plateau"]
 
@@ -33,6 +35,7 @@ class Recipe:
         plateau_patience: see `schedule`; epochs.
         stop_patience: a head stops after this many epochs without a lower loss on the `choice` split, keeping its last
             weights; None trains all epochs. Only with `plateau`.
+        augment: changes of training inputs, by their names in `augment.py`; none by default.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Recipe:
     plateau_factor: float = 1.0
     plateau_patience: int = 2
     stop_patience: int | None = None
+    augment: tuple[str, ...] = ()
 
     def rate(self, done: float) -> float:
         """The learning rate when a share `done` (0..1) of all steps is behind; a plateau's factors come on top.
@@ -97,6 +101,7 @@ def get_recipe(
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    augment: str | Iterable[str] | None = None,
 ) -> Recipe:
     """A recipe by its name, or the recipe itself.
 
@@ -105,9 +110,10 @@ def get_recipe(
         epochs: instead of the recipe's, at least 1; None keeps them.
         batch_size: instead of the recipe's, at least 1; None keeps it.
         learning_rate: instead of the recipe's, finite and above 0; None keeps it.
+        augment: names of augmentations instead of the recipe's, as `flip,specaugment` or one by one; None keeps them.
 
     Raises:
-        InputError: when no recipe has that name, or a number is out of its range.
+        InputError: when no recipe or augmentation has that name, or a number is out of its range.
     """
     if not isinstance(recipe, Recipe):
         if recipe not in RECIPES:
@@ -119,6 +125,11 @@ def get_recipe(
         raise InputError(f"a recipe has at least 1 input a step, found a batch size of {batch_size}")
     if learning_rate is not None and not (math.isfinite(learning_rate) and learning_rate > 0):
         raise InputError(f"a learning rate is a finite number above 0, found {learning_rate}")
-    changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    changes = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "augment": None if augment is None else read_augmentations(augment),
+    }
     asked = {name: value for name, value in changes.items() if value is not None}
     return dataclasses.replace(recipe, **asked) if asked else recipe  # type: ignore[arg-type]

@@ -18,9 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from exitsearch.errors import ExitSearchError
+from exitsearch.learn.augment import augment
 from exitsearch.learn.data import Split, batches, in_order
+from exitsearch.learn.data.tiles import picture_labels, sum_tiles
 from exitsearch.learn.losses import decay_penalty, task_loss
 from exitsearch.learn.recipes import Recipe
+from exitsearch.learn.targets import TargetScale, can_answer_in, fold, start_at_centre
 from exitsearch.models.backbone import Backbone, State
 from exitsearch.models.multi_exit import final_parameters
 
@@ -39,6 +42,8 @@ class Trainee:
         placement: whose features it reads; for `final` the last placement.
         module: the head, or the final classifier's layers.
         run: from the state at its placement to outputs [batch, num_outputs].
+        scale: of the regression targets that it learns on, until its answers are brought into the targets' own unit;
+            None: it learns on, and answers in, the targets as they are.
         factor: of the learning rate, lowered on a plateau.
         best: lowest loss on the choice split so far; None before the first look.
         waited: epochs since `best`.
@@ -50,6 +55,7 @@ class Trainee:
     placement: int
     module: nn.Module
     run: Callable[[State], Tensor]
+    scale: TargetScale | None = None
     factor: float = 1.0
     best: float | None = None
     waited: int = 0
@@ -61,6 +67,17 @@ class Trainee:
         """For messages: `vit_ee at placement 3`."""
         placement, _, head = self.key.partition("/")
         return f"{head} at placement {placement}" if head else "the final classifier"
+
+    def answer(self, state: State) -> Tensor:
+        """Outputs [batch, num_outputs] in the targets' own unit, however far it has learnt."""
+        outputs = self.run(state)
+        return outputs if self.scale is None else self.scale.restore(outputs)
+
+    def finish(self) -> None:
+        """Bring its weights into the targets' own unit, once, before they are written; it learns no more."""
+        if self.scale is not None:
+            fold(self.module, self.scale)
+            self.scale = None
 
     def learn_from(self, loss: float, recipe: Recipe) -> None:
         """Lower the rate, or stop, by the loss on the choice split after an epoch."""
@@ -96,6 +113,8 @@ class HeadTrainer:
         recipe: how.
         seed: of dropout.
         device: where it all runs.
+        scale: of regression targets, where heads are to learn on standardised ones; None for classification, and for
+            heads that have been trained and only answer.
     """
 
     backbone: Backbone
@@ -103,6 +122,7 @@ class HeadTrainer:
     recipe: Recipe
     seed: int
     device: torch.device
+    scale: TargetScale | None = None
     trainees: list[Trainee] = field(init=False)
     optimizer: torch.optim.Adam | None = field(init=False)
 
@@ -119,6 +139,10 @@ class HeadTrainer:
                 parameter.requires_grad_(True)
             layers = nn.ModuleList(self.backbone.final_classifier())
             self.trainees.append(Trainee(FINAL, last, layers, self.backbone.final))
+        for trainee in self.trainees if self.scale is not None else ():
+            if can_answer_in(trainee.module):
+                trainee.scale = self.scale
+                start_at_centre(trainee.module)
         groups = [
             {"params": [p for p in trainee.module.parameters() if p.requires_grad], "trainee": number}
             for number, trainee in enumerate(self.trainees)
@@ -178,13 +202,16 @@ class HeadTrainer:
         assert self.optimizer is not None
         self.optimizer.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
+        images = augment(images, self.recipe.augment, seed=self.seed, epoch=epoch, step=step)
+        standard = labels if self.scale is None else self.scale.standardise(labels)
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
             for here, state in self._states(images, learning):
                 objective = torch.zeros((), device=self.device)
                 for trainee in here:
                     torch.manual_seed(zlib.crc32(f"{self.seed}/{trainee.key}/{epoch}/{step}".encode()))
-                    loss = task_loss(trainee.run(state), labels, task=self.backbone.facts.task)
+                    targets = labels if trainee.scale is None else standard
+                    loss = task_loss(trainee.run(state), targets, task=self.backbone.facts.task)
                     losses.append(loss.detach())
                     objective = objective + loss
                     penalty = decay_penalty(trainee.module) if self.recipe.weight_decay else None
@@ -211,12 +238,23 @@ class HeadTrainer:
             if here:
                 yield here, state
 
+    def finish(self) -> None:
+        """Bring every head's weights into the targets' own unit, before they are written."""
+        for trainee in self.trainees:
+            trainee.finish()
+
+    def _final(self, state: State) -> Tensor:
+        """What the final exit answers, from the last state."""
+        trained = [trainee for trainee in self.trainees if trainee.key == FINAL]
+        return trained[0].answer(state) if trained else self.backbone.final(state)
+
     @torch.inference_mode()
     def answers(self, split: Split) -> tuple[dict[str, Tensor], Tensor]:
         """What every head and the final exit answer on a split, in eval mode and in the backbone's dtype.
 
         Returns:
             Raw outputs [samples, num_outputs] in float32 on the CPU by key, `final` always among them; and the labels.
+            Where samples are tiles of pictures, both are of pictures.
 
         Raises:
             ExitSearchError: when an output is not finite; names the head.
@@ -234,8 +272,8 @@ class HeadTrainer:
             for placement, state in enumerate(self.backbone.states(images.to(self.device, dtype))):
                 for key, trainee in readers.items():
                     if trainee.placement == placement:
-                        outputs[key][start:stop] = trainee.run(state)
-            outputs[FINAL][start:stop] = self.backbone.final(state)
+                        outputs[key][start:stop] = trainee.answer(state)
+            outputs[FINAL][start:stop] = self._final(state)
             start = stop
         for key, found in outputs.items():
             if not bool(found.isfinite().all()):
@@ -243,7 +281,7 @@ class HeadTrainer:
                 raise ExitSearchError(
                     f"{words} answers with numbers that are not finite; train it again or leave it out"
                 )
-        return outputs, split.labels
+        return {key: sum_tiles(found, split.groups) for key, found in outputs.items()}, picture_labels(split)
 
 
 def _reader(head: nn.Module) -> Callable[[State], Tensor]:

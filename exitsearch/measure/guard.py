@@ -112,9 +112,14 @@ def _backbone(profile: Profile) -> Backbone:
     from exitsearch.models.backbone import create_backbone
 
     known = profile.backbone
-    size = known.input_size[1:] if known.input_size else None
+    channels, size = (known.input_size[0], known.input_size[1:]) if known.input_size else (None, None)
     return create_backbone(
-        known.name or "", pretrained=False, num_outputs=known.num_outputs, image_size=size, task=known.task
+        known.name or "",
+        pretrained=False,
+        num_outputs=known.num_outputs,
+        image_size=size,
+        in_chans=channels,
+        task=known.task,
     )
 
 

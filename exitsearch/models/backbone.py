@@ -172,6 +172,7 @@ def create_backbone(
     checkpoint: Path | str | None = None,
     num_outputs: int | None = None,
     image_size: int | tuple[int, int] | None = None,
+    in_chans: int | None = None,
     task: Task = "classification",
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -191,6 +192,8 @@ def create_backbone(
         num_outputs: classes or regression targets; None keeps the model's own number. A number that is not that of
             the weights gives a new, untrained final classifier.
         image_size: side of the input in pixels, or (height, width); None keeps the model's own.
+        in_chans: channels of the input (1 for greys and spectrograms); None keeps the model's own. timm sums the first
+            layer's pretrained weights over the channels for 1.
         task: what the outputs mean.
         device: where to put it; `meta` builds shapes without memory; None means the CPU, and leaves a module of one's
             own where it is.
@@ -202,11 +205,11 @@ def create_backbone(
         UnsupportedError: the model cannot be cut.
     """
     if isinstance(name, nn.Module):
-        made_with = (pretrained, checkpoint, num_outputs, image_size)
+        made_with = (pretrained, checkpoint, num_outputs, image_size, in_chans)
         if any(option is not None for option in made_with):
             raise InputError(
-                "pretrained, checkpoint, num_outputs and image_size are for timm's models; a module is taken as it is: "
-                "build and load it before"
+                "pretrained, checkpoint, num_outputs, image_size and in_chans are for timm's models; a module is taken "
+                "as it is: build and load it before"
             )
         return _own_backbone(name, placements=placements, example_input=example_input, task=task, device=device)
     if example_input is not None:
@@ -223,6 +226,10 @@ def create_backbone(
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
         if size != (height, width):
             height, width = arguments["img_size"] = size
+    if in_chans is not None and in_chans != channels:
+        if in_chans < 1:
+            raise InputError(f"a backbone has 1 input channel or more, found in_chans {in_chans}")
+        channels = arguments["in_chans"] = in_chans
     module = _create_module(name, pretrained and checkpoint is None, arguments, device or "cpu", seed)
     weights = f"random:{seed}"
     if checkpoint is not None:

@@ -113,6 +113,7 @@ def build_model(
         checkpoint=None if whole else checkpoint,
         num_outputs=facts.num_outputs,
         image_size=facts.input_size[1:] if facts.input_size else None,
+        in_chans=facts.input_size[0] if facts.input_size else None,
         task=facts.task,
         device=device,
         seed=seed,

@@ -24,6 +24,7 @@ class BackboneRequest(Part):
         checkpoint: a local safetensors file of weights.
         num_outputs: classes or regression targets; None keeps the model's own number, or the data's.
         image_size: side of the input in pixels, or (height, width); None keeps the model's own.
+        in_chans: channels of the input; None keeps the model's own.
         task: what the outputs mean.
         seed: of random weights.
     """
@@ -33,6 +34,7 @@ class BackboneRequest(Part):
     checkpoint: Path | None = None
     num_outputs: int | None = None
     image_size: int | tuple[int, int] | None = None
+    in_chans: int | None = None
     task: Task = "classification"
     seed: int = 0
 
@@ -44,6 +46,8 @@ class BackboneRequest(Part):
         update: dict[str, Any] = {}
         if self.image_size is None and theirs.input_size:
             update["image_size"] = (theirs.input_size[1], theirs.input_size[2])
+        if self.in_chans is None and theirs.input_size:
+            update["in_chans"] = theirs.input_size[0]
         if self.num_outputs is None:
             update["num_outputs"] = theirs.num_outputs
         return self.model_copy(update=update)

@@ -40,6 +40,7 @@ class Training(Part):
         workers: processes that read the data; None takes what suits it.
         recipe: its name.
         epochs: instead of the recipe's own number; None keeps that.
+        augment: changes of training inputs, as `flip,specaugment`; None keeps the recipe's.
         batch_size: inputs of a step, instead of the recipe's own number; None keeps that.
         learning_rate: instead of the recipe's own; None keeps that.
         metric: `mae` trains a regression.
@@ -54,6 +55,7 @@ class Training(Part):
     workers: int | None = Field(default=None, ge=0)
     recipe: str = RECIPE
     epochs: int | None = None
+    augment: str | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
     metric: Metric | None = None
@@ -80,7 +82,13 @@ class Training(Part):
         """The recipe with what was asked for instead of its own numbers."""
         from exitsearch.learn.recipes import get_recipe
 
-        return get_recipe(self.recipe, epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
+        return get_recipe(
+            self.recipe,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            augment=self.augment,
+        )
 
     def outputs(self, data: str, *, task: Task) -> int:
         """How many outputs a backbone needs for a data set."""
@@ -163,11 +171,13 @@ def train_heads(
     space: SearchSpace | Path | str | None = None,
     recipe: str = RECIPE,
     epochs: int | None = None,
+    augment: str | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
     metric: Metric | None = None,
     num_outputs: int | None = None,
     image_size: int | None = None,
+    in_chans: int | None = None,
     pretrained: bool | None = None,
     checkpoint: Path | str | None = None,
     device: str = "cpu",
@@ -190,6 +200,7 @@ def train_heads(
         placements: candidate placements, numbers or a text like `0,2,4-8`; None takes all.
         space: a search space or its file; it and the options both hold.
         recipe: its name.
+        augment: changes of training inputs, as `flip,specaugment`; None keeps the recipe's.
         epochs, batch_size, learning_rate: instead of the recipe's own.
         out: the folder to write, or to go on in; None takes `outcomes/<backbone>__<data>`.
         watch: is shown the progress.
@@ -204,6 +215,7 @@ def train_heads(
         checkpoint=checkpoint,
         num_outputs=num_outputs,
         image_size=image_size,
+        in_chans=in_chans,
         task="regression" if metric == "mae" else "classification",
         seed=seed,
     )
@@ -215,6 +227,7 @@ def train_heads(
         workers=workers,
         recipe=recipe,
         epochs=epochs,
+        augment=augment,
         batch_size=batch_size,
         learning_rate=learning_rate,
         metric=metric,

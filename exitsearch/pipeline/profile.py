@@ -111,6 +111,7 @@ def profile(
     space: SearchSpace | Path | str | None = None,
     num_outputs: int | None = None,
     image_size: int | None = None,
+    in_chans: int | None = None,
     pretrained: bool | None = None,
     checkpoint: Path | str | None = None,
     precision: float = PRECISION,
@@ -141,6 +142,7 @@ def profile(
         checkpoint=checkpoint,
         num_outputs=num_outputs,
         image_size=image_size,
+        in_chans=in_chans,
         seed=seed,
     )
     measuring = Measuring.given(

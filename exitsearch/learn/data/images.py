@@ -18,7 +18,7 @@ from exitsearch.learn.data.splits import Split
 from exitsearch.learn.data.transform import ImageTransform, open_image, per_channel
 from exitsearch.models.backbone import Backbone
 
-_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Prepare:
 
 
 class ImageFile(NamedTuple):
-    """A file of a data folder.
+    """A file of a data folder: an image, or a recording.
 
     Attributes:
         name: its path from the data folder.
@@ -99,19 +99,20 @@ class ImageFile(NamedTuple):
     size: int
 
 
-def image_files(root: Path, below: str) -> Iterator[ImageFile]:
+def image_files(root: Path, below: str, *, extensions: tuple[str, ...] = EXTENSIONS) -> Iterator[ImageFile]:
     """Every image in a folder and the folders in it, in no order.
 
     Args:
         root: the data folder.
         below: the folder, from there.
+        extensions: how their names end, in small letters.
     """
     with os.scandir(root / below) as entries:
         for entry in entries:
             name = f"{below}/{entry.name}"
             if entry.is_dir():
-                yield from image_files(root, name)
-            elif entry.name.lower().endswith(_EXTENSIONS) and entry.is_file():
+                yield from image_files(root, name, extensions=extensions)
+            elif entry.name.lower().endswith(extensions) and entry.is_file():
                 yield ImageFile(name, entry.stat().st_size)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from exitsearch.learn.data import by_timm, digits, folder
+from exitsearch.learn.data import audio, by_timm, digits, folder
 from exitsearch.learn.data.asked import Asked
 from exitsearch.learn.data.splits import DataSplits
 from exitsearch.models.backbone import Backbone
@@ -33,6 +33,7 @@ FOLDER = Source(folder.outputs, folder.load)
 SOURCES = {
     "digits": Source(digits.outputs, digits.load),
     "folder:": FOLDER,
+    "audio-folder:": Source(audio.outputs, audio.load),
     **{prefix: Source(by_timm.outputs, by_timm.load) for prefix in by_timm.PREFIXES},
 }
 

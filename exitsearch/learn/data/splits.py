@@ -23,10 +23,12 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
 
     Attributes:
         labels: class indices or targets [samples].
+        groups: the picture that each sample is a tile of [samples] (`tiles.py`); None where all are whole.
         workers: processes that read ahead; None reads in this one.
         is_quick: whether handing samples from process to process would cost more than reading them.
     """
 
+    groups: Tensor | None = None
     workers: Workers | None = None
     is_quick = False
 

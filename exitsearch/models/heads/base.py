@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated
+from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -17,11 +18,44 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 Ratio = Annotated[float, Field(gt=0)]
 
 
+class OutputScale(nn.Module):
+    """Scale and shift of a head's outputs: what stands behind a head whose last layer cannot take them up.
+
+    Args:
+        num_outputs: classes, or regression targets.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(num_outputs))
+        self.register_buffer("shift", torch.zeros(num_outputs))
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Same shape as the input [batch, num_outputs]."""
+        return outputs * self.scale + self.shift
+
+
+_OUTPUT_SCALE = "output_scale"
+
+
+def _apply_output_scale(head: nn.Module, arguments: object, outputs: Tensor) -> Tensor:
+    """The forward hook of a head that has an `OutputScale`; a function of the module, so that copies use their own."""
+    scaled: Tensor = head.get_submodule(_OUTPUT_SCALE)(outputs)
+    return scaled
+
+
 class ExitHead(nn.Module, ABC):
     """An exit head. Subclasses read the features with the functions of `exitsearch.models.features`.
 
     A constructor raises UnsupportedError where the placement cannot carry the head for a reason that its declared
     needs do not cover.
+
+    A head trained on standardised targets answers in their own unit afterwards: an affine of its outputs is folded
+    into `output_layers()`, or else kept in an `OutputScale`, which its weights then hold and which loading them brings
+    back.
 
     Attributes:
         placement: where the head stands.
@@ -40,6 +74,30 @@ class ExitHead(nn.Module, ABC):
     def decay_parameters(self) -> list[nn.Parameter]:
         """The weights under an L2 penalty in training: those with two axes or more, unless a head says otherwise."""
         return [parameter for parameter in self.parameters() if parameter.ndim >= 2]
+
+    def output_layers(self) -> list[nn.Linear]:
+        """The layers that an affine of the outputs can be folded into; empty where the head names none.
+
+        Scaling and shifting what each of them gives must scale and shift the head's outputs alike: the last linear
+        layer, or several whose answers are averaged. Each needs a bias.
+        """
+        return []
+
+    def attach_output_scale(self) -> OutputScale:
+        """Put an `OutputScale` behind the outputs; one that is there stays."""
+        if _OUTPUT_SCALE not in self._modules:
+            weight = next(self.parameters(), torch.empty(0))
+            self.add_module(_OUTPUT_SCALE, OutputScale(self.num_outputs).to(weight.device, weight.dtype))
+            self.register_forward_hook(_apply_output_scale)
+        found = self.get_submodule(_OUTPUT_SCALE)
+        assert isinstance(found, OutputScale)
+        return found
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """torch's own, which meets the tensors of an `OutputScale` before it looks for a place for them."""
+        if f"{prefix}{_OUTPUT_SCALE}.scale" in state_dict:
+            self.attach_output_scale()
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:
         """Placement and number of outputs, in `print(head)`."""

@@ -50,6 +50,10 @@ class _LgVitHead(ExitHead):
         second: Tensor = self.fc_distilled(pooled + distillation)
         return (outputs + second) / 2
 
+    def output_layers(self) -> list[nn.Linear]:
+        """The last layer, and the distillation token's where there is one: their answers are averaged."""
+        return [self.fc] if self.fc_distilled is None else [self.fc, self.fc_distilled]
+
 
 @register_head(
     "lph",

@@ -33,6 +33,10 @@ class TailHead(ExitHead):
         """The three weights of the tail."""
         return self.tail.decay_parameters()
 
+    def output_layers(self) -> list[nn.Linear]:
+        """The tail's last layer."""
+        return [self.tail.fc3]
+
 
 @register_head("mlp_ee", description="norm, class token, three-layer MLP", source=SOURCE)
 class MlpEE(TailHead):

@@ -55,6 +55,10 @@ class LinearHead(_PooledHead):
         outputs: Tensor = self.fc(self.norm(self.pooled(features_)))
         return outputs
 
+    def output_layers(self) -> list[nn.Linear]:
+        """The last layer."""
+        return [self.fc]
+
 
 @register_head("mlp", description="class token or mean, norm, MLP with one hidden layer", source="timm's Mlp")
 class MlpHead(_PooledHead):
@@ -84,6 +88,12 @@ class MlpHead(_PooledHead):
         """Outputs [batch, num_outputs]."""
         outputs: Tensor = self.mlp(self.norm(self.pooled(features_)))
         return outputs
+
+    def output_layers(self) -> list[nn.Linear]:
+        """The MLP's last layer: the dropout behind it is off."""
+        last = self.mlp.fc2
+        assert isinstance(last, nn.Linear)
+        return [last]
 
 
 @register_head(
@@ -125,6 +135,10 @@ class AttentionPoolHead(ExitHead):
         outputs: Tensor = self.fc(self.pool(x))
         return outputs
 
+    def output_layers(self) -> list[nn.Linear]:
+        """The last layer."""
+        return [self.fc]
+
 
 @register_head(
     "conv",
@@ -160,3 +174,7 @@ class ConvHead(ExitHead):
         x = self.convs(features.feature_map(features_, self.placement))  # [batch, width, h / 4, w / 4]
         outputs: Tensor = self.fc(x.mean((2, 3)))
         return outputs
+
+    def output_layers(self) -> list[nn.Linear]:
+        """The last layer."""
+        return [self.fc]
