@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from exitsearch.errors import ExitSearchError
 from exitsearch.learn.data import Split, batches, in_order
+from exitsearch.learn.denormals import denormals_flushed
 from exitsearch.learn.losses import decay_penalty, task_loss
 from exitsearch.learn.recipes import Recipe
 from exitsearch.models.backbone import Backbone, State
@@ -132,6 +133,7 @@ class HeadTrainer:
         """Those that early stopping has not ended."""
         return [trainee for trainee in self.trainees if not trainee.stopped]
 
+    @denormals_flushed()
     def train_epoch(
         self, split: Split, *, epoch: int, order: list[list[int]], after_step: Callable[[int], None] | None = None
     ) -> float:
@@ -211,6 +213,7 @@ class HeadTrainer:
             if here:
                 yield here, state
 
+    @denormals_flushed()
     @torch.inference_mode()
     def answers(self, split: Split) -> tuple[dict[str, Tensor], Tensor]:
         """What every head and the final exit answer on a split, in eval mode and in the backbone's dtype.
