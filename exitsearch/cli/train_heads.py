@@ -25,21 +25,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, write the outcomes, print them."""
     from exitsearch.cli import console
+    from exitsearch.learn.processes import Processes
     from exitsearch.pipeline.outcomes import make_outcomes
+    from exitsearch.pipeline.watch import Silent
     from exitsearch.report import tables
 
     options.load_plugin(args)
     space = options.read_space(args)
     backbone, training = options.read_backbone(args, space, metric=args.metric), options.read_training(args)
     folder = args.out or training.folder(backbone.name)
+    first = Processes.from_environment().first
     outcomes = make_outcomes(
         backbone,
         training,
         out=folder,
         candidates=options.read_candidates(args, space),
         restart=args.restart,
-        watch=console.Terminal(),
+        # Of several processes that share the heads, one speaks.
+        watch=console.Terminal() if first else Silent(),
     )
+    if not first:
+        return 0
     if args.json:
         console.print_json(
             {"outcomes": str(folder), "identity": outcomes.identity, **tables.outcomes_summary(outcomes)}

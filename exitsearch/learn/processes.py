@@ -66,6 +66,10 @@ class Processes:
         """Whether this one decides and writes."""
         return self.rank == 0
 
+    def own_device(self, device: str) -> str:
+        """The device of this one: where all were given `cuda`, each on a machine takes a GPU of its own."""
+        return f"cuda:{self.local_rank}" if device == "cuda" and self.count > 1 else device
+
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """The connection between them, inside.

@@ -24,7 +24,7 @@ from exitsearch.learn.denormals import denormals_flushed
 from exitsearch.learn.losses import decay_penalty, task_loss
 from exitsearch.learn.recipes import Recipe
 from exitsearch.learn.trainee import FINAL as FINAL
-from exitsearch.learn.trainee import NotFiniteError, head_key
+from exitsearch.learn.trainee import NotFiniteError, head_key, split_key
 from exitsearch.learn.trainee import Trainee as Trainee
 from exitsearch.models.backbone import Backbone, State
 from exitsearch.models.multi_exit import final_parameters
@@ -39,7 +39,7 @@ class HeadTrainer:
 
     Attributes:
         backbone: frozen and in eval mode throughout; only a new final classifier learns.
-        heads: module of every (placement, head text).
+        heads: module of every (placement, head text) but those that are dropped.
         recipe: how.
         seed: of dropout.
         device: where it all runs.
@@ -59,6 +59,7 @@ class HeadTrainer:
 
     def __post_init__(self) -> None:
         last = len(self.backbone.placements) - 1
+        self.heads = dict(self.heads)
         self.backbone.to(self.device).eval().requires_grad_(False)
         self.trainees = [
             Trainee(head_key(placement, head), placement, module.to(self.device), _reader(module))
@@ -152,6 +153,7 @@ class HeadTrainer:
                 f"the final classifier cannot be trained: {reason}; train with a lower learning rate", key=FINAL
             )
         trainee.dropped = reason
+        del self.heads[split_key(trainee.key)]
         if self.on_drop is not None:
             self.on_drop(trainee)
 
