@@ -222,8 +222,7 @@ def drop_checkpoints(folder: Path, *, keys: Collection[str] | None = None) -> No
     own = folder / CHECKPOINTS_FOLDER
     found: Iterable[Path] = own.glob("*.safetensors") if keys is None else (own / unit_file(key) for key in keys)
     # Earlier versions kept one file for all heads beside training.json.
-    earlier = (*folder.glob("training-*.safetensors"), *folder.glob(".training*.partial"))
-    for path in (*found, *own.glob(".*.partial"), *earlier):
+    for path in (*found, *folder.rglob(".*.partial"), *folder.glob("training-*.safetensors")):
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # others are still in training
         own.rmdir()

@@ -118,13 +118,13 @@ class Processes:
             return []
         return [value, *(self._receive(rank) for rank in range(1, self.count))]
 
-    def send_state(self, module: nn.Module) -> None:
-        """Send a module's weights and buffers to the first one."""
+    def send_state(self, module: nn.Module, *, rank: int) -> None:
+        """Send a module's weights and buffers to another one."""
         from torch import distributed
 
         for tensor in _tensors(module):
             with _said():
-                distributed.send(_bytes(tensor), 0, group=self._group)
+                distributed.send(_bytes(tensor), rank, group=self._group)
 
     def receive_state(self, module: nn.Module, *, rank: int) -> None:
         """Take over the weights and buffers that another one sends of the same module."""
@@ -137,6 +137,14 @@ class Processes:
                 distributed.recv(found, rank, group=self._group)
             with torch.no_grad():
                 tensor.copy_(found.view(tensor.dtype).reshape(tensor.shape))
+
+    def state_of_first(self, module: nn.Module) -> None:
+        """Give all of them the weights and buffers that a module has in the first one."""
+        if not self.first:
+            self.receive_state(module, rank=0)
+            return
+        for rank in range(1, self.count):
+            self.send_state(module, rank=rank)
 
     def _tell_all(self, value: Any) -> None:
         for rank in range(1, self.count):

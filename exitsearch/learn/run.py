@@ -60,19 +60,14 @@ class BankRun:
     def whole(self, pairs: list[Pair], *, restart: bool) -> Outcomes:
         """Train what is missing to the end of the recipe, and write the outcomes of all."""
         plan = self.processes.from_first(lambda: self._plan(pairs, restart=restart))
-        if plan is None:
-            return self._standing()
-        shares = [[(int(placement), str(head)) for placement, head in share] for share in plan["shares"]]
-        trainer = self._trainer(shares[self.processes.rank], train_final=plan["final"] and self.processes.first)
-        self._train(trainer)
-        answering = self._gathered(trainer, shares)
-        document = self.processes.from_first(
-            lambda: self._write(answering, pairs, with_final=plan["final"]).model_dump(mode="json")
-        )
-        drop_checkpoints(self.folder.path, keys=[trainee.key for trainee in trainer.trainees])
-        if self.processes.first:
-            return self._standing()
-        return Outcomes.parse(document, self.folder.path / DOCUMENT_NAME)
+        if plan is not None:
+            shares = [[(int(placement), str(head)) for placement, head in share] for share in plan["shares"]]
+            trainer = self._trainer(shares[self.processes.rank], train_final=plan["final"] and self.processes.first)
+            self._train(trainer)
+            answering = self._gathered(trainer, shares)
+            self.processes.from_first(lambda: self._write(answering, pairs, with_final=plan["final"]))
+            drop_checkpoints(self.folder.path, keys=[trainee.key for trainee in trainer.trainees])
+        return self._standing()
 
     def early(self, pairs: list[Pair], *, until: int, restart: bool) -> Outcomes:
         """Train what is missing until an epoch; the scores where it stands then, without answers.
@@ -124,9 +119,16 @@ class BankRun:
     def _standing(self) -> Outcomes:
         """What stands finished; a final classifier that was trained along is in the backbone then."""
         path = self.folder.path
-        if not self.backbone.final_is_trained and (path / HEADS_FOLDER / FINAL_FILE).exists():
-            load_final(self.backbone, path)
-        return Outcomes.load(path)
+
+        def read() -> Any:
+            if not self.backbone.final_is_trained:
+                load_final(self.backbone, path)
+            return Outcomes.load(path).model_dump(mode="json")
+
+        document = self.processes.from_first(read)
+        if not self.backbone.final_is_trained:
+            self.processes.state_of_first(nn.ModuleList(self.backbone.final_classifier()))
+        return Outcomes.load(path) if self.processes.first else Outcomes.parse(document, path / DOCUMENT_NAME)
 
     def _trainer(self, pairs: Iterable[Pair], *, train_final: bool) -> HeadTrainer:
         """New heads, and a new final classifier; each where its checkpoint left off."""
@@ -194,7 +196,7 @@ class BankRun:
         if not self.processes.first:
             for pair in shares[self.processes.rank]:
                 if pair in trainer.heads:
-                    self.processes.send_state(trainer.heads[pair])
+                    self.processes.send_state(trainer.heads[pair], rank=0)
             return trainer
         heads = dict(trainer.heads)
         for rank, dropped in list(enumerate(told))[1:]:
@@ -205,7 +207,7 @@ class BankRun:
                     self.processes.receive_state(heads[pair], rank=rank)
         return self._over({pair: heads[pair] for pair in sorted(heads)}, train_final=False)
 
-    def _write(self, trainer: HeadTrainer, pairs: list[Pair], *, with_final: bool) -> Outcomes:
+    def _write(self, trainer: HeadTrainer, pairs: list[Pair], *, with_final: bool) -> None:
         """Write answers and weights of the heads of a trainer, then the outcomes of all, then that they stand."""
         path = self.folder.path
         record = self.folder.record()
@@ -217,11 +219,9 @@ class BankRun:
         if with_final:
             save_tensors(path / HEADS_FOLDER / FINAL_FILE, dict(final_parameters(self.backbone)))
         dropped = {**record.dropped, **self.dropped}
-        outcomes = with_dropped(found, dropped)
-        outcomes.write(path / DOCUMENT_NAME)
+        with_dropped(found, dropped).write(path / DOCUMENT_NAME)
         keys = [*record.standing, *(head_key(*pair) for pair in trainer.heads), *([FINAL] if with_final else [])]
         self.folder.write(record, heads=keys, dropped=dropped, epoch=self.recipe.epochs, finished=True)
-        return outcomes
 
     def _check_some_left(self, trainer: HeadTrainer, pairs: list[Pair]) -> None:
         """Where every head has been dropped, keep that and say so."""

@@ -109,8 +109,8 @@ def test_heads_that_stand_are_returned_without_work(whole):
 def test_another_backbone_data_recipe_or_seed_is_refused_whichever_heads(whole):
     with pytest.raises(MismatchError, match="differs in seed"):
         _train(whole, [(2, "linear")], seed=1)
+    backbone = small_backbone()
     with pytest.raises(MismatchError, match="differs in data"):
-        backbone = small_backbone()
         _train(whole, [(2, "linear")], backbone=backbone, data=small_digits(backbone, count=20))
 
 
