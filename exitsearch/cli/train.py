@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
             out=folder,
             seed=args.seed,
             progress=report,
+            note=console.note,
             device=device,
         )
     if args.json:

@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, write the outcomes, print them."""
     from exitsearch.cli import console
+    from exitsearch.learn.processes import Processes
     from exitsearch.pipeline.outcomes import make_outcomes
+    from exitsearch.pipeline.watch import Silent
     from exitsearch.report import tables
 
     options.load_plugin(args)
@@ -35,14 +37,18 @@ def run(args: argparse.Namespace) -> int:
         options.read_training(args, batch_size=True),
     )
     folder = args.out or training.folder(backbone.name)
+    first = Processes.from_environment().first
     outcomes = make_outcomes(
         backbone,
         training,
         out=folder,
         candidates=options.read_candidates(args, space),
         restart=args.restart,
-        watch=console.Terminal(),
+        # Of several processes that share the heads, one speaks.
+        watch=console.Terminal() if first else Silent(),
     )
+    if not first:
+        return 0
     if args.json:
         console.print_json(
             {"outcomes": str(folder), "identity": outcomes.identity, **tables.outcomes_summary(outcomes)}

@@ -1,48 +1,64 @@
-"""Checkpoint: where a training stands after an epoch, so that a killed one goes on as if it had not been.
+"""Checkpoints: how far the training of each head has come, so that a killed one goes on as if it had not been.
 
 On the CPU it ends bit for bit the same; what holds on CUDA is said in `bank.py`.
 
-Two files: `training-<epoch>.safetensors` with weights, buffers and Adam's moments, and `training.json`, which names it
-and says what is being trained. The JSON is replaced last, so that what it names is always whole.
+    OUT/training.json                           what the heads are trained on and how, and which stand finished
+    OUT/training/<placement>__<head>...         weights, buffers, Adam's moments and progress of a head in training
+    OUT/training/final.safetensors              the same of the final classifier
+
+A head's checkpoint is one file, which names the training that it is of: it is whole or not there, and needs no other.
+A kill between two of them leaves heads at different steps, and the trainer lets those that are further wait.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from exitsearch.errors import FileError, MismatchError
-from exitsearch.learn.trainer import HeadTrainer, Trainee
-from exitsearch.models.multi_exit import read_tensors
+from exitsearch.learn.trainee import FINAL, Trainee, split_key
+from exitsearch.learn.trainer import HeadTrainer
+from exitsearch.models.multi_exit import FINAL_FILE, head_file
 from exitsearch.specs.document import Document
 
 CHECKPOINT_FILE = "training.json"
+CHECKPOINTS_FOLDER = "training"
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 class Checkpoint(Document):
-    """What is being trained, and how far it has come.
+    """What heads are trained on and how, how far they have come, and which stand finished.
 
     Attributes:
-        identity_of: everything that the result depends on; a checkpoint of another identity is never used.
-        epoch: finished epochs.
-        finished: whether the outcomes have been written.
-        tensors: name of the file with weights and moments; None before the first epoch and after the end.
-        progress: rate, best loss and stopping of every head.
+        identity_of: everything that a head's result depends on beside the head itself; a checkpoint of another
+            identity is never used. Folders of an earlier version also list their heads in it.
+        epoch: finished epochs of what was trained last.
+        finished: whether the outcomes of it have been written.
+        heads: keys of those that stand finished, `final` where the final classifier was trained along; None in folders
+            of an earlier version, which finish all at once.
+        dropped: why a head's training ended without a result, by key.
+        tensors: of an earlier version: name of its file with weights and moments.
+        progress: of an earlier version: rate, best loss and stopping of every head.
     """
 
     kind: ClassVar[str] = "training checkpoint"
     identity_of: dict[str, Any]
     epoch: int = 0
     finished: bool = False
+    heads: list[str] | None = None
+    dropped: dict[str, str] = Field(default_factory=dict)
     tensors: str | None = None
     progress: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
@@ -52,18 +68,29 @@ class Checkpoint(Document):
         path = folder / CHECKPOINT_FILE
         return cls.read(path) if path.exists() else None
 
-    def check_same(self, identity: dict[str, Any], folder: Path) -> None:
+    @property
+    def standing(self) -> list[str]:
+        """Keys of those that stand finished."""
+        if self.heads is not None:
+            return self.heads
+        if not self.finished:
+            return []
+        listed = [str(key) for key in self.identity_of.get("heads", [])]
+        return listed if self.identity_of.get("final_is_trained") else [*listed, FINAL]
+
+    def check_same(self, identity: Mapping[str, Any], folder: Path) -> None:
         """Refuse to go on with a training of another identity.
 
         Raises:
             MismatchError: names what differs.
         """
-        keys = [key for key in {**identity, **self.identity_of} if identity.get(key) != self.identity_of.get(key)]
+        there = {key: value for key, value in self.identity_of.items() if key != "heads"}
+        keys = [key for key in {**identity, **there} if identity.get(key) != there.get(key)]
         if keys:
             key = keys[0]
             more = f" (and in {', '.join(keys[1:])})" if len(keys) > 1 else ""
             raise MismatchError(
-                f"{folder} holds a training that differs in {key}{more}: there {_shown(self.identity_of.get(key))}, "
+                f"{folder} holds a training that differs in {key}{more}: there {_shown(there.get(key))}, "
                 f"asked for {_shown(identity.get(key))}; choose another --out, or start afresh with --restart"
             )
 
@@ -73,8 +100,18 @@ def _shown(value: object) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def identity_digest(identity: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that stand for what heads are trained on and how."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file whole: under a temporary name, then renamed.
+
+    Args:
+        path: the file; its folder is made.
+        tensors: by name.
+        metadata: texts in the file's header.
 
     Raises:
         FileError: when it cannot be written.
@@ -89,70 +126,103 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
                 for name, tensor in tensors.items()
             },
             partial,
+            metadata=metadata,
         )
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the second of a full disk
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise FileError(path, f"cannot be written: {error.strerror or error}") from None
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise FileError(path, f"cannot be written: {reason}") from None
 
 
-def save_checkpoint(folder: Path, trainer: HeadTrainer, *, identity: dict[str, Any], epoch: int) -> None:
-    """Write where a training stands after `epoch` finished epochs, and remove the checkpoint before it."""
-    name = f"training-{epoch}.safetensors"
-    tensors: dict[str, Tensor] = {}
+def unit_file(key: str) -> str:
+    """Name of the file with the weights of a head or of the final classifier, by its key."""
+    return FINAL_FILE if key == FINAL else head_file(*split_key(key))
+
+
+def save_checkpoints(folder: Path, trainer: HeadTrainer, *, identity: Mapping[str, Any]) -> None:
+    """Write where every head of a trainer stands that has come further than its file says."""
+    digest = identity_digest(identity)
     for trainee in trainer.trainees:
-        for key, tensor in trainee.module.state_dict().items():
-            tensors[f"{trainee.key}|weight|{key}"] = tensor
-        for key, parameter in trainee.module.named_parameters():
-            state = trainer.optimizer.state.get(parameter) if trainer.optimizer else None
-            for moment in _MOMENTS if state else ():
-                tensors[f"{trainee.key}|{moment}|{key}"] = state[moment]  # type: ignore[index]
-    save_tensors(folder / name, tensors)
-    Checkpoint(
-        schema_version=Checkpoint.current_version,
-        identity_of=identity,
-        epoch=epoch,
-        tensors=name,
-        progress={trainee.key: trainee.progress for trainee in trainer.trainees},
-    ).write(folder / CHECKPOINT_FILE)
-    drop_tensors(folder, keep=name)
+        if trainee.dropped is not None or trainee.steps == trainee.saved_steps:
+            continue
+        save_tensors(
+            folder / CHECKPOINTS_FOLDER / unit_file(trainee.key),
+            _tensors(trainer, trainee),
+            metadata={"identity": digest, "key": trainee.key, "progress": json.dumps(trainee.progress)},
+        )
+        trainee.saved_steps = trainee.steps
 
 
-def drop_tensors(folder: Path, *, keep: str | None = None) -> None:
-    """Remove the checkpoints' tensors but one, and what a killed run left half written."""
-    for path in (*folder.glob("training-*.safetensors"), *folder.glob(".training-*.partial")):
-        if path.name != keep:
-            path.unlink(missing_ok=True)
+def _tensors(trainer: HeadTrainer, trainee: Trainee) -> dict[str, Tensor]:
+    """Weights, buffers and Adam's moments of one head."""
+    tensors = {f"weight|{key}": tensor for key, tensor in trainee.module.state_dict().items()}
+    for key, parameter in trainee.module.named_parameters():
+        # A parameter that no gradient ever reached has no moments.
+        state = trainer.optimizer.state.get(parameter) if trainer.optimizer else None
+        tensors |= {f"{moment}|{key}": state[moment] for moment in _MOMENTS if state}
+    return tensors
 
 
-def restore(folder: Path, trainer: HeadTrainer, checkpoint: Checkpoint) -> None:
-    """Bring a trainer to where a checkpoint left off.
+def restore_checkpoints(folder: Path, trainer: HeadTrainer, *, identity: Mapping[str, Any]) -> None:
+    """Bring every head of a trainer to where its checkpoint left off; those without one stay at the start.
 
     Raises:
-        FileError: when the tensors are missing, broken, or of other modules.
+        FileError: a checkpoint is broken, or of another module.
     """
-    assert checkpoint.tensors is not None
-    path = folder / checkpoint.tensors
-    tensors = read_tensors(path)
+    digest = identity_digest(identity)
     for trainee in trainer.trainees:
-        try:
-            trainee.restore(checkpoint.progress[trainee.key])
-            prefix = f"{trainee.key}|weight|"
-            trainee.module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
-        except (KeyError, RuntimeError) as error:
-            text = str(error).splitlines()[0]
-            raise FileError(path, f"does not fit {trainee.words} ({text}); start afresh with --restart") from None
-        if trainer.optimizer is not None:
-            _restore_moments(trainer.optimizer, trainee, tensors)
+        path = folder / CHECKPOINTS_FOLDER / unit_file(trainee.key)
+        if not path.exists():
+            continue
+        tensors, metadata = _read(path)
+        # What is of another training was left by a restart that was killed.
+        if (metadata.get("identity"), metadata.get("key")) == (digest, trainee.key):
+            _restore(trainer, trainee, tensors, metadata, path)
 
 
-def _restore_moments(optimizer: torch.optim.Adam, trainee: Trainee, tensors: dict[str, Tensor]) -> None:
-    module: nn.Module = trainee.module
-    for key, parameter in module.named_parameters():
-        names = {moment: f"{trainee.key}|{moment}|{key}" for moment in _MOMENTS}
-        # A parameter that no gradient ever reached has no moments.
+def _restore(
+    trainer: HeadTrainer, trainee: Trainee, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
+) -> None:
+    try:
+        trainee.restore(json.loads(metadata["progress"]))
+        prefix = "weight|"
+        trainee.module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+    except (KeyError, ValueError, RuntimeError) as error:
+        text = str(error).splitlines()[0]
+        raise FileError(path, f"does not fit {trainee.words} ({text}); start afresh with --restart") from None
+    trainee.saved_steps = trainee.steps
+    assert trainer.optimizer is not None
+    for key, parameter in trainee.module.named_parameters():
+        names = {moment: f"{moment}|{key}" for moment in _MOMENTS}
         if all(name in tensors for name in names.values()):
-            optimizer.state[parameter] = {moment: tensors[name].to(parameter.device) for moment, name in names.items()}
+            trainer.optimizer.state[parameter] = {
+                moment: tensors[name].to(parameter.device) for moment, name in names.items()
+            }
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors of a checkpoint, and the texts in its header.
+
+    Raises:
+        FileError: when it is broken.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise FileError(path, f"not a safetensors file that can be read: {error}") from None
+
+
+def drop_checkpoints(folder: Path, *, keys: Collection[str] | None = None) -> None:
+    """Remove the checkpoints of some heads, None: of all, and what a killed run left half written."""
+    own = folder / CHECKPOINTS_FOLDER
+    found: Iterable[Path] = own.glob("*.safetensors") if keys is None else (own / unit_file(key) for key in keys)
+    # Earlier versions kept one file for all heads beside training.json.
+    for path in (*found, *folder.rglob(".*.partial"), *folder.glob("training-*.safetensors")):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # others are still in training
+        own.rmdir()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from exitsearch.errors import MismatchError
-from exitsearch.learn.bank import Progress, train_bank
+from exitsearch.errors import ExitSearchError, MismatchError
+from exitsearch.learn.bank import Note, Progress, train_bank
 from exitsearch.learn.checkpoint import save_tensors
 from exitsearch.learn.data import DataSplits, data_outputs, load_data
 from exitsearch.learn.recipes import Recipe
@@ -52,6 +52,7 @@ def train_config(
     device: torch.device | str = "cpu",
     restart: bool = False,
     progress: Progress | None = None,
+    note: Note | None = None,
 ) -> TrainResult:
     """Build the multi-exit model of a configuration, train its heads over the frozen backbone, and write it.
 
@@ -67,11 +68,12 @@ def train_config(
         device: where to train.
         restart: throw away an earlier training in `out`.
         progress: as in `train_bank`.
+        note: as in `train_bank`.
 
     Raises:
         InputError: a configuration, data set or recipe that cannot be used; the message says why.
         MismatchError: data of another number of outputs than the configuration's.
-        ExitSearchError: a loss or an output that is not finite.
+        ExitSearchError: a chosen head whose loss or answers are not finite.
     """
     out = Path(out)
     outputs = data_outputs(data, task=config.backbone.task) if isinstance(data, str) else data.num_outputs
@@ -99,7 +101,10 @@ def train_config(
         device=device,
         restart=restart,
         progress=progress,
+        note=note,
     )
+    if dropped := [head for head in outcomes.dropped if (head.placement, head.head) in exits]:
+        raise ExitSearchError(f"{dropped[0]}; train with a lower learning rate, or choose without it (search --forbid)")
     load_heads(model, out / OUTCOMES_FOLDER)
     config.write(out / CONFIG_FILE)
     save_tensors(out / MODEL_FILE, dict(model.state_dict()))

@@ -3,104 +3,37 @@
 One pass of the backbone per batch feeds every head. Placement by placement the heads' losses are summed, one backward
 pass follows, and the memory is free again before the backbone goes on. No head sees the others: the gradient of a sum
 splits, Adam works element by element, and each head's dropout is drawn from a seed of its own. So a head trained alone
-ends as it ends among a hundred others.
+ends as it ends among a hundred others, and one whose loss is no longer finite is dropped without a trace in theirs.
+
+Heads need not stand at the same step, where some come from a checkpoint and others are new: those that are further wait
+until the others have caught up.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from exitsearch.errors import ExitSearchError
 from exitsearch.learn.augment import augment
-from exitsearch.learn.data import Split, batches, in_order
-from exitsearch.learn.data.tiles import picture_labels, sum_tiles
+from exitsearch.learn.data import Split, batches
+from exitsearch.learn.data.tiles import blocks_of, picture_labels, sum_tiles
+from exitsearch.learn.denormals import denormals_flushed
 from exitsearch.learn.losses import decay_penalty, task_loss
 from exitsearch.learn.recipes import Recipe
-from exitsearch.learn.targets import TargetScale, can_answer_in, fold, start_at_centre
+from exitsearch.learn.targets import TargetScale, can_answer_in
+from exitsearch.learn.trainee import FINAL as FINAL
+from exitsearch.learn.trainee import NotFiniteError, head_key, split_key
+from exitsearch.learn.trainee import Trainee as Trainee
 from exitsearch.models.backbone import Backbone, State
 from exitsearch.models.multi_exit import final_parameters
 
-FINAL = "final"
-
 # No gradients, so several training batches fit where one did.
 _EVALUATION_BATCHES = 4
-
-
-@dataclass
-class Trainee:
-    """One head in training, or the backbone's final classifier.
-
-    Attributes:
-        key: `<placement>/<head>`, or `final`.
-        placement: whose features it reads; for `final` the last placement.
-        module: the head, or the final classifier's layers.
-        run: from the state at its placement to outputs [batch, num_outputs].
-        scale: of the regression targets that it learns on, until its answers are brought into the targets' own unit;
-            None: it learns on, and answers in, the targets as they are.
-        factor: of the learning rate, lowered on a plateau.
-        best: lowest loss on the choice split so far; None before the first look.
-        waited: epochs since `best`.
-        waited_for_rate: epochs since `best` or since the rate was last lowered.
-        stopped: whether early stopping ended its training.
-    """
-
-    key: str
-    placement: int
-    module: nn.Module
-    run: Callable[[State], Tensor]
-    scale: TargetScale | None = None
-    factor: float = 1.0
-    best: float | None = None
-    waited: int = 0
-    waited_for_rate: int = 0
-    stopped: bool = False
-
-    @property
-    def words(self) -> str:
-        """For messages: `vit_ee at placement 3`."""
-        placement, _, head = self.key.partition("/")
-        return f"{head} at placement {placement}" if head else "the final classifier"
-
-    def answer(self, state: State) -> Tensor:
-        """Outputs [batch, num_outputs] in the targets' own unit, however far it has learnt."""
-        outputs = self.run(state)
-        return outputs if self.scale is None else self.scale.restore(outputs)
-
-    def finish(self) -> None:
-        """Bring its weights into the targets' own unit, once, before they are written; it learns no more."""
-        if self.scale is not None:
-            fold(self.module, self.scale)
-            self.scale = None
-
-    def learn_from(self, loss: float, recipe: Recipe) -> None:
-        """Lower the rate, or stop, by the loss on the choice split after an epoch."""
-        if self.best is None or loss < self.best:
-            self.best, self.waited, self.waited_for_rate = loss, 0, 0
-            return
-        self.waited += 1
-        self.waited_for_rate += 1
-        if self.waited_for_rate >= recipe.plateau_patience:
-            self.factor, self.waited_for_rate = self.factor * recipe.plateau_factor, 0
-        self.stopped = recipe.stop_patience is not None and self.waited >= recipe.stop_patience
-
-    _PROGRESS = ("factor", "best", "waited", "waited_for_rate", "stopped")
-
-    @property
-    def progress(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside weights and moments."""
-        return {name: getattr(self, name) for name in self._PROGRESS}
-
-    def restore(self, progress: dict[str, Any]) -> None:
-        """Take over `progress` of an earlier run."""
-        for name in self._PROGRESS:
-            setattr(self, name, progress[name])
 
 
 @dataclass
@@ -109,12 +42,14 @@ class HeadTrainer:
 
     Attributes:
         backbone: frozen and in eval mode throughout; only a new final classifier learns.
-        heads: module of every (placement, head text).
+        heads: module of every (placement, head text) but those that are dropped.
         recipe: how.
         seed: of dropout.
         device: where it all runs.
         scale: of regression targets, where heads are to learn on standardised ones; None for classification, and for
             heads that have been trained and only answer.
+        train_final: whether a new final classifier learns along; False where it has learnt already, or does elsewhere.
+        on_drop: called with each head that is dropped.
     """
 
     backbone: Backbone
@@ -123,17 +58,21 @@ class HeadTrainer:
     seed: int
     device: torch.device
     scale: TargetScale | None = None
+    train_final: bool = True
+    on_drop: Callable[[Trainee], None] | None = None
     trainees: list[Trainee] = field(init=False)
     optimizer: torch.optim.Adam | None = field(init=False)
 
     def __post_init__(self) -> None:
         last = len(self.backbone.placements) - 1
+        self.heads = dict(self.heads)
         self.backbone.to(self.device).eval().requires_grad_(False)
         self.trainees = [
-            Trainee(f"{placement}/{head}", placement, module.to(self.device), _reader(module))
+            Trainee(head_key(placement, head), placement, module.to(self.device), _reader(module))
             for (placement, head), module in sorted(self.heads.items(), key=lambda item: item[0])
         ]
-        final = {} if self.backbone.final_is_trained else final_parameters(self.backbone)
+        learns = self.train_final and not self.backbone.final_is_trained
+        final = final_parameters(self.backbone) if learns else {}
         if final:
             for parameter in final.values():
                 parameter.requires_grad_(True)
@@ -142,7 +81,6 @@ class HeadTrainer:
         for trainee in self.trainees if self.scale is not None else ():
             if can_answer_in(trainee.module):
                 trainee.scale = self.scale
-                start_at_centre(trainee.module)
         groups = [
             {"params": [p for p in trainee.module.parameters() if p.requires_grad], "trainee": number}
             for number, trainee in enumerate(self.trainees)
@@ -153,49 +91,87 @@ class HeadTrainer:
 
     @property
     def learning(self) -> list[Trainee]:
-        """Those that early stopping has not ended."""
-        return [trainee for trainee in self.trainees if not trainee.stopped]
+        """Those that neither early stopping nor a loss that is not finite has ended."""
+        return [trainee for trainee in self.trainees if not trainee.stopped and trainee.dropped is None]
 
+    @denormals_flushed()
     def train_epoch(
-        self, split: Split, *, epoch: int, order: list[list[int]], after_step: Callable[[int], None] | None = None
+        self,
+        split: Split,
+        *,
+        epoch: int,
+        order: list[list[int]],
+        after_step: Callable[[int], None] | None = None,
     ) -> float:
-        """Train every head for one pass over a split.
+        """Train every head for one pass over a split, or for what is left of it.
+
+        A head whose loss is not finite is dropped: it learns no more, and the others do as if it had not been there.
 
         Args:
             split: the training split.
             epoch: from 0; seeds dropout.
-            order: sample numbers by batch.
+            order: sample numbers by batch; of all epochs as many batches.
             after_step: called with the number of finished steps of this epoch.
 
         Returns:
-            Mean loss over heads and steps.
+            Mean loss over heads and steps; NaN where there were none.
 
         Raises:
-            ExitSearchError: when a loss is not finite; names the head.
+            NotFiniteError: the loss of the final classifier, without which there are no outcomes.
         """
-        assert self.optimizer is not None
-        learning, total = self.learning, 0.0
+        behind = epoch * len(order)
+        learning = [trainee for trainee in self.learning if trainee.steps < behind + len(order)]
+        first = max(min((trainee.steps for trainee in learning), default=behind) - behind, 0)
+        means: list[float] = []
         for trainee in learning:
             trainee.module.train()
         try:
-            for step, (images, labels) in enumerate(batches(split, order=order)):
-                done = (epoch + step / len(order)) / self.recipe.epochs
-                for group in self.optimizer.param_groups:
-                    group["lr"] = self.recipe.rate(done) * self.trainees[group["trainee"]].factor
-                losses = self._step(images.to(self.device), labels.to(self.device), learning, epoch, step)
-                for trainee, loss in zip(learning, losses, strict=True):
+            for step, (images, labels) in enumerate(batches(split, order=order[first:]), first):
+                left = [trainee for trainee in learning if trainee.dropped is None]
+                # Those that were further when this run began wait for the others.
+                here = [trainee for trainee in left if trainee.steps <= behind + step]
+                if not left:
+                    break
+                if not here:
+                    continue
+                self._set_rates((epoch + step / len(order)) / self.recipe.epochs)
+                losses = self._step(images.to(self.device), labels.to(self.device), here, epoch, step)
+                for trainee, loss in zip(here, losses, strict=True):
+                    trainee.steps = behind + step + 1
                     if not np.isfinite(loss):
-                        raise ExitSearchError(
-                            f"the loss of {trainee.words} became {loss} in epoch {epoch + 1}, step {step + 1}; train "
-                            "it with a lower learning rate, or leave it out with --heads"
-                        )
-                total += float(np.mean(losses))
+                        self.drop(trainee, f"its loss became {loss} in epoch {epoch + 1}, step {step + 1}")
+                means.append(float(np.mean([loss for loss in losses if np.isfinite(loss)] or [np.nan])))
                 if after_step is not None:
                     after_step(step + 1)
         finally:
             for trainee in learning:
                 trainee.module.eval()
-        return total / len(order)
+        return float(np.mean(means)) if means else float("nan")
+
+    def drop(self, trainee: Trainee, reason: str) -> None:
+        """End a head's training without a result.
+
+        Args:
+            reason: a clause, as `its loss became nan in epoch 1, step 1`.
+
+        Raises:
+            NotFiniteError: it is the final classifier.
+        """
+        if trainee.key == FINAL:
+            raise NotFiniteError(
+                f"the final classifier cannot be trained: {reason}; train with a lower learning rate", key=FINAL
+            )
+        trainee.dropped = reason
+        del self.heads[split_key(trainee.key)]
+        if self.on_drop is not None:
+            self.on_drop(trainee)
+
+    def _set_rates(self, done: float) -> None:
+        """Give each one its learning rate when a share `done` (0..1) of all steps is behind."""
+        assert self.optimizer is not None
+        rate = self.recipe.rate(done)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * self.trainees[group["trainee"]].factor
 
     def _step(self, images: Tensor, labels: Tensor, learning: list[Trainee], epoch: int, step: int) -> list[float]:
         """One batch through backbone and heads, and one step of Adam; returns each head's loss."""
@@ -209,7 +185,7 @@ class HeadTrainer:
             for here, state in self._states(images, learning):
                 objective = torch.zeros((), device=self.device)
                 for trainee in here:
-                    torch.manual_seed(zlib.crc32(f"{self.seed}/{trainee.key}/{epoch}/{step}".encode()))
+                    self._seed_dropout(zlib.crc32(f"{self.seed}/{trainee.key}/{epoch}/{step}".encode()))
                     targets = labels if trainee.scale is None else standard
                     loss = task_loss(trainee.run(state), targets, task=self.backbone.facts.task)
                     losses.append(loss.detach())
@@ -222,6 +198,14 @@ class HeadTrainer:
         # One transfer from the device a step, not one a head.
         found: list[float] = torch.stack(losses).tolist()
         return found
+
+    def _seed_dropout(self, seed: int) -> None:
+        # Not torch.manual_seed: for each kind of device that is not in use it writes down the whole stack of calls,
+        # which once a head and step takes as long as a small head.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                torch.cuda.manual_seed(seed)
 
     def _states(self, images: Tensor, wanted: list[Trainee]) -> Iterator[tuple[list[Trainee], State]]:
         """Yield who reads at a placement with the backbone's state there, and stop after the last one who reads."""
@@ -248,40 +232,55 @@ class HeadTrainer:
         trained = [trainee for trainee in self.trainees if trainee.key == FINAL]
         return trained[0].answer(state) if trained else self.backbone.final(state)
 
+    @denormals_flushed()
     @torch.inference_mode()
-    def answers(self, split: Split) -> tuple[dict[str, Tensor], Tensor]:
-        """What every head and the final exit answer on a split, in eval mode and in the backbone's dtype.
+    def stream_answers(
+        self, split: Split, *, keys: Iterable[str] | None = None, rows: Sequence[int] | None = None
+    ) -> Iterator[tuple[slice, str, Tensor]]:
+        """Yield what heads and the final exit answer on a split, block by block, in eval mode and the backbone's dtype.
 
-        Returns:
-            Raw outputs [samples, num_outputs] in float32 on the CPU by key, `final` always among them; and the labels.
-            Where samples are tiles of pictures, both are of pictures.
+        One pass of the backbone feeds all of them, and no more than one head's answers to one block are held. Where
+        samples are tiles of pictures, answers are of pictures.
 
-        Raises:
-            ExitSearchError: when an output is not finite; names the head.
+        Args:
+            split: the samples.
+            keys: which heads; None takes all that are not dropped, and the final exit.
+            rows: which samples (or pictures), in order; None takes all.
+
+        Yields:
+            Numbers of the samples (or pictures), counted within `rows`; the key; raw outputs [block, num_outputs] in
+            float32 on the CPU.
         """
-        readers = {trainee.key: trainee for trainee in self.trainees if trainee.key != FINAL}
-        shape = (len(split), self.backbone.num_outputs)
-        outputs = {key: torch.empty(shape) for key in [*readers, FINAL]}
-        dtype, start = next(self.backbone.parameters()).dtype, 0
+        standing = {trainee.key for trainee in self.trainees if trainee.dropped is None} | {FINAL}
+        wanted = standing if keys is None else set(keys)
+        if not wanted:
+            return
+        readers = [trainee for trainee in self.trainees if trainee.key in wanted - {FINAL}]
+        last = max((trainee.placement for trainee in readers), default=-1)
+        dtype = next(self.backbone.parameters()).dtype
         for trainee in self.trainees:
             # Heads that were restored and trained no further are still as they were made, in training mode.
             trainee.module.eval()
-        for images, _ in batches(split, order=in_order(len(split), _EVALUATION_BATCHES * self.recipe.batch_size)):
-            stop = start + len(images)
+        blocks = blocks_of(split, size=_EVALUATION_BATCHES * self.recipe.batch_size, rows=rows)
+        for block, (images, _) in zip(blocks, batches(split, order=[block.samples for block in blocks]), strict=True):
             state: State = ()
             for placement, state in enumerate(self.backbone.states(images.to(self.device, dtype))):
-                for key, trainee in readers.items():
+                for trainee in readers:
                     if trainee.placement == placement:
-                        outputs[key][start:stop] = trainee.answer(state)
-            outputs[FINAL][start:stop] = self._final(state)
-            start = stop
-        for key, found in outputs.items():
-            if not bool(found.isfinite().all()):
-                words = readers[key].words if key in readers else "the final exit"
-                raise ExitSearchError(
-                    f"{words} answers with numbers that are not finite; train it again or leave it out"
-                )
-        return {key: sum_tiles(found, split.groups) for key, found in outputs.items()}, picture_labels(split)
+                        yield block.rows, trainee.key, sum_tiles(trainee.answer(state).float().cpu(), block.pictures)
+                if placement == last and FINAL not in wanted:
+                    break
+            if FINAL in wanted:
+                yield block.rows, FINAL, sum_tiles(self._final(state).float().cpu(), block.pictures)
+
+    def losses(self, split: Split) -> dict[str, float]:
+        """Mean loss on a split of every trainee that learns, in eval mode; of pictures where samples are tiles."""
+        sums = dict.fromkeys((trainee.key for trainee in self.learning), 0.0)
+        labels = picture_labels(split)
+        for block, key, outputs in self.stream_answers(split, keys=sums):
+            loss = task_loss(outputs, labels[block], task=self.backbone.facts.task)
+            sums[key] += float(loss) * len(outputs)
+        return {key: total / len(labels) for key, total in sums.items()}
 
 
 def _reader(head: nn.Module) -> Callable[[State], Tensor]:

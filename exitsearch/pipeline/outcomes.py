@@ -128,6 +128,8 @@ def make_outcomes(
 ) -> Outcomes:
     """Train candidate heads over the frozen backbone and write their outcomes.
 
+    Started by torchrun or accelerate, the processes share the heads; all but the first get the scores alone.
+
     Args:
         out: the folder to write, or to go on in.
         candidates: what may be chosen; None takes every head wherever it fits.
@@ -135,11 +137,13 @@ def make_outcomes(
         restart: throw away what stands in `out`.
     """
     from exitsearch.learn.bank import train_bank
+    from exitsearch.learn.processes import Processes
     from exitsearch.measure.machine import resolve_device
     from exitsearch.models.heads import fitting_exits
 
     data = training.data_for(model.name)
-    device = resolve_device(training.device)
+    processes = Processes.from_environment()
+    device = resolve_device(processes.own_device(training.device))
     outputs = model.num_outputs or training.outputs(data, task=model.task)
     backbone = model.changed(num_outputs=outputs).create_trained(watch)
     splits = training.load(data, backbone=backbone, watch=watch)
@@ -156,6 +160,8 @@ def make_outcomes(
             progress=report,
             device=device,
             restart=restart,
+            processes=processes,
+            note=watch.note,
         )
 
 

@@ -21,8 +21,8 @@ class Watch(Protocol):
         """One sentence that a person should know."""
 
 
-class Quiet:
-    """Shows no progress; notes become warnings, so that nothing is lost."""
+class Silent:
+    """Shows nothing, where another process says the same."""
 
     def progress(self, title: str) -> AbstractContextManager[Progress]:
         """Takes everything and shows nothing."""
@@ -31,6 +31,13 @@ class Quiet:
             pass
 
         return nullcontext(report)
+
+    def note(self, sentence: str) -> None:
+        """Said elsewhere."""
+
+
+class Quiet(Silent):
+    """Shows no progress; notes become warnings, so that nothing is lost."""
 
     def note(self, sentence: str) -> None:
         """A `UserWarning`."""

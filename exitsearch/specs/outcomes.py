@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from exitsearch.errors import FileError
 from exitsearch.specs.backbone import BackboneFacts
@@ -55,6 +55,21 @@ class FinalOutcome(Part):
     scores: dict[str, Score]
 
 
+class DroppedHead(Part):
+    """A candidate head that has no outcome.
+
+    Attributes:
+        reason: why, as the end of a sentence: `its loss became nan in epoch 2, step 5`.
+    """
+
+    placement: int = Field(ge=0)
+    head: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.head} at placement {self.placement} was dropped: {self.reason}"
+
+
 class Outcomes(Document):
     """Value of every candidate head, from training or from a table.
 
@@ -64,6 +79,7 @@ class Outcomes(Document):
         splits: number of samples of each split; 0 where unknown.
         source: where the scores come from, for people.
         training: recipe, seed, data and weights of the backbone they were trained over.
+        dropped: candidate heads that came to nothing. Written only where there are any.
     """
 
     kind: ClassVar[str] = "outcomes document"
@@ -76,8 +92,17 @@ class Outcomes(Document):
     training: dict[str, Scalar] = {}
     heads: list[HeadOutcome]
     final: FinalOutcome
+    dropped: list[DroppedHead] = []
     _folder: Path | None = PrivateAttr(default=None)
     _checked: set[str] = PrivateAttr(default_factory=set)
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Outcomes from before this key keep their identity.
+        data: dict[str, Any] = handler(self)
+        if not data["dropped"]:
+            del data["dropped"]
+        return data
 
     @model_validator(mode="after")
     def _check_scores(self) -> Outcomes:

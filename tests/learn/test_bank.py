@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 
 from exitsearch.errors import ExitSearchError, InputError, MismatchError
-from exitsearch.learn import bank
+from exitsearch.learn import run
 from exitsearch.learn.bank import train_bank, weights_digest
+from exitsearch.learn.trainee import NotFiniteError
 from exitsearch.specs.outcomes import Outcomes
 
 FILES = ["1__mlp_ee", "1__linear", "4__mlp_ee", "4__linear", "final"]
@@ -105,7 +106,7 @@ def test_an_interrupted_run_ends_bit_for_bit_the_same(whole, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         _train(tmp_path, progress=interrupt)
-    assert (tmp_path / "training-1.safetensors").exists()
+    assert {path.stem for path in (tmp_path / "training").iterdir()} == set(FILES)
     assert not (tmp_path / "outcomes.json").exists()
     shares = []
     _train(tmp_path, progress=lambda share, words: shares.append(share))
@@ -139,7 +140,6 @@ def test_training_leaves_the_global_generator_alone(tmp_path):
     ("changed", "word"),
     [
         ({"seed": 1}, "seed"),
-        ({"heads": ["linear"]}, "heads"),
         ({"recipe": dataclasses.replace(RECIPE, epochs=3)}, "recipe"),
         ({"backbone": "other"}, "weights"),
     ],
@@ -203,20 +203,91 @@ def test_regression(tmp_path):
     assert outcomes.fallback == pytest.approx(np.abs(samples.labels - median).mean())
 
 
-def test_a_loss_that_is_not_finite_names_the_head(tmp_path, monkeypatch):
-    create = bank.create_head
+@pytest.fixture
+def poisoned(monkeypatch):
+    """Some heads begin with weights that are not numbers."""
+    create, heads = run.create_head, {(4, "linear")}
 
-    def poisoned(head, **options):
+    def made(head, **options):
         module = create(head, **options)
-        if (head, options["placement"].index) == ("linear", 4):
+        if (options["placement"].index, head) in heads:
             with torch.no_grad():
                 next(module.parameters()).fill_(float("nan"))
         return module
 
-    monkeypatch.setattr(bank, "create_head", poisoned)
-    with pytest.raises(ExitSearchError, match="the loss of linear at placement 4 became nan in epoch 1, step 1"):
+    monkeypatch.setattr(run, "create_head", made)
+    return heads
+
+
+REASON = "its loss became nan in epoch 1, step 1"
+
+
+def test_a_head_whose_loss_is_not_finite_is_dropped_and_leaves_no_trace(whole, tmp_path, poisoned):
+    notes = []
+    outcomes = _train(tmp_path, note=notes.append)
+    assert notes == [f"linear at placement 4 is dropped, the others are trained on: {REASON}"]
+    assert [(d.placement, d.head, d.reason) for d in outcomes.dropped] == [(4, "linear", REASON)]
+    assert (4, "linear") not in outcomes.values()
+    kept = {name: state for name, state in _weights(whole).items() if name != "4__linear"}
+    _assert_same(_weights(tmp_path), kept)
+    for split in ("choice", "report"):
+        mine, theirs = (load_file(out / f"{split}.safetensors") for out in (tmp_path, whole))
+        assert theirs.pop("4/linear") is not None
+        _assert_same({split: mine}, {split: theirs})
+
+
+def test_a_dropped_head_is_not_tried_again(tmp_path, poisoned):
+    _train(tmp_path, note=lambda sentence: None)
+    before = (tmp_path / "outcomes.json").read_bytes()
+    again = _train(tmp_path, progress=lambda share, words: pytest.fail("trained again"), note=pytest.fail)
+    assert [d.reason for d in again.dropped] == [REASON]
+    assert (tmp_path / "outcomes.json").read_bytes() == before
+    poisoned.clear()
+    assert not _train(tmp_path, restart=True).dropped
+
+
+def test_a_note_is_a_warning_where_nobody_listens(tmp_path, poisoned):
+    with pytest.warns(UserWarning, match="linear at placement 4 is dropped"):
         _train(tmp_path)
+
+
+def test_no_head_left_is_an_error_that_comes_again_without_work(tmp_path, poisoned):
+    poisoned.add((1, "linear"))
+    for options in ({"note": lambda sentence: None}, {"progress": lambda share, words: pytest.fail("trained again")}):
+        with pytest.raises(ExitSearchError, match=f"no head is left: .*linear at placement 1 because {REASON}"):
+            _train(tmp_path, heads=["linear"], **options)
     assert not (tmp_path / "outcomes.json").exists()
+    # Others can still be asked for.
+    outcomes = _train(tmp_path, heads=["mlp_ee"])
+    assert (len(outcomes.heads), len(outcomes.dropped)) == (2, 2)
+
+
+def test_a_head_that_answers_with_infinite_numbers_is_dropped(whole, tmp_path, monkeypatch):
+    """Its loss was finite to the end, and its answers to one split are not."""
+    answers = run.HeadTrainer.answers
+
+    def broken(trainer, split):
+        if any(t.key == "1/linear" and t.dropped is None for t in trainer.trainees):
+            raise NotFiniteError("linear at placement 1 answers with numbers that are not finite", key="1/linear")
+        return answers(trainer, split)
+
+    monkeypatch.setattr(run.HeadTrainer, "answers", broken)
+    outcomes = _train(tmp_path, note=lambda sentence: None)
+    assert [(d.placement, d.head, d.reason) for d in outcomes.dropped] == [(1, "linear", "its answers are not finite")]
+    _assert_same(_weights(tmp_path), {name: state for name, state in _weights(whole).items() if name != "1__linear"})
+
+
+def test_the_final_classifier_cannot_be_dropped(tmp_path, monkeypatch):
+    draw = run._draw_final
+
+    def poisoned(backbone, seed):
+        draw(backbone, seed)
+        with torch.no_grad():
+            backbone.module.head.bias.fill_(float("inf"))
+
+    monkeypatch.setattr(run, "_draw_final", poisoned)
+    with pytest.raises(ExitSearchError, match="the final classifier cannot be trained: its loss became nan in epoch 1"):
+        _train(tmp_path)
 
 
 def test_early_stopping_ends_every_head_and_the_run(tmp_path):

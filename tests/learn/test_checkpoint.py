@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from small_data import RECIPE, small_backbone, small_digits
 
@@ -29,28 +32,63 @@ def interrupted(tmp_path):
     return tmp_path
 
 
-def _train(out, progress=None):
+def _train(out, progress=None, seed=0):
     backbone = small_backbone()
     return train_bank(
-        backbone, small_digits(backbone), out=out, exits=[(0, "linear")], recipe=RECIPE, progress=progress
+        backbone, small_digits(backbone), out=out, exits=[(0, "linear")], recipe=RECIPE, progress=progress, seed=seed
     )
 
 
 def test_a_checkpoint_holds_weights_and_moments(interrupted):
-    checkpoint = Checkpoint.load(interrupted)
-    assert (checkpoint.epoch, checkpoint.finished, checkpoint.tensors) == (1, False, "training-1.safetensors")
-    tensors = load_file(interrupted / checkpoint.tensors)
-    kinds = {name.split("|")[1] for name in tensors}
-    assert kinds == {"weight", "exp_avg", "exp_avg_sq", "step"}
-    assert {name.split("|")[0] for name in tensors} == {"0/linear", "final"}
-    assert all(float(tensor) == 3 for name, tensor in tensors.items() if name.split("|")[1] == "step")
+    """Three steps an epoch, one epoch done."""
+    record = Checkpoint.load(interrupted)
+    assert (record.epoch, record.finished, record.standing) == (1, False, [])
+    folder = interrupted / "training"
+    assert {path.name for path in folder.iterdir()} == {"0__linear.safetensors", "final.safetensors"}
+    for path in folder.iterdir():
+        tensors = load_file(path)
+        assert {name.split("|")[0] for name in tensors} == {"weight", "exp_avg", "exp_avg_sq", "step"}
+        assert all(float(tensor) == 3 for name, tensor in tensors.items() if name.split("|")[0] == "step")
+        with safe_open(path, framework="pt") as file:
+            assert json.loads(file.metadata()["progress"])["steps"] == 3
 
 
 def test_a_truncated_checkpoint_is_refused(interrupted):
-    path = interrupted / "training-1.safetensors"
+    path = interrupted / "training" / "0__linear.safetensors"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(FileError, match=r"training-1.safetensors: not a safetensors file"):
+    with pytest.raises(FileError, match=r"0__linear.safetensors: not a safetensors file"):
         _train(interrupted)
+
+
+def test_a_checkpoint_of_another_module_is_refused(interrupted):
+    """The same name and training, and a tensor too many."""
+    path = interrupted / "training" / "0__linear.safetensors"
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_tensors(path, {**load_file(path), "weight|more": torch.zeros(1)}, metadata=metadata)
+    with pytest.raises(FileError, match=r"does not fit linear at placement 0 .*--restart"):
+        _train(interrupted)
+
+
+def test_a_checkpoint_of_another_training_is_not_used(interrupted):
+    """As a restart that was killed leaves it: training.json is gone, the checkpoint is not."""
+    (interrupted / "training.json").unlink()
+    shares = []
+    _train(interrupted, lambda share, words: shares.append(share), seed=1)
+    assert len(shares) == 6
+
+
+def test_one_checkpoint_without_the_other_is_enough(interrupted, tmp_path_factory):
+    """The head goes on from its checkpoint, while the final classifier starts anew; both end as ever."""
+    (interrupted / "training" / "final.safetensors").unlink()
+    shares = []
+    _train(interrupted, lambda share, words: shares.append(share))
+    whole = tmp_path_factory.mktemp("whole")
+    _train(whole)
+    assert len(shares) == 6
+    for name in ("0__linear", "final"):
+        mine, theirs = (load_file(out / "heads" / f"{name}.safetensors") for out in (interrupted, whole))
+        assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
 
 
 def test_a_truncated_json_is_refused(interrupted):
@@ -62,10 +100,10 @@ def test_a_truncated_json_is_refused(interrupted):
 
 def test_half_written_files_do_no_harm(interrupted):
     """A kill while the next tensors are written leaves a partial file, which nothing names."""
-    (interrupted / ".training-2.safetensors.123.partial").write_bytes(b"half")
+    (interrupted / "training" / ".0__linear.safetensors.123.partial").write_bytes(b"half")
+    (interrupted / ".training.json.123.partial").write_bytes(b"half")
     _train(interrupted)
-    assert not list(interrupted.glob("*training-*"))
-    assert not list(interrupted.glob(".training-*"))
+    assert {path.name for path in interrupted.iterdir() if "training" in path.name} == {"training.json"}
 
 
 def test_shared_and_strided_tensors_are_written(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 
 from exitsearch.errors import ExitSearchError, MismatchError
-from exitsearch.learn import bank
+from exitsearch.learn import run
 from exitsearch.learn.bank import bank_digest, train_bank
 from exitsearch.learn.scored import merged_scores, score_banks
 from exitsearch.models.multi_exit import HEADS_FOLDER, head_file, read_tensors
@@ -67,14 +67,14 @@ def test_a_training_that_stops_early_goes_on_to_the_same_end(whole, tmp_path):
 
 def test_early_scores_are_those_of_half_a_training(tmp_path, monkeypatch):
     early = _train(tmp_path / "early", until=1)
-    monkeypatch.setattr(bank.HeadTrainer, "train_epoch", lambda *arguments, **options: pytest.fail("it trains again"))
+    monkeypatch.setattr(run.HeadTrainer, "train_epoch", lambda *arguments, **options: pytest.fail("it trains again"))
     assert _train(tmp_path / "early", until=1) == early
 
 
 def test_a_run_killed_before_it_wrote_its_answers_ends_the_same(whole, tmp_path, monkeypatch):
     """Every epoch is done: the heads are restored and must answer without dropout."""
     with monkeypatch.context() as patch:
-        patch.setattr(bank, "_write", lambda *arguments, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(run.BankRun, "_write", lambda *arguments, **options: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             _train(tmp_path)
     _train(tmp_path)

@@ -19,6 +19,7 @@ with as large a batch (`--batch-size`), so that budgets are times for a picture.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -80,3 +81,50 @@ def torn_picture(parts: Iterable[Sequence[str]], groups: Groups) -> str | None:
             if file in groups and seen.setdefault(groups[file], number) != number:
                 return groups[file]
     return None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Samples that are answered together, tiles of a picture never apart.
+
+    Attributes:
+        samples: their numbers.
+        rows: of the pictures (of the samples, where all are whole) among those that are answered.
+        pictures: of each sample the number of its picture within the block; None where all are whole.
+    """
+
+    samples: list[int]
+    rows: slice
+    pictures: Tensor | None
+
+
+def blocks_of(split: HasGroups, *, size: int, rows: Sequence[int] | None = None) -> list[Block]:
+    """Blocks of at most `size` samples, or of one picture that has more tiles.
+
+    Args:
+        split: the samples.
+        size: at least 1.
+        rows: which pictures (samples, where all are whole), in order; None takes all.
+    """
+    if split.groups is None:
+        chosen = list(range(len(split.labels)) if rows is None else rows)
+        return [
+            Block(chosen[start : start + size], slice(start, min(start + size, len(chosen))), None)
+            for start in range(0, len(chosen), size)
+        ]
+    tiles: list[list[int]] = [[] for _ in range(int(split.groups.max()) + 1)]
+    for sample, picture in enumerate(split.groups.tolist()):
+        tiles[picture].append(sample)
+    wanted = tiles if rows is None else [tiles[row] for row in rows]
+    found: list[Block] = []
+    start = 0
+    while start < len(wanted):
+        stop, count = start + 1, len(wanted[start])
+        while stop < len(wanted) and count + len(wanted[stop]) <= size:
+            count += len(wanted[stop])
+            stop += 1
+        here = wanted[start:stop]
+        numbers = torch.tensor([number for number, of_one in enumerate(here) for _ in of_one])
+        found.append(Block([sample for of_one in here for sample in of_one], slice(start, stop), numbers))
+        start = stop
+    return found

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from exitsearch.learn.recipes import RECIPES
-from exitsearch.learn.trainer import Trainee
+from exitsearch.learn.trainee import Trainee
 
 
 def _trainee(key="3/vit_ee"):
