@@ -1,7 +1,7 @@
 """train_bank: every candidate exit head at every placement over the frozen backbone, in one pass; writes outcomes.
 
     OUT/outcomes.json                       scores of every head on `choice` and `report`
-    OUT/choice.safetensors, report...       labels and raw outputs per sample
+    OUT/answers/<split>/...                 labels, and what every head answered to every sample
     OUT/heads/<placement>__<head>...        weights; heads/final.safetensors where the final classifier was trained
     OUT/training.json                       what was trained; while it runs, where it stands
     OUT/outcomes-<epoch>.json               scores after an epoch that it was asked to stop at
@@ -28,11 +28,11 @@ import torch
 from torch import nn
 
 from exitsearch.errors import InputError, MismatchError
+from exitsearch.learn.answers import drop_answers
 from exitsearch.learn.checkpoint import CHECKPOINT_FILE, Checkpoint, drop_tensors, restore, save_checkpoint
 from exitsearch.learn.data import DataSplits, check_data, shuffled
-from exitsearch.learn.losses import task_loss
 from exitsearch.learn.recipes import Recipe, get_recipe
-from exitsearch.learn.scored import HELD_OUT, scored, write_weights
+from exitsearch.learn.scored import scored, write_weights
 from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head, fitting_exits
@@ -199,8 +199,9 @@ _FINAL_STD = 0.02
 
 def _clear(out: Path) -> None:
     """Remove what an earlier training wrote, and nothing else."""
-    for name in (DOCUMENT_NAME, CHECKPOINT_FILE, *(f"{split}.safetensors" for split in HELD_OUT)):
+    for name in (DOCUMENT_NAME, CHECKPOINT_FILE):
         (out / name).unlink(missing_ok=True)
+    drop_answers(out)
     drop_tensors(out)
     for path in (*(out / HEADS_FOLDER).glob("*.safetensors"), *out.glob("outcomes-*.json")):
         path.unlink()
@@ -248,9 +249,9 @@ def _train(
 
 def _look(trainer: HeadTrainer, data: DataSplits) -> None:
     """Let every head learn from its loss on the choice split."""
-    outputs, labels = trainer.answers(data.choice)
+    losses = trainer.losses(data.choice)
     for trainee in trainer.learning:
-        trainee.learn_from(float(task_loss(outputs[trainee.key], labels, task=data.task)), trainer.recipe)
+        trainee.learn_from(losses[trainee.key], trainer.recipe)
 
 
 def _write(trainer: HeadTrainer, data: DataSplits, out: Path, *, identity: dict[str, Any]) -> None:

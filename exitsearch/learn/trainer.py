@@ -9,7 +9,7 @@ ends as it ends among a hundred others.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -212,38 +212,54 @@ class HeadTrainer:
                 yield here, state
 
     @torch.inference_mode()
-    def answers(self, split: Split) -> tuple[dict[str, Tensor], Tensor]:
-        """What every head and the final exit answer on a split, in eval mode and in the backbone's dtype.
+    def stream_answers(
+        self, split: Split, *, keys: Iterable[str] | None = None, rows: Sequence[int] | None = None
+    ) -> Iterator[tuple[slice, str, Tensor]]:
+        """Yield what heads and the final exit answer on a split, block by block, in eval mode and the backbone's dtype.
 
-        Returns:
-            Raw outputs [samples, num_outputs] in float32 on the CPU by key, `final` always among them; and the labels.
+        One pass of the backbone feeds all of them, and no more than one head's answers to one block are held.
 
-        Raises:
-            ExitSearchError: when an output is not finite; names the head.
+        Args:
+            split: the samples.
+            keys: which heads; None takes all and the final exit.
+            rows: which samples, in order; None takes all.
+
+        Yields:
+            Numbers of the samples, counted within `rows`; the key; raw outputs [block, num_outputs] in float32 on the
+            CPU.
         """
-        readers = {trainee.key: trainee for trainee in self.trainees if trainee.key != FINAL}
-        shape = (len(split), self.backbone.num_outputs)
-        outputs = {key: torch.empty(shape) for key in [*readers, FINAL]}
+        wanted = {trainee.key for trainee in self.trainees} | {FINAL} if keys is None else set(keys)
+        if not wanted:
+            return
+        readers = [trainee for trainee in self.trainees if trainee.key in wanted - {FINAL}]
+        last = max((trainee.placement for trainee in readers), default=-1)
         dtype, start = next(self.backbone.parameters()).dtype, 0
         for trainee in self.trainees:
             # Heads that were restored and trained no further are still as they were made, in training mode.
             trainee.module.eval()
-        for images, _ in batches(split, order=in_order(len(split), _EVALUATION_BATCHES * self.recipe.batch_size)):
-            stop = start + len(images)
+        order = in_order(len(split) if rows is None else len(rows), _EVALUATION_BATCHES * self.recipe.batch_size)
+        if rows is not None:
+            order = [[rows[number] for number in batch] for batch in order]
+        for images, _ in batches(split, order=order):
+            block = slice(start, start + len(images))
             state: State = ()
             for placement, state in enumerate(self.backbone.states(images.to(self.device, dtype))):
-                for key, trainee in readers.items():
+                for trainee in readers:
                     if trainee.placement == placement:
-                        outputs[key][start:stop] = trainee.run(state)
-            outputs[FINAL][start:stop] = self.backbone.final(state)
-            start = stop
-        for key, found in outputs.items():
-            if not bool(found.isfinite().all()):
-                words = readers[key].words if key in readers else "the final exit"
-                raise ExitSearchError(
-                    f"{words} answers with numbers that are not finite; train it again or leave it out"
-                )
-        return outputs, split.labels
+                        yield block, trainee.key, trainee.run(state).float().cpu()
+                if placement == last and FINAL not in wanted:
+                    break
+            if FINAL in wanted:
+                yield block, FINAL, self.backbone.final(state).float().cpu()
+            start = block.stop
+
+    def losses(self, split: Split) -> dict[str, float]:
+        """Mean loss on a split of every trainee that learns, in eval mode."""
+        sums = dict.fromkeys((trainee.key for trainee in self.learning), 0.0)
+        for block, key, outputs in self.stream_answers(split, keys=sums):
+            loss = task_loss(outputs, split.labels[block], task=self.backbone.facts.task)
+            sums[key] += float(loss) * len(outputs)
+        return {key: total / len(split) for key, total in sums.items()}
 
 
 def _reader(head: nn.Module) -> Callable[[State], Tensor]:
