@@ -138,16 +138,16 @@ class _Writing:
     def run(self) -> None:
         """Write everything."""
         rows = fitted_rows(len(self.data.choice)) if self.data.task == "classification" else range(0)
-        self.total = len(self.keys) * (len(rows) + sum(len(self.data.split(name)) for name in HELD_OUT))
+        streamed = [name for name in HELD_OUT if name != FITTED_ON or len(rows) < len(self.data.choice)]
+        self.total = len(self.keys) * (len(rows) + sum(len(self.data.split(name)) for name in streamed))
         if rows:
             with _directory(self.folder) as stored:
                 self._fit(rows, Path(stored))
         else:
             for key in self.keys:
                 self._open(key)
-        for name in HELD_OUT:
-            if len(rows) < len(self.data.choice) or name != FITTED_ON:
-                self._stream(name)
+        for name in streamed:
+            self._stream(name)
         for key in self.keys:
             for file in self.files.get(key, {}).values():
                 file.finish()
