@@ -32,7 +32,7 @@ from exitsearch.learn.answers import drop_answers
 from exitsearch.learn.checkpoint import CHECKPOINT_FILE, Checkpoint, drop_tensors, restore, save_checkpoint
 from exitsearch.learn.data import DataSplits, check_data, shuffled
 from exitsearch.learn.recipes import Recipe, get_recipe
-from exitsearch.learn.scored import scored, write_weights
+from exitsearch.learn.scored import check_logits, scored, write_weights
 from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head, fitting_exits
@@ -57,6 +57,7 @@ def train_bank(
     seed: int = 0,
     device: torch.device | str = "cpu",
     restart: bool = False,
+    keep_logits: bool = False,
     until: int | None = None,
     progress: Progress | None = None,
 ) -> Outcomes:
@@ -76,6 +77,7 @@ def train_bank(
         seed: of initial weights, order and dropout.
         device: where to train.
         restart: throw away what stands in `out`, whatever it is of.
+        keep_logits: keep the outputs of a classification beside the answers, in float16.
         until: stop after so many epochs of the recipe, to go on when asked again; None trains to the end. A training
             that is further already stays as it is.
         progress: called after every step with the share that is done and words; what it raises ends the run.
@@ -113,7 +115,10 @@ def train_bank(
         if checkpoint.finished:
             if not backbone.final_is_trained:
                 load_final(backbone, out)
-            return Outcomes.load(out)
+            finished = Outcomes.load(out)
+            if keep_logits:
+                check_logits(finished)
+            return finished
 
     flags = [(parameter, parameter.requires_grad) for parameter in backbone.parameters()]
     try:
@@ -124,7 +129,7 @@ def train_bank(
             if reached == until:
                 early.write(_early_file(out, until))
             return early
-        _write(trainer, data, out, identity=identity)
+        _write(trainer, data, out, identity=identity, keep_logits=keep_logits)
     finally:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
@@ -254,10 +259,10 @@ def _look(trainer: HeadTrainer, data: DataSplits) -> None:
         trainee.learn_from(losses[trainee.key], trainer.recipe)
 
 
-def _write(trainer: HeadTrainer, data: DataSplits, out: Path, *, identity: dict[str, Any]) -> None:
+def _write(trainer: HeadTrainer, data: DataSplits, out: Path, *, identity: dict[str, Any], keep_logits: bool) -> None:
     """Write weights, answers and scores; `outcomes.json` after all that it speaks of."""
     write_weights(trainer.backbone, trainer.heads, out)
-    scored(trainer, data, samples=out).write(out / DOCUMENT_NAME)
+    scored(trainer, data, samples=out, keep_logits=keep_logits).write(out / DOCUMENT_NAME)
     Checkpoint(
         schema_version=Checkpoint.current_version, identity_of=identity, epoch=trainer.recipe.epochs, finished=True
     ).write(out / CHECKPOINT_FILE)

@@ -155,6 +155,11 @@ def _solve(covariance: Tensor, right: Tensor, shrinkage: float, *, keep: float) 
     return solved
 
 
+def method_for(task: Task) -> Method:
+    """LDA of classes, ridge of targets."""
+    return "lda" if task == "classification" else "ridge"
+
+
 def pooled_features(x: Tensor, placement: Placement) -> Tensor:
     """The mean over the patch tokens or the map and, where there is one, the class token [batch, features].
 
@@ -203,7 +208,7 @@ def probe_placements(
         if placement not in every:
             raise InputError(f"placements of {backbone.facts.name} run from 0 to {every.stop - 1}, found {placement}")
     task, device = data.task, torch.device(device)
-    method = method or ("lda" if task == "classification" else "ridge")
+    method = method or method_for(task)
     backbone.to(device).eval()
     tell = _Teller(progress, len(data.heads) + len(data.choice))
     moments = {placement: Moments(task=task, num_outputs=backbone.num_outputs) for placement in wanted}

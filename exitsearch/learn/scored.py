@@ -21,7 +21,7 @@ from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head
 from exitsearch.models.multi_exit import FINAL_FILE, HEADS_FOLDER, final_parameters, head_file, load_final, load_state
-from exitsearch.specs.answers import ANSWERS_FOLDER, parse_exit_file, read_kept, read_targets
+from exitsearch.specs.answers import ANSWERS_FOLDER, KeptOutputs, parse_exit_file, read_kept, read_targets
 from exitsearch.specs.calibration import calibration_of
 from exitsearch.specs.outcomes import DOCUMENT_NAME, DroppedHead, FinalOutcome, HeadOutcome, Outcomes
 
@@ -160,6 +160,20 @@ def _outcomes(
         final=found[FINAL],
         dropped=list(dropped),
     )
+
+
+def check_logits(outcomes: Outcomes) -> None:
+    """Whether outcomes that stand finished hold the outputs of their heads.
+
+    Raises:
+        MismatchError: only answers were kept.
+    """
+    samples = outcomes.samples(outcomes.choice_split)
+    if samples is not None and isinstance(samples.final, KeptOutputs) and samples.final.load is None:
+        raise MismatchError(
+            f"the heads in {outcomes.folder} answered without --keep-logits; choose another --out, or start afresh "
+            "with --restart"
+        )
 
 
 def write_weights(backbone: Backbone, heads: dict[tuple[int, str], nn.Module], out: Path) -> None:

@@ -32,6 +32,7 @@ class Training(Part):
         device: where to train.
         threads: CPU threads; None keeps torch's own number.
         seed: of weights, order and dropout.
+        keep_logits: keep the outputs of a classification beside the answers, in float16.
     """
 
     data: str | None = None
@@ -41,6 +42,7 @@ class Training(Part):
     device: str = "cpu"
     threads: int | None = None
     seed: int = 0
+    keep_logits: bool = False
 
     def data_for(self, name: str) -> str:
         """The data that is meant for a backbone.
@@ -104,6 +106,7 @@ def make_outcomes(
             progress=report,
             device=device,
             restart=restart,
+            keep_logits=training.keep_logits,
         )
 
 
@@ -126,6 +129,7 @@ def train_heads(
     seed: int = 0,
     out: Path | str | None = None,
     restart: bool = False,
+    keep_logits: bool = False,
     watch: Watch | None = None,
 ) -> Outcomes:
     """Train every candidate head over the frozen backbone and keep what each answered: `exitsearch train-heads`.
@@ -153,7 +157,15 @@ def train_heads(
         seed=seed,
     )
     training = Training.given(
-        "training", data=data, recipe=recipe, epochs=epochs, metric=metric, device=device, threads=threads, seed=seed
+        "training",
+        data=data,
+        recipe=recipe,
+        epochs=epochs,
+        metric=metric,
+        device=device,
+        threads=threads,
+        seed=seed,
+        keep_logits=keep_logits,
     )
     return make_outcomes(
         asked,
