@@ -38,12 +38,12 @@ def test_every_exit_has_a_row(outcomes, width):
     text = shown(calibration_table(outcomes), width=width)
     assert sentences(text).startswith("confidence of every exit over toy: temperature fitted on choice; expected")
     assert columns(text) == {
-        "exit": "0 afinal",
+        "exit": "0afinal",
         "temperature": "1.2501.250",
-        "ECEat1" if width < 60 else "ECE at 1": "0.12000.1200",
+        "ECEat1": "0.12000.1200",
         "ECE": "0.02000.0200",
         "AUROC": "0.9000",
-    } or columns(text)["AUROC"].startswith("0.9000")
+    }
 
 
 def test_plain_data_holds_it_too(outcomes):
