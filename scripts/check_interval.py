@@ -29,7 +29,6 @@ from typing import Any
 import figures
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 from scipy.stats import binom, binomtest, norm
 
 from exitsearch.cli.console import progress
@@ -37,11 +36,13 @@ from exitsearch.errors import InputError
 from exitsearch.search.held_out import mean_interval, sample_values, split_value
 from exitsearch.search.run import search
 from exitsearch.search.value import exit_probabilities
+from exitsearch.specs.answers import ExitOutputs, KeptOutputs
 from exitsearch.specs.document import write_json
 from exitsearch.specs.load import load_outcomes, load_profile
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes, Samples
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.request import Policy
+from exitsearch.specs.samples import write_samples
 
 RATE = 0.95
 WAYS = ("drawn", "halves")
@@ -70,6 +71,12 @@ class Row:
         return self.low <= self.pool <= self.high
 
 
+def joined(parts: Sequence[ExitOutputs]) -> ExitOutputs:
+    """One exit's outputs, or what is kept of them, on both splits."""
+    kept = [part for part in parts if isinstance(part, KeptOutputs)]
+    return KeptOutputs.joined(kept) if kept else np.concatenate([np.asarray(part) for part in parts])
+
+
 class Pool:
     """The samples of both splits together, and outcomes made of any of them."""
 
@@ -81,21 +88,20 @@ class Pool:
         self.sizes = tuple(len(part.labels) for part in parts if part)
         self.samples = Samples(
             labels=np.concatenate([part.labels for part in parts if part]),
-            outputs={key: np.concatenate([part.outputs[key] for part in parts if part]) for key in parts[0].outputs},
-            final=np.concatenate([part.final for part in parts if part]),
+            outputs={key: joined([part.outputs[key] for part in parts if part]) for key in parts[0].outputs},
+            final=joined([part.final for part in parts if part]),
         )
 
     def write(self, folder: Path, splits: dict[str, NDArray[np.int64]]) -> Outcomes:
         """An outcomes folder whose splits hold these rows of the pool."""
         scores: dict[str, dict[str, float]] = {}
         for split, rows in splits.items():
-            labels = self.samples.labels[rows]
-            tensors = {"labels": labels, "final": self.samples.final[rows]}
-            tensors |= {f"{place}/{head}": outputs[rows] for (place, head), outputs in self.samples.outputs.items()}
-            save_file(tensors, folder / f"{split}.safetensors")
-            for name, outputs in tensors.items():
-                if name != "labels":
-                    scores.setdefault(name, {})[split] = float((outputs.argmax(axis=1) == labels).mean())
+            exits = {key: outputs[rows] for key, outputs in self.samples.outputs.items()}
+            samples = Samples(self.samples.labels[rows], exits, self.samples.final[rows])
+            write_samples(folder, split, samples)
+            named = {f"{place}/{head}": outputs for (place, head), outputs in exits.items()} | {"final": samples.final}
+            for name, outputs in named.items():
+                scores.setdefault(name, {})[split] = float((outputs.argmax(axis=1) == samples.labels).mean())
         document = self.outcomes.model_dump(mode="json")
         document["splits"] = {split: len(rows) for split, rows in splits.items()}
         document["final"]["scores"] = scores["final"]

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exitsearch.cli import options
+
+if TYPE_CHECKING:
+    from exitsearch.pipeline.backbone import BackboneRequest
+    from exitsearch.pipeline.outcomes import Training
+    from exitsearch.specs.candidates import Candidates
 
 HELP = "train every candidate head at every placement over the frozen backbone (resumable)"
 
@@ -18,6 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_data(parser, batch_size=True)
     parser.add_argument("--restart", action="store_true", help="throw away an unfinished run in the folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: outcomes/<backbone>__<data>")
+    parser.add_argument(
+        "--probe", action="store_true", help="only score a closed-form linear probe of every placement, in seconds"
+    )
+    parser.add_argument(
+        "--calibration", action="store_true", help="also print how far the confidence of each exit can be believed"
+    )
+    parser.add_argument(
+        "--keep-logits",
+        action="store_true",
+        help="keep every output in float16 too, for --worth functions that need more than the class",
+    )
     options.add_seed(parser)
     options.add_json(parser)
 
@@ -28,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.learn.processes import Processes
     from exitsearch.pipeline.outcomes import make_outcomes
     from exitsearch.pipeline.watch import Silent
-    from exitsearch.report import tables
+    from exitsearch.report import calibration, tables
 
     options.load_plugin(args)
     space = options.read_space(args)
@@ -36,6 +53,9 @@ def run(args: argparse.Namespace) -> int:
         options.read_backbone(args, space, metric=args.metric),
         options.read_training(args, batch_size=True),
     )
+    training = training.model_copy(update={"keep_logits": args.keep_logits})
+    if args.probe:
+        return _probe(args, backbone, training, options.read_candidates(args, space))
     folder = args.out or training.folder(backbone.name)
     first = Processes.from_environment().first
     outcomes = make_outcomes(
@@ -54,5 +74,21 @@ def run(args: argparse.Namespace) -> int:
             {"outcomes": str(folder), "identity": outcomes.identity, **tables.outcomes_summary(outcomes)}
         )
     else:
-        console.say(args, tables.outcomes_table(outcomes), f"wrote {folder}")
+        more = [calibration.calibration_table(outcomes)] if args.calibration else []
+        dropped = [str(head) for head in outcomes.dropped]
+        console.say(args, tables.outcomes_table(outcomes), *more, *dropped, f"wrote {folder}")
+    return 0
+
+
+def _probe(args: argparse.Namespace, backbone: BackboneRequest, training: Training, candidates: Candidates) -> int:
+    """Print what closed-form probes score."""
+    from exitsearch.cli import console
+    from exitsearch.pipeline.probe import probe
+    from exitsearch.report.probes import probes_summary, probes_table
+
+    found = probe(backbone, training, candidates=candidates, watch=console.Terminal())
+    if args.json:
+        console.print_json(probes_summary(found))
+    else:
+        console.say(args, probes_table(found))
     return 0

@@ -1,7 +1,7 @@
 """train_bank: candidate exit heads at every placement over the frozen backbone, in one pass; writes outcomes.
 
     OUT/outcomes.json                       scores of every head on `choice` and `report`
-    OUT/choice.safetensors, report...       labels and raw outputs per sample
+    OUT/answers/<split>/...                 labels, and what each head answered to every sample (`specs/answers.py`)
     OUT/heads/<placement>__<head>...        weights; heads/final.safetensors where the final classifier was trained
     OUT/training.json, OUT/training/        what was trained; while it runs, where each head stands (`checkpoint.py`)
     OUT/outcomes-<epoch>.json               scores after an epoch that it was asked to stop at
@@ -63,6 +63,7 @@ def train_bank(
     restart: bool = False,
     until: int | None = None,
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    keep_logits: bool = False,
     processes: Processes | None = None,
     progress: Progress | None = None,
     note: Note | None = None,
@@ -88,6 +89,7 @@ def train_bank(
             is further already stays as it is. Not with several processes.
         checkpoint_minutes: where each head stands is written at the end of every epoch, and after so many minutes (0:
             after every step) within one.
+        keep_logits: whether the outputs of a classification are kept beside the answers, in float16.
         processes: who else trains its share of these heads, each called with the same arguments; None: nobody.
         progress: called after every step with the share that is done and words; what it raises ends the run.
         note: called with a sentence about every head that is dropped; None gives a warning of Python's.
@@ -114,6 +116,7 @@ def train_bank(
         device=torch.device(device),
         processes=processes,
         checkpoint_minutes=checkpoint_minutes,
+        keep_logits=keep_logits,
         progress=progress,
         note=note or (lambda sentence: warnings.warn(sentence, stacklevel=2)),
     )

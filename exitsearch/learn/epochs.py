@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from exitsearch.learn.data import DataSplits, shuffled
-from exitsearch.learn.losses import task_loss
 from exitsearch.learn.trainee import FINAL, NotFiniteError, Trainee
 from exitsearch.learn.trainer import HeadTrainer
 
@@ -81,11 +80,11 @@ def at_end(trainer: HeadTrainer, trainee: Trainee, data: DataSplits) -> bool:
 
 def _look(trainer: HeadTrainer, data: DataSplits, learning: list[Trainee], epoch: int) -> None:
     """Let heads that have trained in an epoch learn from their loss on the choice split."""
-    outputs, labels = without_dropped(trainer, lambda: trainer.answers(data.choice))
+    losses = trainer.losses(data.choice)
     for trainee in learning:
         if trainee.dropped is not None:
             continue
-        loss = float(task_loss(outputs[trainee.key], labels, task=data.task))
+        loss = losses[trainee.key]
         if math.isfinite(loss):
             trainee.learn_from(loss, trainer.recipe)
         else:

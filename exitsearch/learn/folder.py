@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from exitsearch.errors import ExitSearchError, MismatchError
+from exitsearch.learn.answers import drop_answers
 from exitsearch.learn.checkpoint import CHECKPOINT_FILE, Checkpoint, drop_checkpoints
-from exitsearch.learn.scored import HELD_OUT
 from exitsearch.learn.trainee import FINAL, head_key, key_words, split_key
 from exitsearch.models.multi_exit import HEADS_FOLDER
 from exitsearch.specs.outcomes import DOCUMENT_NAME, DroppedHead, Outcomes
@@ -31,8 +31,9 @@ class BankFolder:
 
     def clear(self) -> None:
         """Remove what an earlier training wrote, and nothing else."""
-        for name in (DOCUMENT_NAME, CHECKPOINT_FILE, *(f"{split}.safetensors" for split in HELD_OUT)):
+        for name in (DOCUMENT_NAME, CHECKPOINT_FILE):
             (self.path / name).unlink(missing_ok=True)
+        drop_answers(self.path)
         drop_checkpoints(self.path)
         for path in (*(self.path / HEADS_FOLDER).glob("*.safetensors"), *self.path.glob("outcomes-*.json")):
             path.unlink()

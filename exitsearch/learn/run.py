@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from exitsearch.errors import InputError
+from exitsearch.learn.answers import are_answered, renew_answers, write_answers
 from exitsearch.learn.checkpoint import (
     drop_checkpoints,
     restore_checkpoints,
@@ -20,13 +21,12 @@ from exitsearch.learn.checkpoint import (
 from exitsearch.learn.data import DataSplits
 from exitsearch.learn.epochs import Progress, at_end, steps_per_epoch, train_epochs, without_dropped
 from exitsearch.learn.folder import BankFolder, Pair, check_some_left, with_dropped
-from exitsearch.learn.joined import joined, write_joined_answers
 from exitsearch.learn.processes import Processes
 from exitsearch.learn.recipes import Recipe
-from exitsearch.learn.scored import scored
+from exitsearch.learn.scored import check_logits, document, joined, scored
 from exitsearch.learn.shares import balanced, head_seconds
 from exitsearch.learn.targets import TargetScale, can_answer_in, start_at_centre
-from exitsearch.learn.trainee import FINAL, Trainee, head_key, key_words
+from exitsearch.learn.trainee import FINAL, Trainee, head_key, key_words, split_key
 from exitsearch.learn.trainer import HeadTrainer
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head
@@ -55,6 +55,7 @@ class BankRun:
     device: torch.device
     processes: Processes
     checkpoint_minutes: float
+    keep_logits: bool
     progress: Progress | None
     note: Callable[[str], None]
     scale: TargetScale | None = field(init=False)
@@ -107,6 +108,8 @@ class BankRun:
         if restart:
             self.folder.clear()
         record = self.folder.record()
+        if self.keep_logits and record.standing:
+            check_logits(Outcomes.load(self.folder.path))
         missing = self.folder.missing(pairs, record)
         if not missing:
             check_some_left(pairs, record.standing, record.dropped)
@@ -227,16 +230,32 @@ class BankRun:
         path = self.folder.path
         record = self.folder.record()
         self._check_some_left(trainer, pairs)
-        found = without_dropped(trainer, lambda: write_joined_answers(trainer, self.data, path))
+        trainer.finish()
+        self._answer(trainer, with_final=with_final)
         self._check_some_left(trainer, pairs)
         for pair, module in trainer.heads.items():
             save_tensors(path / HEADS_FOLDER / unit_file(head_key(*pair)), dict(module.state_dict()))
         if with_final:
             save_tensors(path / HEADS_FOLDER / FINAL_FILE, dict(final_parameters(self.backbone)))
         dropped = {**record.dropped, **self.dropped}
+        exits = {split_key(key) for key in record.standing if key != FINAL} | set(trainer.heads)
+        found = document(trainer, self.data, path, exits=sorted(exits))
         with_dropped(found, dropped).write(path / DOCUMENT_NAME)
         keys = [*record.standing, *(head_key(*pair) for pair in trainer.heads), *([FINAL] if with_final else [])]
         self.folder.write(record, heads=keys, dropped=dropped, epoch=self.recipe.epochs, finished=True)
+
+    def _answer(self, trainer: HeadTrainer, *, with_final: bool) -> None:
+        """Write what the heads of a trainer answer; those whose answers are not finite are dropped."""
+        path = self.folder.path
+        renew_answers(path)
+        keys = [head_key(*pair) for pair in trainer.heads]
+        if with_final or not are_answered(path, FINAL):
+            keys.append(FINAL)
+        trainees = {trainee.key: trainee for trainee in trainer.trainees}
+        for lost in write_answers(
+            trainer, self.data, path, keys=keys, keep_logits=self.keep_logits, progress=self.progress
+        ):
+            trainer.drop(trainees[head_key(lost.placement, lost.head)], lost.reason)
 
     def _check_some_left(self, trainer: HeadTrainer, pairs: list[Pair]) -> None:
         """Where every head has been dropped, keep that and say so."""

@@ -4,44 +4,135 @@ from __future__ import annotations
 
 import copy
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import nn
 
-from exitsearch.errors import MismatchError
+from exitsearch.errors import ExitSearchError, MismatchError
+from exitsearch.learn.answers import HELD_OUT, answers_file, drop_leftovers, write_answers
 from exitsearch.learn.checkpoint import save_tensors
 from exitsearch.learn.data import DataSplits, check_data
 from exitsearch.learn.data.tiles import picture_labels
-from exitsearch.learn.losses import fallback_score, metric_of, score
-from exitsearch.learn.recipes import get_recipe
-from exitsearch.learn.trainer import FINAL, HeadTrainer
+from exitsearch.learn.losses import fallback_score, metric_of, score, score_sum
+from exitsearch.learn.recipes import Recipe, get_recipe
+from exitsearch.learn.trainee import FINAL, NotFiniteError
+from exitsearch.learn.trainer import HeadTrainer
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head
 from exitsearch.models.multi_exit import FINAL_FILE, HEADS_FOLDER, final_parameters, head_file, load_final, load_state
-from exitsearch.specs.outcomes import DOCUMENT_NAME, FinalOutcome, HeadOutcome, Outcomes
+from exitsearch.specs.answers import ANSWERS_FOLDER, KeptOutputs, parse_exit_file, read_kept, read_targets
+from exitsearch.specs.calibration import calibration_of
+from exitsearch.specs.outcomes import DOCUMENT_NAME, DroppedHead, FinalOutcome, HeadOutcome, Outcomes
 
-HELD_OUT = ("choice", "report")
+
+class TrainedBy(Protocol):
+    """Who trained heads: a `HeadTrainer`, or whoever knows as much."""
+
+    backbone: Backbone
+    recipe: Recipe
+    seed: int
+    device: torch.device
 
 
-def scored(trainer: HeadTrainer, data: DataSplits, *, samples: Path | None = None) -> Outcomes:
+def scored(
+    trainer: HeadTrainer, data: DataSplits, *, samples: Path | None = None, keep_logits: bool = False
+) -> Outcomes:
     """Scores of every head as it stands, and of the final exit.
 
     Args:
-        samples: a folder for every sample's answers; None keeps the scores alone.
+        samples: a folder of outcomes for every sample's answers; None keeps the scores alone.
+        keep_logits: whether the outputs of a classification are kept too.
 
     Raises:
-        ExitSearchError: an output that is not finite; names the head.
+        FileError: an answer cannot be written.
+        ExitSearchError: an output that is not finite where scores alone are wanted, or of the final exit; names the
+            head.
     """
-    backbone, recipe = trainer.backbone, trainer.recipe
-    scores: dict[str, dict[str, float]] = {}
+    if samples is None:
+        return _outcomes(trainer, data, _streamed_scores(trainer, data), order=list(trainer.heads), dropped=())
+    dropped = write_answers(trainer, data, samples, keep_logits=keep_logits)
+    lost = {(head.placement, head.head) for head in dropped}
+    return document(trainer, data, samples, exits=[key for key in trainer.heads if key not in lost], dropped=dropped)
+
+
+def document(
+    trained: TrainedBy,
+    data: DataSplits,
+    out: Path | str,
+    *,
+    exits: Iterable[tuple[int, str]] | None = None,
+    dropped: Sequence[DroppedHead] = (),
+) -> Outcomes:
+    """The outcomes of the heads whose answers stand in a folder; nothing is computed but scores, nothing is written.
+
+    What a killed run left half written is removed: no other process may be writing there.
+
+    Args:
+        trained: a trainer, or whatever else has its `backbone`, `recipe`, `seed` and `device`.
+        data: whose held-out splits they answered.
+        out: the folder of outcomes.
+        exits: (placement, head) of those that are meant, in the order of their columns in tables; None takes all.
+        dropped: heads that came to nothing.
+
+    Raises:
+        FileError: an answer is missing, or cannot be read.
+    """
+    folder = Path(out) / ANSWERS_FOLDER
+    drop_leftovers(out)
+    if exits is None:
+        names = {path.name for path in (folder / HELD_OUT[0]).iterdir()} if folder.is_dir() else set()
+        exits = sorted(pair for name in names if (pair := parse_exit_file(name)) is not None)
+    order = list(exits)
+    targets = {name: picture_labels(data.split(name)) for name in HELD_OUT}
+    labels = {name: found.numpy() for name, found in targets.items()}
+    found: dict[str, FinalOutcome] = {}
+    for key in [f"{placement}/{head}" for placement, head in order] + [FINAL]:
+        paths = {name: answers_file(folder / name, key) for name in HELD_OUT}
+        if data.task == "classification":
+            kept = {name: read_kept(path) for name, path in paths.items()}
+            scores = {name: float((kept[name].prediction == labels[name]).mean()) for name in HELD_OUT}
+            found[key] = FinalOutcome(scores=scores, calibration=calibration_of(kept, labels))
+        else:
+            answers = {name: torch.from_numpy(read_targets(path)) for name, path in paths.items()}
+            scores = {name: score(answers[name], targets[name], task=data.task) for name in HELD_OUT}
+            found[key] = FinalOutcome(scores=scores)
+    return _outcomes(trained, data, found, order=order, dropped=dropped)
+
+
+def _streamed_scores(trainer: HeadTrainer, data: DataSplits) -> dict[str, FinalOutcome]:
+    """Scores of every exit, by key."""
+    totals: dict[str, dict[str, float]] = {}
     for name in HELD_OUT:
-        outputs, labels = trainer.answers(data.split(name))
-        if samples is not None:
-            save_tensors(samples / f"{name}.safetensors", {**outputs, "labels": labels})
-        for key, found in outputs.items():
-            scores.setdefault(key, {})[name] = score(found, labels, task=data.task)
+        labels = picture_labels(data.split(name))
+        for block, key, outputs in trainer.stream_answers(data.split(name)):
+            if not bool(outputs.isfinite().all()):
+                words = {trainee.key: trainee.words for trainee in trainer.trainees if trainee.key != FINAL}
+                raise NotFiniteError(
+                    f"{words.get(key, 'the final exit')} answers with numbers that are not finite; train it again or "
+                    "leave it out",
+                    key=key,
+                )
+            mine = totals.setdefault(key, dict.fromkeys(HELD_OUT, 0.0))
+            mine[name] += score_sum(outputs, labels[block], task=data.task)
+    return {
+        key: FinalOutcome(scores={name: total / len(picture_labels(data.split(name))) for name, total in mine.items()})
+        for key, mine in totals.items()
+    }
+
+
+def _outcomes(
+    trained: TrainedBy,
+    data: DataSplits,
+    found: Mapping[str, FinalOutcome],
+    *,
+    order: Iterable[tuple[int, str]],
+    dropped: Sequence[DroppedHead],
+) -> Outcomes:
+    """The document of what exits were found to score, by key."""
+    backbone, recipe = trained.backbone, trained.recipe
     return Outcomes(
         schema_version=Outcomes.current_version,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -53,10 +144,10 @@ def scored(trainer: HeadTrainer, data: DataSplits, *, samples: Path | None = Non
         training={
             "recipe": recipe.name,
             "epochs": recipe.epochs,
-            "seed": trainer.seed,
+            "seed": trained.seed,
             "data": f"{data.name} {data.identity}",
             "weights": backbone.weights,
-            "device": trainer.device.type,
+            "device": trained.device.type,
             "threads": torch.get_num_threads(),
         },
         heads=[
@@ -64,12 +155,28 @@ def scored(trainer: HeadTrainer, data: DataSplits, *, samples: Path | None = Non
                 placement=placement,
                 module=backbone.placements[placement].module,
                 head=head,
-                scores=scores[f"{placement}/{head}"],
+                scores=found[f"{placement}/{head}"].scores,
+                calibration=found[f"{placement}/{head}"].calibration,
             )
-            for placement, head in sorted(trainer.heads, key=lambda pair: pair[0])
+            for placement, head in sorted(order, key=lambda pair: pair[0])
         ],
-        final=FinalOutcome(scores=scores[FINAL]),
+        final=found[FINAL],
+        dropped=list(dropped),
     )
+
+
+def check_logits(outcomes: Outcomes) -> None:
+    """Whether outcomes that stand finished hold the outputs of their heads.
+
+    Raises:
+        MismatchError: only answers were kept.
+    """
+    samples = outcomes.samples(outcomes.choice_split)
+    if samples is not None and isinstance(samples.final, KeptOutputs) and samples.final.load is None:
+        raise MismatchError(
+            f"the heads in {outcomes.folder} answered without --keep-logits; choose another --out, or start afresh "
+            "with --restart"
+        )
 
 
 def write_weights(backbone: Backbone, heads: dict[tuple[int, str], nn.Module], out: Path) -> None:
@@ -138,6 +245,9 @@ def score_banks(
         answering, {key: head.to(dtype) for key, head in heads.items()}, recipe, seed=0, device=torch.device(device)
     )
     found = scored(trainer, data, samples=out)
+    if found.dropped:
+        # A search compares settings by the same heads.
+        raise ExitSearchError(f"{found.dropped[0]}; leave it out, or choose another dtype")
     words = str(dtype).removeprefix("torch.")
     first = documents[0]
     found = found.model_copy(
@@ -152,3 +262,10 @@ def merged_scores(parts: Sequence[Outcomes]) -> Outcomes:
     merged = parts[0].model_copy(update={"heads": [head for part in parts for head in part.heads]})
     merged._folder = None  # the first one's folder, which a copy keeps, has no answers of the other heads
     return merged
+
+
+def joined(earlier: Outcomes, later: Outcomes) -> Outcomes:
+    """The heads of two documents in one, and the rest of the later one; of a head in both, the earlier outcome."""
+    known = {(head.placement, head.head) for head in earlier.heads}
+    heads = [*earlier.heads, *(head for head in later.heads if (head.placement, head.head) not in known)]
+    return later.model_copy(update={"heads": sorted(heads, key=lambda head: head.placement)})

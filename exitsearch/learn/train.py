@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from exitsearch.errors import ExitSearchError, MismatchError
+from exitsearch.learn.answers import HELD_OUT
 from exitsearch.learn.bank import Note, Progress, train_bank
 from exitsearch.learn.checkpoint import save_tensors
 from exitsearch.learn.data import DataSplits, data_outputs, load_data
 from exitsearch.learn.recipes import Recipe
-from exitsearch.learn.scored import HELD_OUT
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.multi_exit import CONFIG_FILE, MODEL_FILE, attach_exits, build_model, load_heads
 from exitsearch.specs.config import MultiExitConfig

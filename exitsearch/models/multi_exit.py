@@ -12,7 +12,6 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from exitsearch.errors import FileError, InputError, MismatchError
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.heads import create_head
+from exitsearch.specs.answers import exit_file
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
 
@@ -74,7 +74,7 @@ def exit_seed(seed: int, placement: int, head: str) -> int:
 
 def head_file(placement: int, head: str) -> str:
     """Name of the file with one trained head's weights in the folder `heads`."""
-    return f"{placement}__{quote(head, safe='(),=')}.safetensors"
+    return exit_file(placement, head)
 
 
 def build_model(

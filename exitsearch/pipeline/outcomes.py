@@ -47,6 +47,7 @@ class Training(Part):
         device: where to train.
         threads: CPU threads; None keeps torch's own number.
         seed: of weights, order and dropout.
+        keep_logits: keep the outputs of a classification beside the answers, in float16.
     """
 
     data: str | None = None
@@ -62,6 +63,7 @@ class Training(Part):
     device: str = "cpu"
     threads: int | None = None
     seed: int = 0
+    keep_logits: bool = False
 
     def data_for(self, name: str) -> str:
         """The data that is meant for a backbone.
@@ -160,6 +162,7 @@ def make_outcomes(
             progress=report,
             device=device,
             restart=restart,
+            keep_logits=training.keep_logits,
             processes=processes,
             note=watch.note,
         )
@@ -191,6 +194,7 @@ def train_heads(
     seed: int = 0,
     out: Path | str | None = None,
     restart: bool = False,
+    keep_logits: bool = False,
     watch: Watch | None = None,
 ) -> Outcomes:
     """Train every candidate head over the frozen backbone and keep what each answered: `exitsearch train-heads`.
@@ -240,6 +244,7 @@ def train_heads(
         device=device,
         threads=threads,
         seed=seed,
+        keep_logits=keep_logits,
     )
     return make_outcomes(
         asked,

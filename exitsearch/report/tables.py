@@ -9,6 +9,7 @@ import pandas as pd
 from rich.table import Table
 
 from exitsearch.measure import statistics
+from exitsearch.report.calibration import calibration_rows
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Cost, Profile
@@ -174,13 +175,18 @@ def outcomes_summary(outcomes: Outcomes) -> dict[str, Any]:
         split: max(outcomes.values(split).items(), key=lambda item: item[1])[0] if outcomes.heads else None
         for split in outcomes.splits
     }
-    return {
+    summary: dict[str, Any] = {
         "backbone": outcomes.backbone.name,
         "metric": outcomes.metric,
         "splits": outcomes.splits,
         "final": outcomes.final.scores,
         "best": {split: None if pair is None else list(pair) for split, pair in best.items()},
     }
+    if outcomes.dropped:
+        summary["dropped"] = [head.model_dump() for head in outcomes.dropped]
+    if outcomes.final.calibration is not None:
+        summary["calibration"] = calibration_rows(outcomes)
+    return summary
 
 
 def trained_table(config: MultiExitConfig, scores: Mapping[str, Sequence[float]]) -> Table:

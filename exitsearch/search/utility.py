@@ -8,6 +8,9 @@ stood: in the values that are searched, in the replay of thresholds, and on the 
 
     def value(outputs, labels):              # [samples, num_outputs] before the softmax, [samples]
         return np.where(outputs.argmax(axis=1) == labels, 1.0, -0.2)
+
+Where only the answers were kept, `outputs` can say no more than `argmax(axis=1)`; a function that asks for more needs
+outcomes that were made with --keep-logits.
 """
 
 from __future__ import annotations
@@ -24,11 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exitsearch.errors import FileError, InputError, shown
+from exitsearch.specs.answers import ExitOutputs, KeptOutputs, NotKeptError
 from exitsearch.specs.document import check_readable, read_text
 from exitsearch.specs.table import cell_number, read_table, whole_number
 
 Array = NDArray[np.float64]
-Each = Callable[[NDArray[np.float32], NDArray[Any]], Any]
+Each = Callable[[Any, NDArray[Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,21 @@ class Utility:
     of_classes: bool = False
     weights: Callable[[NDArray[Any]], Array] | None = None
 
-    def __call__(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> Array:
+    def __call__(self, outputs: ExitOutputs, labels: NDArray[Any]) -> Array:
         """The utility of every sample's answer [samples].
 
         Raises:
-            InputError: the function raises, or returns something else than one finite number a sample.
+            InputError: the function raises, returns something else than one finite number a sample, or asks for outputs
+                that were not kept.
         """
+        given: Any = outputs
+        if isinstance(outputs, KeptOutputs) and not self.of_classes:
+            full = outputs.full()
+            given = outputs if full is None else full
         try:
-            found = np.asarray(self.each(outputs, labels), dtype=np.float64)
+            found = np.asarray(self.each(given, labels), dtype=np.float64)
+        except NotKeptError as error:
+            raise InputError(f"{self.name} asks for more than outputs.argmax(axis=1): {error}") from None
         except InputError:
             raise
         except (Exception, SystemExit) as error:  # it is the user's own

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from exitsearch.errors import InputError
 from exitsearch.search.utility import Utility
+from exitsearch.specs.answers import ExitOutputs
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.candidates import Pair
 from exitsearch.specs.outcomes import Outcomes, as_value, check_score
@@ -75,7 +76,7 @@ class Valued(Protocol):
     def samples(self, split: str) -> Samples | None:
         """Per-sample answers on one split, or None when only scores are known."""
 
-    def each_value(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[Any]:
+    def each_value(self, outputs: ExitOutputs, labels: NDArray[Any]) -> NDArray[Any]:
         """What each sample's answer is worth [samples]."""
 
     def sample_weights(self, labels: NDArray[Any]) -> Array | None:
@@ -137,7 +138,7 @@ class Valuation:
             return self.document.final_value(split)
         return self._means[split or self.choice_split][None]
 
-    def each_value(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[Any]:
+    def each_value(self, outputs: ExitOutputs, labels: NDArray[Any]) -> NDArray[Any]:
         """What each sample's answer is worth [samples]."""
         return self.document.each_value(outputs, labels) if self._utility is None else self._utility(outputs, labels)
 

@@ -3,9 +3,10 @@
 A folder written by `exitsearch train-heads` holds
 
     outcomes.json         this document
-    choice.safetensors    `labels` [samples], and outputs [samples, num_outputs] under `<placement>/<head>` and `final`
-    report.safetensors    the same for the report split
+    answers/<split>/...   what every exit answered to every sample (`answers.py`)
     heads/...             weights of the trained heads
+
+One from before holds every exit's raw outputs instead of `answers/`, in `<split>.safetensors` (`samples.py`).
 
 A values table (`placement,head,value`, last row `final,,VALUE`) that a user brings, or a published one, has one split
 called `given` and no samples.
@@ -15,18 +16,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from exitsearch.errors import FileError
+from exitsearch.errors import FileError, InputError
+from exitsearch.specs.answers import ExitOutputs, KeptOutputs
 from exitsearch.specs.backbone import BackboneFacts
+from exitsearch.specs.calibration import FITTED_ON, Calibration
+from exitsearch.specs.confidence import fit_temperature
 from exitsearch.specs.document import Document, Part, read_text
 from exitsearch.specs.samples import Samples as Samples
-from exitsearch.specs.samples import read_samples
+from exitsearch.specs.samples import load_samples, samples_frame, samples_path
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Metric = Literal["accuracy", "mae"]
 Scalar = str | int | float | bool | None
@@ -40,19 +47,37 @@ DOCUMENT_NAME = "outcomes.json"
 SCORE_TOLERANCE = 1e-4
 
 
-class HeadOutcome(Part):
-    """Scores of one head at one placement: the metric's own sign, per split."""
+class _ExitOutcome(Part):
+    """What outcomes of heads and of the final exit have in common."""
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Outcomes from before this key keep their identity.
+        data: dict[str, Any] = handler(self)
+        if data["calibration"] is None:
+            del data["calibration"]
+        return data
+
+
+class HeadOutcome(_ExitOutcome):
+    """Scores of one head at one placement: the metric's own sign, per split.
+
+    Attributes:
+        calibration: of its confidence; None where it is not known. Written only where it is.
+    """
 
     placement: int = Field(ge=0)
     module: str | None = None
     head: str
     scores: dict[str, Score]
+    calibration: Calibration | None = None
 
 
-class FinalOutcome(Part):
-    """Scores of the backbone's own final exit, per split."""
+class FinalOutcome(_ExitOutcome):
+    """The same of the backbone's own final exit."""
 
     scores: dict[str, Score]
+    calibration: Calibration | None = None
 
 
 class DroppedHead(Part):
@@ -158,15 +183,16 @@ class Outcomes(Document):
         """Whether the outputs are those of a classification."""
         return self.metric == "accuracy"
 
-    def each_value(self, outputs: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[Any]:
+    def each_value(self, outputs: ExitOutputs, labels: NDArray[Any]) -> NDArray[Any]:
         """What each sample's answer is worth [samples]: whether it is right, or minus the absolute error.
 
         Args:
-            outputs: raw outputs [samples, num_outputs].
+            outputs: raw outputs [samples, num_outputs], or what is kept of them.
             labels: class indices or targets [samples].
         """
         if self.metric == "accuracy":
             return np.asarray(outputs.argmax(axis=1) == labels)
+        assert isinstance(outputs, np.ndarray), "outputs of a regression are kept as they are"
         # One target a sample, or as many as outputs.
         answers = outputs.astype(np.float64) if labels.size == outputs.size else outputs[:, :1].astype(np.float64)
         return np.asarray(-np.abs(answers - labels.reshape(answers.shape)).mean(axis=1))
@@ -192,11 +218,33 @@ class Outcomes(Document):
         """
         if self._folder is None:
             return None
-        return read_samples(
-            self._folder / f"{split}.safetensors",
-            [(o.placement, o.head) for o in self.heads],
-            classes=self.holds_classes,
-        )
+        keys = [(o.placement, o.head) for o in self.heads]
+        return load_samples(self._folder, split, keys, classes=self.holds_classes)
+
+    def samples_frame(self, split: str | None = None) -> pd.DataFrame:
+        """Every answer to every sample of a split, for pandas; its columns are told at `samples.samples_frame`.
+
+        Args:
+            split: None takes the one that a search chooses on.
+
+        Raises:
+            InputError: only scores are known, or there is no such split.
+            FileError: the samples are missing or do not fit the document.
+        """
+        split = split or self.choice_split
+        if split not in self.splits:
+            raise InputError(f"these outcomes have the splits {', '.join(self.splits)}, found {split!r}")
+        samples = self.samples(split)
+        if samples is None:
+            raise InputError(f"{self.source or 'these outcomes'} hold only scores, and no sample's answers")
+        temperatures: dict[tuple[int, str] | None, float] = {}
+        if self.holds_classes and not isinstance(samples.final, KeptOutputs):
+            fitted = self.samples(FITTED_ON) if FITTED_ON in self.splits else samples
+            assert fitted is not None
+            for key, outputs in [*fitted.outputs.items(), (None, fitted.final)]:
+                assert isinstance(outputs, np.ndarray)
+                temperatures[key] = fit_temperature(outputs, fitted.labels)
+        return samples_frame(samples, temperatures=temperatures)
 
     def check_samples(self) -> None:
         """Compare the scores of every split with its samples, once, where there is a file of them.
@@ -206,8 +254,10 @@ class Outcomes(Document):
             MismatchError: labels and outputs of a split do not fit together.
         """
         for split in self.splits:
-            path = (self._folder or Path()) / f"{split}.safetensors"
-            if self._folder is None or split in self._checked or not path.exists():
+            if self._folder is None or split in self._checked:
+                continue
+            path = samples_path(self._folder, split)
+            if not path.exists():
                 continue
             samples = self.samples(split)
             assert samples is not None

@@ -31,6 +31,10 @@ def _weights(out):
     return {path.stem: load_file(path) for path in sorted((out / "heads").iterdir())}
 
 
+def _answers(out, split):
+    return {path.stem: load_file(path) for path in sorted((out / "answers" / split).iterdir())}
+
+
 def _assert_same(first, second):
     assert first.keys() == second.keys()
     for name, state in first.items():
@@ -56,23 +60,25 @@ def test_outcomes_hold_scores_and_answers(whole):
     assert outcomes.training["recipe"] == "test"
     for split in outcomes.splits:
         samples = outcomes.samples(split)
-        assert samples.final.dtype == np.float32
+        assert samples.final.shape == (30, 10)
         for outcome in outcomes.heads:
             answers = samples.outputs[outcome.placement, outcome.head]
             assert answers.shape == (30, 10)
-            assert outcome.scores[split] == pytest.approx((answers.argmax(1) == samples.labels).mean())
-        assert outcomes.final.scores[split] == pytest.approx((samples.final.argmax(1) == samples.labels).mean())
+            assert outcome.scores[split] == (answers.prediction == samples.labels).mean()
+        assert outcomes.final.scores[split] == (samples.final.prediction == samples.labels).mean()
 
 
 def test_only_finished_files_remain(whole):
     assert {path.name for path in whole.iterdir()} == {
         "outcomes.json",
-        "choice.safetensors",
-        "report.safetensors",
+        "answers",
         "training.json",
         "heads",
     }
     assert set(_weights(whole)) == set(FILES)
+    assert {path.name for path in (whole / "answers").iterdir()} == {"choice", "report"}
+    for split in ("choice", "report"):
+        assert set(_answers(whole, split)) == {*FILES, "labels"}
 
 
 def test_heads_learn_and_the_backbone_does_not(tmp_path):
@@ -113,7 +119,7 @@ def test_an_interrupted_run_ends_bit_for_bit_the_same(whole, tmp_path):
     assert shares == [pytest.approx(step / 6) for step in (4, 5, 6)]
     _assert_same(_weights(whole), _weights(tmp_path))
     for split in ("choice", "report"):
-        _assert_same(*({split: load_file(out / f"{split}.safetensors")} for out in (whole, tmp_path)))
+        _assert_same(*(_answers(out, split) for out in (whole, tmp_path)))
 
 
 def test_finished_outcomes_are_returned_without_work(whole):

@@ -8,7 +8,7 @@ from toy_documents import RIGHT, toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
 from exitsearch.search.build import build_problem
-from exitsearch.search.thresholds.scores import Answers, build_answers, confidence, fit_temperature
+from exitsearch.search.thresholds.scores import Answers, build_answers, confidence
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.published import published_costs, published_outcomes
 from exitsearch.specs.request import SearchRequest
@@ -31,18 +31,6 @@ def test_patience_counts_answers_in_agreement() -> None:
     answers = Answers("patience", np.zeros((4, 3), np.float32), predicted == 0, predicted, np.ones(4))
     assert answers.chosen_scores((0, 1, 2)).tolist() == [[0, 0, 0], [1, 0, 1], [2, 1, 0]]
     assert answers.chosen_scores((0, 2)).tolist() == [[0, 0, 0], [1, 0, 0]]
-
-
-def test_temperatures_make_probabilities_true() -> None:
-    """Labels drawn from the softmax of half the outputs: temperature 2. Never right or always right: at an end."""
-    rng = np.random.default_rng(0)
-    outputs = rng.normal(size=(20000, 5)).astype(np.float32) * 3
-    shares = np.exp(outputs / 2)
-    shares /= shares.sum(axis=1, keepdims=True)
-    labels = (rng.random((len(outputs), 1)) > np.cumsum(shares, axis=1)).sum(axis=1)
-    assert fit_temperature(outputs, labels) == pytest.approx(2.0, rel=0.1)
-    assert fit_temperature(outputs, outputs.argmax(axis=1)) == pytest.approx(1 / 20)
-    assert fit_temperature(outputs, outputs.argmin(axis=1)) == pytest.approx(20)
 
 
 @pytest.fixture

@@ -1,13 +1,8 @@
-"""Answers: how sure every candidate is of every sample, and whether it is right. What the confidence policy replays.
-
-Outputs are divided by a temperature before the softmax, one an exit, which makes their probabilities fit how often they
-are right (Guo et al., On Calibration of Modern Neural Networks, arXiv 1706.04599).
-"""
+"""Answers: how sure every candidate is of every sample, and whether it is right. What the confidence policy replays."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,15 +13,11 @@ from numpy.typing import NDArray
 from exitsearch.errors import InputError, MismatchError, one_of
 from exitsearch.search.problem import Array, Choice, Problem
 from exitsearch.search.valuation import Valued
+from exitsearch.specs.answers import ExitOutputs, KeptOutputs
+from exitsearch.specs.confidence import Floats as Floats
+from exitsearch.specs.confidence import certainty, fit_temperature, largest_probability, sureness
 from exitsearch.specs.outcomes import Samples
 from exitsearch.specs.request import SCORES, Score
-
-Floats = NDArray[np.float32]
-
-# Samples that a temperature is fitted on: its standard error is then a few hundredths.
-_MOST_FITTED = 5000
-# Range of 1 / temperature. An exit that is always right would go to infinity.
-_SHARPEST = 20.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,8 @@ def build_answers(
     Args:
         score: `softmax` (largest probability), `entropy` (1 minus the entropy over its largest possible), `margin`
             (largest minus second largest probability) or `patience`.
-        like: answers whose temperatures are taken; None fits them on this split.
+        like: answers whose temperatures are taken; None fits them on this split. Answers that were kept without their
+            outputs have the temperature that was fitted when they were made.
         only: candidates that are needed; the others' rows stay zero. None takes all.
 
     Raises:
@@ -138,7 +130,10 @@ def build_answers(
         found.right[row] = outcomes.each_value(outputs, samples.labels)
         if score == "patience":
             continue
-        temperature = fit_temperature(outputs, samples.labels) if like is None else float(like.temperatures[row])
+        if like is None or isinstance(outputs, KeptOutputs):
+            temperature = exit_temperature(outputs, samples.labels)
+        else:
+            temperature = float(like.temperatures[row])
         found.temperatures[row] = temperature
         found.scores[row] = confidence(outputs, score=score, temperature=temperature)
     return found
@@ -148,7 +143,7 @@ def _key(problem: Problem, row: int) -> tuple[int, str]:
     return problem.candidates[row].placement, problem.candidates[row].head
 
 
-def _check(outputs: Floats, samples: Samples, split: str) -> None:
+def _check(outputs: ExitOutputs, samples: Samples, split: str) -> None:
     if not len(samples.labels) or len(outputs) != len(samples.labels) or outputs.ndim != 2 or outputs.shape[1] < 2:
         raise MismatchError(
             f"the samples of split {split} need a row of at least two outputs for each of {len(samples.labels)} "
@@ -156,62 +151,27 @@ def _check(outputs: Floats, samples: Samples, split: str) -> None:
         )
 
 
-def confidence(outputs: Floats, *, score: Score, temperature: float = 1.0) -> Floats:
+def confidence(outputs: ExitOutputs, *, score: Score, temperature: float = 1.0) -> Floats:
     """How sure outputs are [samples].
 
     Args:
-        outputs: before the softmax [samples, classes], at least two classes.
+        outputs: before the softmax [samples, classes], at least two classes; or what is kept of them, which knows its
+            own temperature.
         score: `softmax`, `entropy` or `margin`.
         temperature: above 0.
     """
-    shifted = outputs.astype(np.float32) / np.float32(temperature)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    shares = np.exp(shifted)
-    total = shares.sum(axis=1)
-    if score == "entropy":
-        # Entropy = log(total) - sum(shares * shifted) / total.
-        entropy = np.log(total) - (shares * shifted).sum(axis=1) / total
-        scaled: Floats = np.maximum(1 - entropy / np.float32(np.log(outputs.shape[1])), 0)  # rounding
-        return scaled
+    if isinstance(outputs, KeptOutputs):
+        assert temperature == outputs.temperature, "kept answers are as sure as they are at their own temperature"
+        return outputs.score(score)
+    if score == "softmax":
+        return largest_probability(outputs, temperature=temperature)
+    sure = sureness(outputs, temperature=temperature)
     if score == "margin":
-        second = np.partition(shares, -2, axis=1)[:, -2]
-        margin: Floats = (1 - second) / total
-        return margin
-    assert score == "softmax", score
-    largest: Floats = 1 / total
-    return largest
+        return sure.margin
+    assert score == "entropy", score
+    return certainty(sure.entropy, classes=outputs.shape[1])
 
 
-def fit_temperature(outputs: Floats, labels: Sequence[int] | NDArray[Any]) -> float:
-    """The temperature with the least cross entropy, between 1/20 and 20.
-
-    With b = 1 / temperature the cross entropy is convex in b; its slope is the mean of E[z] - z_label, its curvature
-    the mean variance of z under the softmax. Newton's steps in log b, none longer than 1.
-
-    >>> outputs = np.array([[4.0, 0.0]] * 10, dtype=np.float32)
-    >>> round(fit_temperature(outputs, [0] * 9 + [1]), 3)  # 0.9 = sigmoid(4 / T): T = 4 / ln 9
-    1.82
-
-    Args:
-        outputs: before the softmax [samples, classes].
-        labels: the right classes [samples].
-    """
-    step = -(-len(outputs) // _MOST_FITTED)
-    z = outputs[::step].astype(np.float64)
-    z -= z.max(axis=1, keepdims=True)
-    mine = z[np.arange(len(z)), np.asarray(labels)[::step]]
-    log_b = 0.0
-    for _ in range(30):
-        shares = np.exp(np.exp(log_b) * z)
-        shares /= shares.sum(axis=1, keepdims=True)
-        mean = (shares * z).sum(axis=1)
-        slope = float((mean - mine).mean())
-        curvature = float(((shares * z * z).sum(axis=1) - mean**2).mean())
-        # In log b: slope b and curvature b^2 + slope b. Where that is not above 0, a step by the sign is as good.
-        bend = curvature * np.exp(log_b) + slope
-        move = float(np.clip(-slope / bend, -1, 1)) if bend > 1e-12 else -float(np.sign(slope))
-        moved = float(np.clip(log_b + move, -np.log(_SHARPEST), np.log(_SHARPEST)))
-        if abs(moved - log_b) < 1e-6:
-            break
-        log_b = moved
-    return float(np.exp(-log_b))
+def exit_temperature(outputs: ExitOutputs, labels: NDArray[Any]) -> float:
+    """The temperature of an exit: that of kept answers, or the one with the least cross entropy."""
+    return outputs.temperature if isinstance(outputs, KeptOutputs) else fit_temperature(outputs, labels)
