@@ -238,8 +238,8 @@ class BankRun:
         if with_final:
             save_tensors(path / HEADS_FOLDER / FINAL_FILE, dict(final_parameters(self.backbone)))
         dropped = {**record.dropped, **self.dropped}
-        exits = {split_key(key) for key in record.standing if key != FINAL} | set(trainer.heads)
-        found = document(trainer, self.data, path, exits=sorted(exits))
+        exits = [*(split_key(key) for key in record.standing if key != FINAL), *trainer.heads]
+        found = document(trainer, self.data, path, exits=exits)
         with_dropped(found, dropped).write(path / DOCUMENT_NAME)
         keys = [*record.standing, *(head_key(*pair) for pair in trainer.heads), *([FINAL] if with_final else [])]
         self.folder.write(record, heads=keys, dropped=dropped, epoch=self.recipe.epochs, finished=True)
@@ -252,9 +252,7 @@ class BankRun:
         if with_final or not are_answered(path, FINAL):
             keys.append(FINAL)
         trainees = {trainee.key: trainee for trainee in trainer.trainees}
-        for lost in write_answers(
-            trainer, self.data, path, keys=keys, keep_logits=self.keep_logits, progress=self.progress
-        ):
+        for lost in write_answers(trainer, self.data, path, keys=keys, keep_logits=self.keep_logits):
             trainer.drop(trainees[head_key(lost.placement, lost.head)], lost.reason)
 
     def _check_some_left(self, trainer: HeadTrainer, pairs: list[Pair]) -> None:

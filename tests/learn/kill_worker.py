@@ -76,7 +76,7 @@ def forked(work: Callable[[], None]) -> int:
 
 def main(out: Path) -> None:
     # In the first epoch; between the checkpoints of two heads; after three steps of what is left; between the answers
-    # to two splits; between the outcomes and the record that says that they stand.
+    # of two heads; between the outcomes and the record that says that they stand.
     def killed(arm: Callable[[], None], **options: int) -> Callable[[], None]:
         def work() -> None:
             arm()
@@ -88,7 +88,7 @@ def main(out: Path) -> None:
         killed(lambda: None, after_steps=2),
         killed(before_writing("4__linear.safetensors", 1)),
         killed(lambda: None, after_steps=2),
-        killed(before_writing("report.safetensors", 1)),
+        killed(before_writing("report/4__linear.safetensors", 1)),
         killed(before_writing("training.json", 2)),
     ]
     for work in [*moments, lambda: train(out)]:

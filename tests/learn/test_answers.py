@@ -73,8 +73,8 @@ def digits():
     data = small_digits(backbone, count=60)
     trainer = _trainer(backbone)
     order = [list(range(start, start + 10)) for start in range(0, 60, 10)]
-    for _ in range(4):
-        trainer.train_epoch(data.heads, epoch=0, order=order)
+    for epoch in range(4):
+        trainer.train_epoch(data.heads, epoch=epoch, order=order)
     return trainer, data
 
 

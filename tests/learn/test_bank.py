@@ -13,7 +13,6 @@ from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 from exitsearch.errors import ExitSearchError, InputError, MismatchError
 from exitsearch.learn import run
 from exitsearch.learn.bank import train_bank, weights_digest
-from exitsearch.learn.trainee import NotFiniteError
 from exitsearch.specs.outcomes import Outcomes
 
 FILES = ["1__mlp_ee", "1__linear", "4__mlp_ee", "4__linear", "final"]
@@ -237,9 +236,11 @@ def test_a_head_whose_loss_is_not_finite_is_dropped_and_leaves_no_trace(whole, t
     kept = {name: state for name, state in _weights(whole).items() if name != "4__linear"}
     _assert_same(_weights(tmp_path), kept)
     for split in ("choice", "report"):
-        mine, theirs = (load_file(out / f"{split}.safetensors") for out in (tmp_path, whole))
-        assert theirs.pop("4/linear") is not None
-        _assert_same({split: mine}, {split: theirs})
+        mine, theirs = (
+            {path.name: load_file(path) for path in (out / "answers" / split).iterdir()} for out in (tmp_path, whole)
+        )
+        assert theirs.pop("4__linear.safetensors") is not None
+        _assert_same(mine, theirs)
 
 
 def test_a_dropped_head_is_not_tried_again(tmp_path, poisoned):
@@ -270,16 +271,17 @@ def test_no_head_left_is_an_error_that_comes_again_without_work(tmp_path, poison
 
 def test_a_head_that_answers_with_infinite_numbers_is_dropped(whole, tmp_path, monkeypatch):
     """Its loss was finite to the end, and its answers to one split are not."""
-    answers = run.HeadTrainer.answers
+    stream = run.HeadTrainer.stream_answers
 
-    def broken(trainer, split):
-        if any(t.key == "1/linear" and t.dropped is None for t in trainer.trainees):
-            raise NotFiniteError("linear at placement 1 answers with numbers that are not finite", key="1/linear")
-        return answers(trainer, split)
+    def broken(trainer, split, **options):
+        for block, key, outputs in stream(trainer, split, **options):
+            yield block, key, outputs / 0 if key == "1/linear" else outputs
 
-    monkeypatch.setattr(run.HeadTrainer, "answers", broken)
+    monkeypatch.setattr(run.HeadTrainer, "stream_answers", broken)
     outcomes = _train(tmp_path, note=lambda sentence: None)
-    assert [(d.placement, d.head, d.reason) for d in outcomes.dropped] == [(1, "linear", "its answers are not finite")]
+    reason = "it answers the choice split with numbers that are not finite"
+    assert [(d.placement, d.head, d.reason) for d in outcomes.dropped] == [(1, "linear", reason)]
+    assert not list((tmp_path / "answers").glob("*/1__linear*"))
     _assert_same(_weights(tmp_path), {name: state for name, state in _weights(whole).items() if name != "1__linear"})
 
 

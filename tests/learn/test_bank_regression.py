@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from small_data import RECIPE, small_backbone, small_digits
 from torch import nn
 
-from exitsearch.learn import bank
+from exitsearch.learn import run
 from exitsearch.learn.bank import train_bank
+from exitsearch.learn.identity import bank_identity
 from exitsearch.learn.targets import TargetScale
 from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import create_backbone
@@ -158,9 +159,9 @@ def test_an_interrupted_run_ends_bit_for_bit_the_same(whole, tmp_path, calls):
 
 
 def test_killed_between_folding_and_the_end_it_ends_the_same(whole, tmp_path, monkeypatch):
-    """Folded weights are written, the checkpoint is not: the next run folds what the checkpoint holds, once."""
+    """Folded weights are written, the record is not: the next run folds what the checkpoint holds, once."""
     with monkeypatch.context() as patch:
-        patch.setattr(bank, "scored", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(run, "document", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             _train(tmp_path, factor=20)
     assert (tmp_path / "heads" / "1__linear.safetensors").exists()
@@ -179,9 +180,9 @@ def test_stopped_early_and_gone_on_it_ends_the_same(whole, tmp_path):
 def test_a_training_on_raw_targets_is_not_gone_on_with(whole, tmp_path):
     """The identity of a regression says how its targets are standardised; that of a classification is as it was."""
     backbone = small_backbone(task="regression")
-    assert "targets" in bank._identity(backbone, _data(backbone), EXITS, RECIPE, 0)
+    assert "targets" in bank_identity(backbone, _data(backbone), recipe=RECIPE, seed=0)
     backbone = small_backbone()
-    assert "targets" not in bank._identity(backbone, small_digits(backbone), [(1, "linear")], RECIPE, 0)
+    assert "targets" not in bank_identity(backbone, small_digits(backbone), recipe=RECIPE, seed=0)
 
 
 def test_flipped_training_images_change_what_is_learnt_and_not_who_is_beside(tmp_path):

@@ -33,7 +33,7 @@ def test_five_kills_leave_no_trace(tmp_path):
     rows = done.stdout.splitlines()
     assert [int(row.split()[0]) for row in rows] == [-signal.SIGKILL] * 5 + [0], done.stdout + done.stderr
     # The fourth was killed between the answers, the fifth after the outcomes and before the record.
-    assert "'choice.safetensors'" in rows[3]
+    assert "'answers'" in rows[3]
     assert "'outcomes.json'" not in rows[3]
     assert "'outcomes.json'" in rows[4]
     for name in [path.relative_to(whole) for path in whole.rglob("*.safetensors")]:

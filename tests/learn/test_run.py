@@ -8,13 +8,16 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_data import RECIPE, small_backbone, small_digits
 
 from exitsearch.errors import InputError, MismatchError
 from exitsearch.learn.bank import train_bank
 from exitsearch.learn.identity import bank_identity
 from exitsearch.learn.processes import Processes
+from exitsearch.learn.trainer import HeadTrainer
+from exitsearch.models.heads import create_head
+from exitsearch.models.multi_exit import head_file, load_final, load_state
 from exitsearch.specs.outcomes import Outcomes
 
 FIRST, SECOND = [(1, "linear"), (4, "mlp_ee")], [(1, "mlp_ee"), (4, "linear")]
@@ -115,13 +118,15 @@ def test_another_backbone_data_recipe_or_seed_is_refused_whichever_heads(whole):
 
 
 def test_a_bank_of_an_earlier_version_stands(whole, tmp_path):
-    """As it wrote training.json: the heads in the identity, and nothing of each."""
-    for path in (*whole.glob("*.safetensors"), whole / "outcomes.json", *(whole / "heads").iterdir()):
+    """As it wrote training.json: the heads in the identity, and nothing of each; raw outputs in one file a split."""
+    for path in (whole / "outcomes.json", *(whole / "heads").iterdir()):
         copy = tmp_path / path.relative_to(whole)
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(path.read_bytes())
     backbone = small_backbone()
-    identity = bank_identity(backbone, small_digits(backbone), recipe=RECIPE, seed=0)
+    data = small_digits(backbone)
+    identity = bank_identity(backbone, data, recipe=RECIPE, seed=0)
+    _write_raw_outputs(tmp_path, backbone, data)
     record = {
         "schema_version": 1,
         "identity_of": {**identity, "heads": sorted(f"{placement}/{head}" for placement, head in ALL)},
@@ -136,9 +141,32 @@ def test_a_bank_of_an_earlier_version_stands(whole, tmp_path):
     assert (tmp_path / "outcomes.json").read_bytes() == before
     more = _train(tmp_path, [(2, "linear")])
     assert set(more.values()) == {*ALL, (2, "linear")}
-    assert np.array_equal(
-        more.samples("choice").outputs[ALL[0]], Outcomes.load(whole).samples("choice").outputs[ALL[0]]
-    )
+    assert not list(tmp_path.glob("*.safetensors"))
+    for split in ("choice", "report"):
+        mine, theirs = more.samples(split), Outcomes.load(whole).samples(split)
+        for exit_ in ALL:
+            assert mine.outputs[exit_].temperature == pytest.approx(theirs.outputs[exit_].temperature)
+            assert np.array_equal(mine.outputs[exit_].prediction, theirs.outputs[exit_].prediction)
+            assert mine.outputs[exit_].confidence == pytest.approx(theirs.outputs[exit_].confidence)
+
+
+def _write_raw_outputs(out, backbone, data):
+    """The answers of the heads in a folder, in the older layout."""
+    heads = {}
+    if not backbone.final_is_trained:
+        load_final(backbone, out)
+    for placement, head in ALL:
+        heads[placement, head] = create_head(head, placement=backbone.placements[placement], num_outputs=10)
+        load_state(heads[placement, head], out / "heads" / head_file(placement, head))
+    trainer = HeadTrainer(backbone, heads, RECIPE, 0, torch.device("cpu"))
+    for split in ("choice", "report"):
+        found = {}
+        for _, key, outputs in trainer.stream_answers(data.split(split)):
+            found.setdefault(key, []).append(outputs)
+        labels = data.split(split).labels
+        save_file(
+            {**{key: torch.cat(parts) for key, parts in found.items()}, "labels": labels}, out / f"{split}.safetensors"
+        )
 
 
 def test_an_unfinished_bank_of_an_earlier_version_is_trained_anew(whole, tmp_path):
