@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exitsearch.cli import options
+
+if TYPE_CHECKING:
+    from exitsearch.pipeline.backbone import BackboneRequest
+    from exitsearch.pipeline.outcomes import Training
+    from exitsearch.specs.candidates import Candidates
 
 HELP = "train every candidate head at every placement over the frozen backbone (resumable)"
 
@@ -17,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_machine(parser)
     options.add_data(parser, batch_size=True)
     parser.add_argument("--restart", action="store_true", help="throw away an unfinished run in the folder")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what it would take, from a few steps; write nothing"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: outcomes/<backbone>__<data>")
     options.add_seed(parser)
     options.add_json(parser)
@@ -30,10 +39,10 @@ def run(args: argparse.Namespace) -> int:
 
     options.load_plugin(args)
     space = options.read_space(args)
-    backbone, training = (
-        options.read_backbone(args, space, metric=args.metric),
-        options.read_training(args, batch_size=True),
-    )
+    backbone = options.read_backbone(args, space, metric=args.metric)
+    training = options.read_training(args, batch_size=True)
+    if args.dry_run:
+        return _estimate(args, backbone, training, options.read_candidates(args, space))
     folder = args.out or training.folder(backbone.name)
     outcomes = make_outcomes(
         backbone,
@@ -49,4 +58,18 @@ def run(args: argparse.Namespace) -> int:
         )
     else:
         console.say(args, tables.outcomes_table(outcomes), f"wrote {folder}")
+    return 0
+
+
+def _estimate(args: argparse.Namespace, backbone: BackboneRequest, training: Training, candidates: Candidates) -> int:
+    """Print what the training would take."""
+    from exitsearch.cli import console
+    from exitsearch.pipeline.estimate import estimate_outcomes
+    from exitsearch.report.estimate import estimate_summary, estimate_table
+
+    found = estimate_outcomes(backbone, training, candidates=candidates, watch=console.Terminal())
+    if args.json:
+        console.print_json(estimate_summary(found))
+    else:
+        console.say(args, estimate_table(found))
     return 0
