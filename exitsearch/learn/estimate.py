@@ -7,15 +7,14 @@ import os
 import statistics
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from exitsearch.learn.data import SPLITS, DataSplits, Split, batches, check_data, in_order, shuffled
 from exitsearch.learn.data.splits import HeldSplit
+from exitsearch.learn.memory import peak_bytes, watch_peak
 from exitsearch.learn.recipes import Recipe
 from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import Backbone
@@ -155,7 +154,7 @@ def estimate_training(
     check_data(backbone, data)
     device, pairs = torch.device(device), sorted(set(exits))
     backbone.to(device)
-    before = _held_bytes(device)
+    before = watch_peak(device)
     loading, held = _read(data.heads, recipe, seed=seed, steps=steps + 1, device=device)
     heads = {(placement, head): _head(backbone, placement, head, seed) for placement, head in pairs}
     flags = [(parameter, parameter.requires_grad) for parameter in backbone.parameters()]
@@ -168,7 +167,7 @@ def estimate_training(
     finally:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
-    peak = _peak_bytes(device)
+    peak = peak_bytes(device)
     other = None if peak is None or before is None else max(0, peak - before - 4 * weight_bytes)
     workers = data.heads.workers.count if data.heads.workers else 0
     return Estimate(
@@ -262,29 +261,3 @@ def _time_answers(trainer: HeadTrainer, held: HeldSplit, recipe: Recipe) -> floa
         float(trainer.backbone.final(state).sum())
         seconds.append((time.perf_counter() - begun) / len(indices))
     return seconds[-1]
-
-
-def _held_bytes(device: torch.device) -> int | None:
-    """What is held now; the peak is watched from here on."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.memory_allocated(device)
-    with suppress(OSError):
-        # Linux: 5 sets the peak to what is held now.
-        Path("/proc/self/clear_refs").write_text("5")
-        return _status_bytes("VmRSS")
-    return None
-
-
-def _peak_bytes(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return _status_bytes("VmHWM")
-
-
-def _status_bytes(key: str) -> int | None:
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(f"{key}:"):
-                return int(line.split()[1]) * 1024
-    return None
