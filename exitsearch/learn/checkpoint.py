@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from exitsearch.errors import FileError, MismatchError
 from exitsearch.learn.trainer import HeadTrainer, Trainee
 from exitsearch.models.multi_exit import read_tensors
-from exitsearch.specs.document import Document
+from exitsearch.specs.document import Document, unwritable
 
 CHECKPOINT_FILE = "training.json"
 
@@ -78,6 +79,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
     Raises:
         FileError: when it cannot be written.
+        ExitSearchError: when the disk is full.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -93,10 +95,10 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise FileError(path, f"cannot be written: {error.strerror or error}") from None
+        raise unwritable(path, error) from None
 
 
 def save_checkpoint(folder: Path, trainer: HeadTrainer, *, identity: dict[str, Any], epoch: int) -> None:
