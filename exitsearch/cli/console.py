@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -12,7 +13,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from exitsearch.report.durations import duration
+
 ProgressCallback = Callable[[float, str], None]
+
+# From one line to the next where there is no terminal.
+_LINE_SECONDS = 10.0
 
 
 def out() -> Console:
@@ -45,7 +51,13 @@ def say(args: argparse.Namespace, *renderables: Any) -> None:
 
 @contextmanager
 def progress(title: str) -> Iterator[ProgressCallback]:
-    """A progress bar on stderr; yields a function taking the share done (0..1) and a few words."""
+    """Progress on stderr: a bar on a terminal, elsewhere a line every ten seconds.
+
+    Yields a function taking the share done (0..1) and a few words.
+    """
+    if not sys.stderr.isatty():
+        yield Lines(title)
+        return
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -54,7 +66,6 @@ def progress(title: str) -> Iterator[ProgressCallback]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[words]}", markup=False),
         console=err(),
-        disable=not sys.stderr.isatty(),
     ) as bar:
         task = bar.add_task(title, total=1.0, words="")
 
@@ -63,6 +74,34 @@ def progress(title: str) -> Iterator[ProgressCallback]:
 
         yield report
         bar.update(task, completed=1.0)
+
+
+class Lines:
+    """Progress as plain lines, for files and for the logs of job queues.
+
+    Args:
+        title: of the work; begins every line.
+        clock: gives seconds.
+    """
+
+    def __init__(self, title: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._title, self._clock = title, clock
+        self._told = clock()
+        # Where a work that goes on from an earlier run was taken up, and when.
+        self._first: tuple[float, float] | None = None
+
+    def __call__(self, share: float, words: str = "") -> None:
+        """Print a line if the last one is long ago."""
+        now = self._clock()
+        if self._first is None:
+            self._first = share, now
+        if now - self._told < _LINE_SECONDS:
+            return
+        self._told = now
+        begun, since = self._first
+        left = f"{duration((now - since) * (1 - share) / (share - begun))} left" if share > begun else ""
+        parts = ", ".join(part for part in (f"{share:.0%}", words, left) if part)
+        print(f"{self._title}: {parts}", file=sys.stderr, flush=True)
 
 
 class Terminal:

@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_machine(parser)
     options.add_data(parser, batch_size=True)
     parser.add_argument("--restart", action="store_true", help="throw away an unfinished run in the folder")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what it would take, from a few steps; write nothing"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: outcomes/<backbone>__<data>")
     parser.add_argument(
         "--probe", action="store_true", help="only score a closed-form linear probe of every placement, in seconds"
@@ -49,13 +52,12 @@ def run(args: argparse.Namespace) -> int:
 
     options.load_plugin(args)
     space = options.read_space(args)
-    backbone, training = (
-        options.read_backbone(args, space, metric=args.metric),
-        options.read_training(args, batch_size=True),
-    )
-    training = training.model_copy(update={"keep_logits": args.keep_logits})
+    backbone = options.read_backbone(args, space, metric=args.metric)
+    training = options.read_training(args, batch_size=True).model_copy(update={"keep_logits": args.keep_logits})
     if args.probe:
         return _probe(args, backbone, training, options.read_candidates(args, space))
+    if args.dry_run:
+        return _estimate(args, backbone, training, options.read_candidates(args, space))
     folder = args.out or training.folder(backbone.name)
     first = Processes.from_environment().first
     outcomes = make_outcomes(
@@ -91,4 +93,18 @@ def _probe(args: argparse.Namespace, backbone: BackboneRequest, training: Traini
         console.print_json(probes_summary(found))
     else:
         console.say(args, probes_table(found))
+    return 0
+
+
+def _estimate(args: argparse.Namespace, backbone: BackboneRequest, training: Training, candidates: Candidates) -> int:
+    """Print what the training would take."""
+    from exitsearch.cli import console
+    from exitsearch.pipeline.estimate import estimate_outcomes
+    from exitsearch.report.estimate import estimate_summary, estimate_table
+
+    found = estimate_outcomes(backbone, training, candidates=candidates, watch=console.Terminal())
+    if args.json:
+        console.print_json(estimate_summary(found))
+    else:
+        console.say(args, estimate_table(found))
     return 0

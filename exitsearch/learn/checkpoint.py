@@ -30,7 +30,7 @@ from exitsearch.errors import FileError, MismatchError
 from exitsearch.learn.trainee import FINAL, Trainee, split_key
 from exitsearch.learn.trainer import HeadTrainer
 from exitsearch.models.multi_exit import FINAL_FILE, head_file
-from exitsearch.specs.document import Document
+from exitsearch.specs.document import Document, unwritable
 
 CHECKPOINT_FILE = "training.json"
 CHECKPOINTS_FOLDER = "training"
@@ -115,6 +115,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[st
 
     Raises:
         FileError: when it cannot be written.
+        ExitSearchError: when the disk is full.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -131,11 +132,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[st
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except (OSError, SafetensorError) as error:  # the second of a full disk
+    except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise FileError(path, f"cannot be written: {reason}") from None
+        raise unwritable(path, error) from None
 
 
 def unit_file(key: str) -> str:

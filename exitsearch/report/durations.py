@@ -9,7 +9,7 @@ def duration(seconds: float) -> str:
     """A time in its two largest units.
 
     >>> [duration(seconds) for seconds in (0.0042, 3.21, 75, 7300, 200_000, math.inf)]
-    ['4.2 ms', '3.2 s', '1 min 15 s', '2 h 2 min', '2 days 8 h', 'unknown']
+    ['4.2 ms', '3.2 s', '1 min 15 s', '2 h 1 min', '2 days 7 h', 'unknown']
     """
     if not math.isfinite(seconds):
         return "unknown"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 import tomllib
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from exitsearch.errors import FileError, InputError, shown
+from exitsearch.errors import ExitSearchError, FileError, InputError, shown
 
 # A document larger than this is foreign: the largest real profile (24 placements, 14 head types, all raw samples) is
 # below 30 MB, and reading an arbitrary file into memory is how a wrong path becomes a hang.
@@ -189,6 +191,7 @@ def write_text(path: Path | str, text: str) -> Path:
 
     Raises:
         FileError: when the folder or file cannot be written.
+        ExitSearchError: when the disk is full.
     """
     return write_bytes(path, text.encode("utf-8"))
 
@@ -209,5 +212,26 @@ def write_bytes(path: Path | str, content: bytes) -> Path:
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise FileError(path, f"cannot be written: {error.strerror or error}") from None
+        raise unwritable(path, error) from None
     return path
+
+
+# No space, no quota, and a file larger than may be.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def unwritable(path: Path | str, error: Exception) -> ExitSearchError:
+    """The error for a file that could not be written: a full disk is nothing that was asked for wrongly.
+
+    Args:
+        path: of the file.
+        error: of the system, or of a library that has put the system's number into its text.
+    """
+    found = re.search(r"os error (\d+)", str(error))  # safetensors
+    number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    reason = os.strerror(number) if number else str(error)
+    if number in _FULL:
+        return ExitSearchError(
+            f"{path}: cannot be written: {reason}; make room and run the same command again: what was finished is kept"
+        )
+    return FileError(path, f"cannot be written: {reason}")

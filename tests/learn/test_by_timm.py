@@ -290,6 +290,11 @@ def test_streams_are_taken_into_memory(monkeypatch):
     assert data.report.read([5])[:, 0, 0, 0].tolist() == [105]
     assert data_outputs("wds/some") == 2
     identity = data.identity
+    monkeypatch.setattr(Stream, "classes", None)
+    with pytest.raises(InputError, match="does not say how many classes it has; say it with --num-outputs"):
+        data_outputs("wds/some")
+    three = create_backbone("vit_digits_patch1_8", pretrained=False, num_outputs=3)
+    assert load_data("wds/some", backbone=three).classes == ("0", "1", "2")
     streams["train"] = Stream(20, start=1)
     assert load_data("wds/some", backbone=backbone).identity != identity
     streams["train"] = Stream(20, lost=3)

@@ -190,7 +190,8 @@ def _create(asked: Asked, split: str) -> Any:
 
 
 def _not_found(asked: Asked, rest: str, root: Path | None, error: Exception) -> str:
-    words = (str(error).splitlines() or [type(error).__name__])[0].split(". You can use download")[0]
+    text = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
+    words = (text.splitlines() or [type(error).__name__])[0].split(". You can use download")[0]
     layout = _LAYOUTS.get(rest.lower(), "").format(root=root)
     needed = f"needs {layout}" if layout else f"cannot be had{'' if root is None else f' from {root}'}"
     return (
@@ -304,7 +305,9 @@ def _of_streams(asked: Asked, train: Any, backbone: Backbone) -> DataSplits:
         raise InputError(f"{asked.name} has no test or validation split whose labels are known")
     regression = asked.task == "regression"
     heads, choice = divide_training(labels, regression=regression)
-    classes = () if regression else _class_names(train, labels)
+    # Where nobody says how many classes there are, the backbone's outputs do, as `--num-outputs` made them.
+    count = max(backbone.num_outputs, int(labels.max()) + 1)
+    classes = () if regression else tuple(_classes(train) or map(str, range(count)))
     parts = {
         "heads": (images[heads], labels[heads]),
         "choice": (images[choice], labels[choice]),

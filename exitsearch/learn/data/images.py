@@ -132,6 +132,11 @@ class Paths(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held."""
+        return self._text.nbytes + self._ends.nbytes
+
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload

@@ -1,0 +1,40 @@
+"""What the step `train-heads` would take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exitsearch.pipeline.backbone import BackboneRequest
+from exitsearch.pipeline.outcomes import Training
+from exitsearch.pipeline.profile import torch_threads
+from exitsearch.pipeline.watch import Watch
+from exitsearch.specs.candidates import Candidates
+
+if TYPE_CHECKING:
+    from exitsearch.learn.estimate import Estimate
+
+
+def estimate_outcomes(
+    model: BackboneRequest, training: Training, *, candidates: Candidates | None = None, watch: Watch
+) -> Estimate:
+    """Take a few real steps of the training that `make_outcomes` would do with these arguments, and write nothing."""
+    from exitsearch.learn.estimate import estimate_training
+    from exitsearch.measure.machine import resolve_device
+    from exitsearch.models.heads import fitting_exits
+
+    data = training.data_for(model.name)
+    device = resolve_device(training.device)
+    outputs = model.num_outputs or training.outputs(data, task=model.task)
+    backbone = model.changed(num_outputs=outputs).create_trained(watch)
+    splits = training.load(data, backbone=backbone, watch=watch)
+    with torch_threads(training.threads):
+        found = estimate_training(
+            backbone,
+            splits,
+            exits=fitting_exits(backbone.placements, candidates),
+            recipe=training.asked_recipe(),
+            seed=training.seed,
+            device=device,
+        )
+    splits.close()
+    return found
