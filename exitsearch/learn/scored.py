@@ -69,7 +69,16 @@ def scored(trainer: HeadTrainer, data: DataSplits, *, samples: Path | None = Non
             for placement, head in sorted(trainer.heads, key=lambda pair: pair[0])
         ],
         final=FinalOutcome(scores=scores[FINAL]),
+        constant_errors=_constant_errors(data),
     )
+
+
+def _constant_errors(data: DataSplits) -> dict[str, float]:
+    """Per split, the error of the median of the training targets; none of a classification."""
+    if data.task == "classification":
+        return {}
+    trained_on = picture_labels(data.heads)
+    return {name: fallback_score(trained_on, picture_labels(data.split(name)), task=data.task) for name in HELD_OUT}
 
 
 def write_weights(backbone: Backbone, heads: dict[tuple[int, str], nn.Module], out: Path) -> None:

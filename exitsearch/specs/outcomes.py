@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from exitsearch.errors import FileError
 from exitsearch.specs.backbone import BackboneFacts
@@ -64,6 +64,8 @@ class Outcomes(Document):
         splits: number of samples of each split; 0 where unknown.
         source: where the scores come from, for people.
         training: recipe, seed, data and weights of the backbone they were trained over.
+        constant_errors: per split, the error of the best constant answer to a regression: the median of the targets
+            that heads were trained on. Written only where it is known.
     """
 
     kind: ClassVar[str] = "outcomes document"
@@ -76,13 +78,24 @@ class Outcomes(Document):
     training: dict[str, Scalar] = {}
     heads: list[HeadOutcome]
     final: FinalOutcome
+    constant_errors: dict[str, Score] = {}
     _folder: Path | None = PrivateAttr(default=None)
     _checked: set[str] = PrivateAttr(default_factory=set)
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Outcomes from before this key keep their identity.
+        data: dict[str, Any] = handler(self)
+        if not data["constant_errors"]:
+            del data["constant_errors"]
+        return data
 
     @model_validator(mode="after")
     def _check_scores(self) -> Outcomes:
         if self.fallback is not None:
             check_score(self.fallback, self.metric, "fallback")
+        for split, error in self.constant_errors.items():
+            check_score(error, "mae", f"constant_errors, split {split}")
         seen: set[tuple[int, str]] = set()
         parts: list[tuple[str, dict[str, float]]] = [("final", self.final.scores)]
         for outcome in self.heads:
@@ -117,6 +130,11 @@ class Outcomes(Document):
     def final_value(self, split: str | None = None) -> float:
         """Value of the final exit on one split."""
         return as_value(self.final.scores[split or self.choice_split], self.metric)
+
+    def relative_error(self, score: float, split: str | None = None) -> float | None:
+        """A mean absolute error over that of the best constant answer, on one split; None where that is not known."""
+        constant = self.constant_errors.get(split or self.choice_split)
+        return score / constant if constant else None
 
     @property
     def document(self) -> Outcomes:
