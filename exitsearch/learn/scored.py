@@ -13,7 +13,7 @@ from torch import nn
 from exitsearch.errors import MismatchError
 from exitsearch.learn.checkpoint import save_tensors
 from exitsearch.learn.data import DataSplits, check_data
-from exitsearch.learn.data.tiles import picture_labels
+from exitsearch.learn.data.tiles import picture_count, picture_labels
 from exitsearch.learn.losses import fallback_score, metric_of, score
 from exitsearch.learn.recipes import get_recipe
 from exitsearch.learn.trainer import FINAL, HeadTrainer
@@ -48,7 +48,7 @@ def scored(trainer: HeadTrainer, data: DataSplits, *, samples: Path | None = Non
         backbone=backbone.facts,
         metric=metric_of(data.task),
         fallback=fallback_score(picture_labels(data.heads), picture_labels(data.choice), task=data.task),
-        splits={name: len(picture_labels(data.split(name))) for name in HELD_OUT},
+        splits={name: picture_count(data.split(name)) for name in HELD_OUT},
         source=f"trained on {data.name} over {backbone.facts.name} ({backbone.weights}), recipe {recipe.name}",
         training={
             "recipe": recipe.name,

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from exitsearch.errors import ExitSearchError
 from exitsearch.learn.augment import augment
-from exitsearch.learn.data import Split, batches, in_order
-from exitsearch.learn.data.tiles import picture_labels, sum_tiles
+from exitsearch.learn.data import Split, batches
+from exitsearch.learn.data.tiles import picture_count, picture_labels, sum_batch, whole_batches
 from exitsearch.learn.losses import decay_penalty, task_loss
 from exitsearch.learn.recipes import Recipe
 from exitsearch.learn.targets import TargetScale, can_answer_in, fold, start_at_centre
@@ -260,28 +260,30 @@ class HeadTrainer:
             ExitSearchError: when an output is not finite; names the head.
         """
         readers = {trainee.key: trainee for trainee in self.trainees if trainee.key != FINAL}
-        shape = (len(split), self.backbone.num_outputs)
+        shape = (picture_count(split), self.backbone.num_outputs)
         outputs = {key: torch.empty(shape) for key in [*readers, FINAL]}
         dtype, start = next(self.backbone.parameters()).dtype, 0
         for trainee in self.trainees:
             # Heads that were restored and trained no further are still as they were made, in training mode.
             trainee.module.eval()
-        for images, _ in batches(split, order=in_order(len(split), _EVALUATION_BATCHES * self.recipe.batch_size)):
-            stop = start + len(images)
+        order = whole_batches(split, _EVALUATION_BATCHES * self.recipe.batch_size)
+        for batch, (images, _) in zip(order, batches(split, order=order), strict=True):
             state: State = ()
             for placement, state in enumerate(self.backbone.states(images.to(self.device, dtype))):
                 for key, trainee in readers.items():
                     if trainee.placement == placement:
-                        outputs[key][start:stop] = trainee.answer(state)
-            outputs[FINAL][start:stop] = self._final(state)
-            start = stop
+                        answers = sum_batch(trainee.answer(state).float().cpu(), split, batch)
+                        outputs[key][start : start + len(answers)] = answers
+            answers = sum_batch(self._final(state).float().cpu(), split, batch)
+            outputs[FINAL][start : start + len(answers)] = answers
+            start += len(answers)
         for key, found in outputs.items():
             if not bool(found.isfinite().all()):
                 words = readers[key].words if key in readers else "the final exit"
                 raise ExitSearchError(
                     f"{words} answers with numbers that are not finite; train it again or leave it out"
                 )
-        return {key: sum_tiles(found, split.groups) for key, found in outputs.items()}, picture_labels(split)
+        return outputs, picture_labels(split)
 
 
 def _reader(head: nn.Module) -> Callable[[State], Tensor]:

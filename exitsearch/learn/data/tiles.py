@@ -24,6 +24,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from exitsearch.learn.data.loading import in_order
+
 # The picture that a file is a tile of, by its name in `labels.csv`, for files that are one.
 Groups = dict[str, str]
 
@@ -33,6 +35,10 @@ class HasGroups(Protocol):
 
     labels: Tensor
     groups: Tensor | None
+
+    def __len__(self) -> int:
+        """Number of samples, which are tiles."""
+        ...
 
 
 def pictures(files: Sequence[str], groups: Groups) -> list[list[int]]:
@@ -70,6 +76,39 @@ def sum_tiles(values: Tensor, numbers: Tensor | None) -> Tensor:
 def picture_labels(split: HasGroups) -> Tensor:
     """Labels of a split's pictures, which are its samples where it has no tiles."""
     return sum_tiles(split.labels, split.groups)
+
+
+def picture_count(split: HasGroups) -> int:
+    """How many pictures a split has: what its answers are of."""
+    return len(split) if split.groups is None else int(split.groups.max()) + 1
+
+
+def whole_batches(split: HasGroups, batch_size: int) -> list[list[int]]:
+    """Every sample once, by batch: pictures in order, all tiles of a picture in one batch.
+
+    Args:
+        split: where it has no tiles, its samples are in order.
+        batch_size: most samples of a batch; a picture with more is a batch alone.
+    """
+    if split.groups is None:
+        return in_order(len(split), batch_size)
+    by_picture = torch.argsort(split.groups, stable=True).tolist()
+    found: list[list[int]] = [[]]
+    start = 0
+    for count in torch.bincount(split.groups).tolist():
+        if found[-1] and len(found[-1]) + count > batch_size:
+            found.append([])
+        found[-1] += by_picture[start : start + count]
+        start += count
+    return found
+
+
+def sum_batch(outputs: Tensor, split: HasGroups, batch: list[int]) -> Tensor:
+    """Answers [samples, ...] to one of the `whole_batches` of a split as answers of its pictures, in order."""
+    if split.groups is None:
+        return outputs
+    numbers = split.groups[batch]
+    return sum_tiles(outputs, numbers - numbers[0])
 
 
 def torn_picture(parts: Iterable[Sequence[str]], groups: Groups) -> str | None:
