@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from exitsearch.errors import InputError
 from exitsearch.learn.augment import augment, read_augmentations
-from exitsearch.learn.data import DataSplits, Split, batches, data_outputs, in_order, load_data, shuffled
-from exitsearch.learn.data.tiles import picture_labels, sum_tiles
+from exitsearch.learn.data import DataSplits, Split, batches, data_outputs, load_data, shuffled
+from exitsearch.learn.data.tiles import picture_labels, sum_batch, whole_batches
 from exitsearch.learn.losses import fallback_score, metric_of, score, task_loss
 from exitsearch.learn.targets import TargetScale, fold, start_at_centre
 from exitsearch.models.backbone import Backbone, create_backbone
@@ -100,8 +100,9 @@ def train(backbone: Backbone, data: DataSplits, options: argparse.Namespace, *, 
 @torch.inference_mode()
 def answers(backbone: Backbone, split: Split, *, batch_size: int) -> Tensor:
     """Outputs of the final exit [samples, num_outputs], of pictures where samples are tiles."""
-    found = [backbone(inputs) for inputs, _ in batches(split, order=in_order(len(split), batch_size))]
-    return sum_tiles(torch.cat(found), split.groups)
+    order = whole_batches(split, batch_size)
+    read = zip(order, batches(split, order=order), strict=True)
+    return torch.cat([sum_batch(backbone(inputs), split, batch) for batch, (inputs, _) in read])
 
 
 def work(options: argparse.Namespace) -> int:

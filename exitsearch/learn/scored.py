@@ -15,7 +15,7 @@ from exitsearch.errors import ExitSearchError, MismatchError
 from exitsearch.learn.answers import HELD_OUT, answers_file, drop_leftovers, write_answers
 from exitsearch.learn.checkpoint import save_tensors
 from exitsearch.learn.data import DataSplits, check_data
-from exitsearch.learn.data.tiles import picture_labels
+from exitsearch.learn.data.tiles import picture_count, picture_labels
 from exitsearch.learn.losses import fallback_score, metric_of, score, score_sum
 from exitsearch.learn.recipes import Recipe, get_recipe
 from exitsearch.learn.trainee import FINAL, NotFiniteError
@@ -118,7 +118,7 @@ def _streamed_scores(trainer: HeadTrainer, data: DataSplits) -> dict[str, FinalO
             mine = totals.setdefault(key, dict.fromkeys(HELD_OUT, 0.0))
             mine[name] += score_sum(outputs, labels[block], task=data.task)
     return {
-        key: FinalOutcome(scores={name: total / len(picture_labels(data.split(name))) for name, total in mine.items()})
+        key: FinalOutcome(scores={name: total / picture_count(data.split(name)) for name, total in mine.items()})
         for key, mine in totals.items()
     }
 
@@ -139,7 +139,7 @@ def _outcomes(
         backbone=backbone.facts,
         metric=metric_of(data.task),
         fallback=fallback_score(picture_labels(data.heads), picture_labels(data.choice), task=data.task),
-        splits={name: len(picture_labels(data.split(name))) for name in HELD_OUT},
+        splits={name: picture_count(data.split(name)) for name in HELD_OUT},
         source=f"trained on {data.name} over {backbone.facts.name} ({backbone.weights}), recipe {recipe.name}",
         training={
             "recipe": recipe.name,
@@ -162,6 +162,7 @@ def _outcomes(
         ],
         final=found[FINAL],
         dropped=list(dropped),
+        constant_errors=_constant_errors(data),
     )
 
 
@@ -177,6 +178,14 @@ def check_logits(outcomes: Outcomes) -> None:
             f"the heads in {outcomes.folder} answered without --keep-logits; choose another --out, or start afresh "
             "with --restart"
         )
+
+
+def _constant_errors(data: DataSplits) -> dict[str, float]:
+    """Per split, the error of the median of the training targets; none of a classification."""
+    if data.task == "classification":
+        return {}
+    trained_on = picture_labels(data.heads)
+    return {name: fallback_score(trained_on, picture_labels(data.split(name)), task=data.task) for name in HELD_OUT}
 
 
 def write_weights(backbone: Backbone, heads: dict[tuple[int, str], nn.Module], out: Path) -> None:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from exitsearch.learn.augment import augment
-from exitsearch.learn.data import Split, batches
-from exitsearch.learn.data.tiles import blocks_of, picture_labels, sum_tiles
+from exitsearch.learn.data import Split, batches, in_order
+from exitsearch.learn.data.tiles import picture_labels, sum_batch, whole_batches
 from exitsearch.learn.denormals import denormals_flushed
 from exitsearch.learn.losses import decay_penalty, task_loss
 from exitsearch.learn.recipes import Recipe
@@ -245,7 +245,7 @@ class HeadTrainer:
         Args:
             split: the samples.
             keys: which heads; None takes all that are not dropped, and the final exit.
-            rows: which samples (or pictures), in order; None takes all.
+            rows: which samples, in order, where all are whole; None takes all.
 
         Yields:
             Numbers of the samples (or pictures), counted within `rows`; the key; raw outputs [block, num_outputs] in
@@ -261,17 +261,31 @@ class HeadTrainer:
         for trainee in self.trainees:
             # Heads that were restored and trained no further are still as they were made, in training mode.
             trainee.module.eval()
-        blocks = blocks_of(split, size=_EVALUATION_BATCHES * self.recipe.batch_size, rows=rows)
-        for block, (images, _) in zip(blocks, batches(split, order=[block.samples for block in blocks]), strict=True):
+        size = _EVALUATION_BATCHES * self.recipe.batch_size
+        order = whole_batches(split, size)
+        if rows is not None:
+            assert split.groups is None, "only whole samples are chosen from"
+            order = [[rows[number] for number in batch] for batch in in_order(len(rows), size)]
+        start = 0
+        for batch, (images, _) in zip(order, batches(split, order=order), strict=True):
+
+            def told(answers: Tensor, batch: list[int] = batch, start: int = start) -> tuple[slice, Tensor]:
+                summed = sum_batch(answers.float().cpu(), split, batch)
+                return slice(start, start + len(summed)), summed
+
             state: State = ()
+            block = slice(start, start)
             for placement, state in enumerate(self.backbone.states(images.to(self.device, dtype))):
                 for trainee in readers:
                     if trainee.placement == placement:
-                        yield block.rows, trainee.key, sum_tiles(trainee.answer(state).float().cpu(), block.pictures)
+                        block, answers = told(trainee.answer(state))
+                        yield block, trainee.key, answers
                 if placement == last and FINAL not in wanted:
                     break
             if FINAL in wanted:
-                yield block.rows, FINAL, sum_tiles(self._final(state).float().cpu(), block.pictures)
+                block, answers = told(self._final(state))
+                yield block, FINAL, answers
+            start = block.stop
 
     def losses(self, split: Split) -> dict[str, float]:
         """Mean loss on a split of every trainee that learns, in eval mode; of pictures where samples are tiles."""

@@ -152,11 +152,15 @@ def outcomes_frame(outcomes: Outcomes, split: str | None = None) -> pd.DataFrame
 
 
 def outcomes_table(outcomes: Outcomes) -> Table:
-    """One row a placement, one column a head type: scores on the split that a search chooses on."""
+    """One row a placement, one column a head type: scores on the split that a search chooses on.
+
+    An error is followed by its share of the best constant answer's, where that is known.
+    """
     split = outcomes.choice_split
+    shares = ", in brackets as a share of the best constant answer's" if split in outcomes.constant_errors else ""
     table = Table(
         title=f"{outcomes.metric} of every head over {outcomes.backbone.name} on the {split} split "
-        f"({outcomes.splits[split] or 'unknown number of'} samples)",
+        f"({outcomes.splits[split] or 'unknown number of'} samples){shares}",
         title_justify="left",
     )
     table.add_column("placement", justify="right", overflow="fold")
@@ -164,9 +168,15 @@ def outcomes_table(outcomes: Outcomes) -> Table:
     for head in frame.columns:
         table.add_column(str(head), justify="right", overflow="fold")
     for placement, row in frame.iterrows():
-        table.add_row(str(placement), *("" if pd.isna(score) else f"{score:.4f}" for score in row))
-    table.add_row("final", f"{outcomes.final.scores[split]:.4f}", end_section=True)
+        table.add_row(str(placement), *("" if pd.isna(score) else _scored(outcomes, score) for score in row))
+    table.add_row("final", _scored(outcomes, outcomes.final.scores[split]), end_section=True)
     return table
+
+
+def _scored(outcomes: Outcomes, score: float) -> str:
+    """A score on the split that a search chooses on, and how it compares with the best constant answer's error."""
+    share = outcomes.relative_error(score)
+    return f"{score:.4f}" if share is None else f"{score:.4g} ({share:.0%})"
 
 
 def outcomes_summary(outcomes: Outcomes) -> dict[str, Any]:
@@ -175,11 +185,13 @@ def outcomes_summary(outcomes: Outcomes) -> dict[str, Any]:
         split: max(outcomes.values(split).items(), key=lambda item: item[1])[0] if outcomes.heads else None
         for split in outcomes.splits
     }
+    compared = {split: outcomes.relative_error(score, split) for split, score in outcomes.final.scores.items()}
     summary: dict[str, Any] = {
         "backbone": outcomes.backbone.name,
         "metric": outcomes.metric,
         "splits": outcomes.splits,
         "final": outcomes.final.scores,
+        **({"final_relative_error": compared} if outcomes.constant_errors else {}),
         "best": {split: None if pair is None else list(pair) for split, pair in best.items()},
     }
     if outcomes.dropped:

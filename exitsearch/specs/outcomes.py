@@ -105,6 +105,8 @@ class Outcomes(Document):
         source: where the scores come from, for people.
         training: recipe, seed, data and weights of the backbone they were trained over.
         dropped: candidate heads that came to nothing. Written only where there are any.
+        constant_errors: per split, the error of the best constant answer to a regression: the median of the targets
+            that heads were trained on. Written only where it is known.
     """
 
     kind: ClassVar[str] = "outcomes document"
@@ -118,6 +120,7 @@ class Outcomes(Document):
     heads: list[HeadOutcome]
     final: FinalOutcome
     dropped: list[DroppedHead] = []
+    constant_errors: dict[str, Score] = {}
     _folder: Path | None = PrivateAttr(default=None)
     _checked: set[str] = PrivateAttr(default_factory=set)
 
@@ -125,14 +128,17 @@ class Outcomes(Document):
     def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Outcomes from before this key keep their identity.
         data: dict[str, Any] = handler(self)
-        if not data["dropped"]:
-            del data["dropped"]
+        for name in ("dropped", "constant_errors"):
+            if not data[name]:
+                del data[name]
         return data
 
     @model_validator(mode="after")
     def _check_scores(self) -> Outcomes:
         if self.fallback is not None:
             check_score(self.fallback, self.metric, "fallback")
+        for split, error in self.constant_errors.items():
+            check_score(error, "mae", f"constant_errors, split {split}")
         seen: set[tuple[int, str]] = set()
         parts: list[tuple[str, dict[str, float]]] = [("final", self.final.scores)]
         for outcome in self.heads:
@@ -167,6 +173,11 @@ class Outcomes(Document):
     def final_value(self, split: str | None = None) -> float:
         """Value of the final exit on one split."""
         return as_value(self.final.scores[split or self.choice_split], self.metric)
+
+    def relative_error(self, score: float, split: str | None = None) -> float | None:
+        """A mean absolute error over that of the best constant answer, on one split; None where that is not known."""
+        constant = self.constant_errors.get(split or self.choice_split)
+        return score / constant if constant else None
 
     @property
     def document(self) -> Outcomes:

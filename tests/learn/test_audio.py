@@ -170,7 +170,7 @@ def test_a_folder_that_lacks_something(tmp_path, backbone):
     with pytest.raises(InputError, match=r"needs a recording, the report split has none \(2 in all"):
         load_data(f"audio-folder:{tmp_path / 'few'}", backbone=backbone)
     (tmp_path / "train" / "none").mkdir()
-    with pytest.raises(InputError, match="1 of 3 class folders do not hold a recording, the first is 'none'"):
+    with pytest.raises(InputError, match="1 of 3 class folders hold no recording, the first is 'none'"):
         load_data(name, backbone=backbone)
 
 

@@ -13,8 +13,17 @@ from small_data import RECIPE, small_backbone
 
 from exitsearch.errors import FileError
 from exitsearch.learn.bank import train_bank
-from exitsearch.learn.data import load_data
-from exitsearch.learn.data.tiles import picture_labels, picture_numbers, pictures, sum_tiles, torn_picture
+from exitsearch.learn.data import TensorsSplit, load_data
+from exitsearch.learn.data.tiles import (
+    picture_count,
+    picture_labels,
+    picture_numbers,
+    pictures,
+    sum_batch,
+    sum_tiles,
+    torn_picture,
+    whole_batches,
+)
 from exitsearch.specs.outcomes import Outcomes
 
 FILES = ["a0", "b", "a1", "c0", "c1", "a2"]
@@ -51,6 +60,23 @@ def test_sums_by_hand():
     assert sum_tiles(values, numbers).tolist() == [[10.0], [2.0], [9.0]]
     assert sum_tiles(values[:, 0], numbers).tolist() == [10.0, 2.0, 9.0]
     assert sum_tiles(values, None) is values
+
+
+def test_batches_hold_whole_pictures():
+    """Pictures of 3, 1 and 2 tiles; four samples at most: the first two together; at most one or two: each alone."""
+    split = TensorsSplit(torch.zeros(6, 1, 8, 8), torch.arange(6.0), prepare=lambda images: images)
+    split.groups = torch.tensor([0, 1, 0, 2, 2, 0])
+    assert picture_count(split) == 3
+    assert whole_batches(split, 6) == [[0, 2, 5, 1, 3, 4]]
+    assert whole_batches(split, 4) == [[0, 2, 5, 1], [3, 4]]
+    assert whole_batches(split, 1) == [[0, 2, 5], [1], [3, 4]]
+    for size in (1, 4, 6):
+        summed = [sum_batch(split.labels[batch], split, batch) for batch in whole_batches(split, size)]
+        assert torch.cat(summed).tolist() == picture_labels(split).tolist() == [7.0, 1.0, 7.0]
+    split.groups = None
+    assert picture_count(split) == 6
+    assert whole_batches(split, 4) == [[0, 1, 2, 3], [4, 5]]
+    assert sum_batch(split.labels, split, [0, 1]) is split.labels
 
 
 def test_a_torn_picture_is_named():

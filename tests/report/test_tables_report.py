@@ -45,6 +45,16 @@ def test_summary_of_outcomes(outcomes):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+def test_errors_stand_beside_the_constant_answers(outcomes, width):
+    """Errors 0.6, 0.8, 0.9 and 0.7 where the constant has 2: 30%, 40%, 45% and 35% of it; 0.8 of 1.6 is half."""
+    regression = outcomes.model_copy(update={"metric": "mae", "constant_errors": {"choice": 2.0, "report": 1.6}})
+    text = shown(tables.outcomes_table(regression), width=width)
+    assert "in brackets as a share of the best constant answer's" in sentences(text)
+    assert columns(text) == {"placement": "01final", "a": "0.6(30%)0.8(40%)0.9(45%)", "b(k=2)": "0.7(35%)"}
+    assert tables.outcomes_summary(regression)["final_relative_error"] == {"choice": 0.45, "report": 0.5}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_trained_exits_beside_what_was_predicted(tmp_path, width):
     config = toy_result(tmp_path).config
     scores = {"choice": [0.5, 0.8, 0.95], "report": [0.4, 0.7, 0.9]}

@@ -14,6 +14,7 @@ from exitsearch.search.valuation import fallback_value
 from exitsearch.specs import BackboneFacts, MultiExitConfig, Outcomes, SearchSpace, load_outcomes, load_space
 from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.placement import select_placements
+from exitsearch.specs.published import published_outcomes
 
 VALUES = "placement,head,value\n0,linear,0.5\n1,linear,0.75\nfinal,,0.9\n"
 
@@ -167,3 +168,31 @@ def test_placements_are_selected(text: str, chosen: list[int]) -> None:
 def test_wrong_placements(text: str) -> None:
     with pytest.raises(InputError, match="placements"):
         select_placements(text, 8)
+
+
+def test_errors_relative_to_the_constant_answer() -> None:
+    """5 where the constant has 20 is a quarter of it; nothing is known of a split without one, or of a 0."""
+    errors = {"choice": 5.0, "report": 6.0}
+    document = {
+        "schema_version": 1,
+        "backbone": {"name": "toy"},
+        "metric": "mae",
+        "fallback": 20.0,
+        "splits": {"choice": 2, "report": 2},
+        "heads": [],
+        "final": {"scores": errors},
+    }
+    plain = Outcomes.parse(document, "here")
+    assert plain.relative_error(5.0) is None
+    assert "constant_errors" not in plain.model_dump(mode="json")
+    found = Outcomes.parse({**document, "constant_errors": {"choice": 20.0, "report": 0.0}}, "here")
+    assert found.relative_error(5.0) == 0.25
+    assert found.relative_error(6.0, "report") is None
+    assert found.identity != plain.identity
+    with pytest.raises(FileError, match="constant_errors, split choice: a mean absolute error is at least 0"):
+        Outcomes.parse({**document, "constant_errors": {"choice": -1.0}}, "here")
+
+
+def test_outcomes_from_before_constant_errors_keep_their_identity() -> None:
+    """Computed by the version before the key."""
+    assert published_outcomes("mevit-cifar10").identity == "d6d02cb13831e6ac"

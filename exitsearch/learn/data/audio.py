@@ -38,7 +38,7 @@ _MOST_SECONDS = 10.0
 _CHUNK = 256
 
 _WAV = (".wav", ".wave")
-RECORDINGS = Kind("a recording", "recordings", (*_WAV, ".flac", ".ogg"))
+RECORDINGS = Kind("recording", "a recording", "recordings", (*_WAV, ".flac", ".ogg"))
 
 
 def read_recording(path: Path, *, rate: int = RATE) -> Tensor:

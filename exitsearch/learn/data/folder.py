@@ -37,17 +37,19 @@ class Kind:
     """What a folder holds.
 
     Attributes:
-        one: word for one of its files, with an article.
-        many: word for several.
+        word: for a file in it.
+        one: the word with an article.
+        many: the word for several.
         extensions: how their names end, in small letters.
     """
 
+    word: str
     one: str
     many: str
     extensions: tuple[str, ...]
 
 
-IMAGES = Kind("an image", "images", EXTENSIONS)
+IMAGES = Kind("image", "an image", "images", EXTENSIONS)
 
 
 def data_folder(name: str) -> Path:
@@ -83,7 +85,7 @@ def list_classes(folder: Path, kind: Kind = IMAGES) -> tuple[dict[str, Listed], 
         )
     if empty := [name for name, rows in found.items() if not rows]:
         raise InputError(
-            f"{root}: {len(empty):,} of {len(classes):,} class folders do not hold {kind.one}, the first is "
+            f"{root}: {len(empty):,} of {len(classes):,} class folders hold no {kind.word}, the first is "
             f"{empty[0]!r}; put {kind.many} in or remove the folder"
         )
     if len(classes) < 2:

@@ -19,11 +19,12 @@ with as large a batch (`--batch-size`), so that budgets are times for a picture.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from exitsearch.learn.data.loading import in_order
 
 # The picture that a file is a tile of, by its name in `labels.csv`, for files that are one.
 Groups = dict[str, str]
@@ -34,6 +35,10 @@ class HasGroups(Protocol):
 
     labels: Tensor
     groups: Tensor | None
+
+    def __len__(self) -> int:
+        """Number of samples, which are tiles."""
+        ...
 
 
 def pictures(files: Sequence[str], groups: Groups) -> list[list[int]]:
@@ -73,6 +78,39 @@ def picture_labels(split: HasGroups) -> Tensor:
     return sum_tiles(split.labels, split.groups)
 
 
+def picture_count(split: HasGroups) -> int:
+    """How many pictures a split has: what its answers are of."""
+    return len(split) if split.groups is None else int(split.groups.max()) + 1
+
+
+def whole_batches(split: HasGroups, batch_size: int) -> list[list[int]]:
+    """Every sample once, by batch: pictures in order, all tiles of a picture in one batch.
+
+    Args:
+        split: where it has no tiles, its samples are in order.
+        batch_size: most samples of a batch; a picture with more is a batch alone.
+    """
+    if split.groups is None:
+        return in_order(len(split), batch_size)
+    by_picture = torch.argsort(split.groups, stable=True).tolist()
+    found: list[list[int]] = [[]]
+    start = 0
+    for count in torch.bincount(split.groups).tolist():
+        if found[-1] and len(found[-1]) + count > batch_size:
+            found.append([])
+        found[-1] += by_picture[start : start + count]
+        start += count
+    return found
+
+
+def sum_batch(outputs: Tensor, split: HasGroups, batch: list[int]) -> Tensor:
+    """Answers [samples, ...] to one of the `whole_batches` of a split as answers of its pictures, in order."""
+    if split.groups is None:
+        return outputs
+    numbers = split.groups[batch]
+    return sum_tiles(outputs, numbers - numbers[0])
+
+
 def torn_picture(parts: Iterable[Sequence[str]], groups: Groups) -> str | None:
     """A picture with tiles in two parts of the data; None where there is none."""
     seen: dict[str, int] = {}
@@ -81,50 +119,3 @@ def torn_picture(parts: Iterable[Sequence[str]], groups: Groups) -> str | None:
             if file in groups and seen.setdefault(groups[file], number) != number:
                 return groups[file]
     return None
-
-
-@dataclass(frozen=True)
-class Block:
-    """Samples that are answered together, tiles of a picture never apart.
-
-    Attributes:
-        samples: their numbers.
-        rows: of the pictures (of the samples, where all are whole) among those that are answered.
-        pictures: of each sample the number of its picture within the block; None where all are whole.
-    """
-
-    samples: list[int]
-    rows: slice
-    pictures: Tensor | None
-
-
-def blocks_of(split: HasGroups, *, size: int, rows: Sequence[int] | None = None) -> list[Block]:
-    """Blocks of at most `size` samples, or of one picture that has more tiles.
-
-    Args:
-        split: the samples.
-        size: at least 1.
-        rows: which pictures (samples, where all are whole), in order; None takes all.
-    """
-    if split.groups is None:
-        chosen = list(range(len(split.labels)) if rows is None else rows)
-        return [
-            Block(chosen[start : start + size], slice(start, min(start + size, len(chosen))), None)
-            for start in range(0, len(chosen), size)
-        ]
-    tiles: list[list[int]] = [[] for _ in range(int(split.groups.max()) + 1)]
-    for sample, picture in enumerate(split.groups.tolist()):
-        tiles[picture].append(sample)
-    wanted = tiles if rows is None else [tiles[row] for row in rows]
-    found: list[Block] = []
-    start = 0
-    while start < len(wanted):
-        stop, count = start + 1, len(wanted[start])
-        while stop < len(wanted) and count + len(wanted[stop]) <= size:
-            count += len(wanted[stop])
-            stop += 1
-        here = wanted[start:stop]
-        numbers = torch.tensor([number for number, of_one in enumerate(here) for _ in of_one])
-        found.append(Block([sample for of_one in here for sample in of_one], slice(start, stop), numbers))
-        start = stop
-    return found
