@@ -32,7 +32,7 @@ from exitsearch.learn.answers import drop_answers
 from exitsearch.learn.checkpoint import CHECKPOINT_FILE, Checkpoint, drop_tensors, restore, save_checkpoint
 from exitsearch.learn.data import DataSplits, check_data, shuffled
 from exitsearch.learn.recipes import Recipe, get_recipe
-from exitsearch.learn.scored import check_logits, scored, write_weights
+from exitsearch.learn.scored import scored, with_logits, write_weights
 from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head, fitting_exits
@@ -77,7 +77,8 @@ def train_bank(
         seed: of initial weights, order and dropout.
         device: where to train.
         restart: throw away what stands in `out`, whatever it is of.
-        keep_logits: keep the outputs of a classification beside the answers, in float16.
+        keep_logits: keep the outputs of a classification beside the answers, in float16. Heads that stand finished
+            without them answer again.
         until: stop after so many epochs of the recipe, to go on when asked again; None trains to the end. A training
             that is further already stays as it is.
         progress: called after every step with the share that is done and words; what it raises ends the run.
@@ -116,9 +117,7 @@ def train_bank(
             if not backbone.final_is_trained:
                 load_final(backbone, out)
             finished = Outcomes.load(out)
-            if keep_logits:
-                check_logits(finished)
-            return finished
+            return with_logits(finished, backbone.to(device), data, recipe=recipe) if keep_logits else finished
 
     flags = [(parameter, parameter.requires_grad) for parameter in backbone.parameters()]
     try:
