@@ -89,7 +89,8 @@ def train_bank(
             is further already stays as it is. Not with several processes.
         checkpoint_minutes: where each head stands is written at the end of every epoch, and after so many minutes (0:
             after every step) within one.
-        keep_logits: whether the outputs of a classification are kept beside the answers, in float16.
+        keep_logits: keep the outputs of a classification beside the answers, in float16. Heads that stand finished
+            without them answer again.
         processes: who else trains its share of these heads, each called with the same arguments; None: nobody.
         progress: called after every step with the share that is done and words; what it raises ends the run.
         note: called with a sentence about every head that is dropped; None gives a warning of Python's.

@@ -23,7 +23,7 @@ from exitsearch.learn.epochs import Progress, at_end, steps_per_epoch, train_epo
 from exitsearch.learn.folder import BankFolder, Pair, check_some_left, with_dropped
 from exitsearch.learn.processes import Processes
 from exitsearch.learn.recipes import Recipe
-from exitsearch.learn.scored import check_logits, document, joined, scored
+from exitsearch.learn.scored import document, joined, scored, with_logits
 from exitsearch.learn.shares import balanced, head_seconds
 from exitsearch.learn.targets import TargetScale, can_answer_in, start_at_centre
 from exitsearch.learn.trainee import FINAL, Trainee, head_key, key_words, split_key
@@ -108,8 +108,6 @@ class BankRun:
         if restart:
             self.folder.clear()
         record = self.folder.record()
-        if self.keep_logits and record.standing:
-            check_logits(Outcomes.load(self.folder.path))
         missing = self.folder.missing(pairs, record)
         if not missing:
             check_some_left(pairs, record.standing, record.dropped)
@@ -132,7 +130,10 @@ class BankRun:
         def read() -> Any:
             if not self.backbone.final_is_trained:
                 load_final(self.backbone, path)
-            return Outcomes.load(path).model_dump(mode="json")
+            found = Outcomes.load(path)
+            if self.keep_logits:
+                found = with_logits(found, self.backbone.to(self.device), self.data, recipe=self.recipe)
+            return found.model_dump(mode="json")
 
         document = self.processes.from_first(read)
         if not self.backbone.final_is_trained:

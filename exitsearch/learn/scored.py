@@ -166,18 +166,44 @@ def _outcomes(
     )
 
 
-def check_logits(outcomes: Outcomes) -> None:
-    """Whether outcomes that stand finished hold the outputs of their heads.
+def with_logits(outcomes: Outcomes, backbone: Backbone, data: DataSplits, *, recipe: Recipe) -> Outcomes:
+    """Finished outcomes with the outputs of their heads, which answer again if only answers were kept.
+
+    Args:
+        outcomes: of a folder, with the weights of its heads.
+        backbone: that they were trained over, its final classifier included; is left as it is.
+        data: that they were trained on.
+        recipe: that they were trained with.
 
     Raises:
-        MismatchError: only answers were kept.
+        FileError: weights that are missing or do not fit, or an answer that cannot be written.
+        ExitSearchError: an output that is not finite; names the head.
     """
-    samples = outcomes.samples(outcomes.choice_split)
-    if samples is not None and isinstance(samples.final, KeptOutputs) and samples.final.load is None:
-        raise MismatchError(
-            f"the heads in {outcomes.folder} answered without --keep-logits; choose another --out, or start afresh "
-            "with --restart"
-        )
+    samples, folder = outcomes.samples(outcomes.choice_split), outcomes.folder
+    assert samples is not None
+    assert folder is not None
+    if not isinstance(samples.final, KeptOutputs) or samples.final.load is not None:
+        return outcomes
+    answering, device = copy.deepcopy(backbone), next(backbone.parameters()).device
+    trainer = HeadTrainer(answering, _load_heads(backbone, folder, outcomes), recipe, seed=0, device=device)
+    found = scored(trainer, data, samples=folder, keep_logits=True)
+    if found.dropped:
+        raise ExitSearchError(f"{found.dropped[0]}; start afresh with --restart")
+    # What was chosen from the earlier ones still names them.
+    again = outcomes.model_copy(update={"heads": found.heads, "final": found.final})
+    again.write(folder / DOCUMENT_NAME)
+    return Outcomes.load(folder)
+
+
+def _load_heads(backbone: Backbone, folder: Path, document: Outcomes) -> dict[tuple[int, str], nn.Module]:
+    """The trained heads of a folder of outcomes."""
+    heads: dict[tuple[int, str], nn.Module] = {}
+    for outcome in document.heads:
+        placement = backbone.placements[outcome.placement]
+        head = create_head(outcome.head, placement=placement, num_outputs=backbone.num_outputs)
+        load_state(head, folder / HEADS_FOLDER / head_file(outcome.placement, outcome.head))
+        heads[outcome.placement, outcome.head] = head
+    return heads
 
 
 def _constant_errors(data: DataSplits) -> dict[str, float]:
@@ -238,11 +264,7 @@ def score_banks(
                 )
     heads: dict[tuple[int, str], nn.Module] = {}
     for folder, document in zip(folders, documents, strict=True):
-        for outcome in document.heads:
-            placement = backbone.placements[outcome.placement]
-            head = create_head(outcome.head, placement=placement, num_outputs=backbone.num_outputs)
-            load_state(head, folder / HEADS_FOLDER / head_file(outcome.placement, outcome.head))
-            heads[outcome.placement, outcome.head] = head
+        heads |= _load_heads(backbone, folder, document)
     answering = copy.deepcopy(backbone)
     if not answering.final_is_trained:
         load_final(answering, folders[0])

@@ -74,6 +74,25 @@ def test_a_training_that_stops_early_goes_on_to_the_same_end(whole, tmp_path):
     assert _train(whole, until=1).values() == Outcomes.load(whole).values()
 
 
+def test_finished_heads_answer_again_where_outputs_are_asked_for(whole, tmp_path):
+    """The same answers, with the outputs beside them; nothing is trained, and the backbone is left as it is."""
+    backbone = small_backbone()
+    before = _train(tmp_path, backbone=backbone)
+    flags = [parameter.requires_grad for parameter in backbone.parameters()]
+    again = _train(tmp_path, backbone=backbone, keep_logits=True, progress=lambda *_: pytest.fail("trained again"))
+    assert [parameter.requires_grad for parameter in backbone.parameters()] == flags
+    assert (again.identity, again.values()) == (before.identity, before.values())
+    for split in ("choice", "report"):
+        mine, theirs = _samples(tmp_path, split), _samples(whole, split)
+        for pair in PAIRS:
+            assert np.array_equal(mine.outputs[pair].margin, theirs.outputs[pair].margin)
+            assert np.array_equal(mine.outputs[pair].full().argmax(axis=1), mine.outputs[pair].prediction)
+        assert mine.final.full().shape == (30, 10)
+    stamp = (tmp_path / "outcomes.json").stat().st_mtime_ns
+    assert _train(tmp_path, backbone=backbone, keep_logits=True).identity == before.identity
+    assert (tmp_path / "outcomes.json").stat().st_mtime_ns == stamp
+
+
 def test_early_scores_are_those_of_half_a_training(tmp_path, monkeypatch):
     early = _train(tmp_path / "early", until=1)
     monkeypatch.setattr(run.HeadTrainer, "train_epoch", lambda *arguments, **options: pytest.fail("it trains again"))

@@ -95,6 +95,24 @@ def test_samples_of_a_folder(tmp_path: Path) -> None:
         load_outcomes(tmp_path, backbone="another")
 
 
+IDENTITY = "370c11bf3edde517"
+
+
+def test_outcomes_from_before_calibration_keep_their_identity(tmp_path: Path) -> None:
+    """As it was before the keys `calibration` and `dropped` were known."""
+    outcomes = load_outcomes(folder(tmp_path))
+    assert outcomes.identity == IDENTITY
+    assert not {"calibration", "dropped"} & outcomes.model_dump(mode="json").keys()
+    calibration = {"temperature": 1.5, "ece": {"choice": 0.1}, "raw_ece": {"choice": 0.2}, "auroc": {"choice": None}}
+    document = outcomes.model_dump(mode="json")
+    document["heads"][0]["calibration"] = calibration
+    document["dropped"] = [{"placement": 3, "head": "mlp", "reason": "its loss became nan"}]
+    more = Outcomes.parse(document, "x")
+    assert more.identity != IDENTITY
+    assert Outcomes.parse(more.model_dump(mode="json"), "x") == more
+    assert str(more.dropped[0]) == "mlp at placement 3 was dropped: its loss became nan"
+
+
 def test_backbones_are_compared() -> None:
     one = BackboneFacts(name="a", input_size=(3, 8, 8), num_outputs=10)
     assert one.check_same(BackboneFacts(name=None), mine="x", others="y") == []
