@@ -96,6 +96,7 @@ class BankRun:
         self._train(trainer, until=until)
         if all(at_end(trainer, trainee, self.data) for trainee in trainer.trainees):
             self._write(trainer, pairs, with_final=plan["final"])
+            drop_checkpoints(self.folder.path, keys=[trainee.key for trainee in trainer.trainees])
             return self._standing()
         return self._early_scores(trainer, pairs, known, until)
 
@@ -114,7 +115,6 @@ class BankRun:
         final = not self.backbone.final_is_trained and FINAL not in record.standing
         if not missing and not final and (self.folder.path / DOCUMENT_NAME).exists():
             return None
-        self.folder.write(record, epoch=0, finished=False)
         return {"shares": self._shares(missing), "final": final}
 
     def _shares(self, missing: list[Pair]) -> list[list[Pair]]:
@@ -150,6 +150,8 @@ class BankRun:
         heads = {pair: self._create(pair) for pair in pairs}
         trainer = self._over(heads, train_final=train_final)
         restore_checkpoints(self.folder.path, trainer, identity=self.folder.identity)
+        if self.processes.first:  # now that nothing asked for has been refused
+            self.folder.write(self.folder.record(), epoch=0, finished=False)
         return trainer
 
     def _over(self, heads: dict[Pair, nn.Module], *, train_final: bool) -> HeadTrainer:

@@ -114,7 +114,7 @@ class HeadTrainer:
             after_step: called with the number of finished steps of this epoch.
 
         Returns:
-            Mean loss over heads and steps; NaN where there were none.
+            Mean loss over heads and steps, those that are not finite left out; NaN where there were none.
 
         Raises:
             NotFiniteError: the loss of the final classifier, without which there are no outcomes.
@@ -140,7 +140,8 @@ class HeadTrainer:
                     trainee.steps = behind + step + 1
                     if not np.isfinite(loss):
                         self.drop(trainee, f"its loss became {loss} in epoch {epoch + 1}, step {step + 1}")
-                means.append(float(np.mean([loss for loss in losses if np.isfinite(loss)] or [np.nan])))
+                if finite := [loss for loss in losses if np.isfinite(loss)]:
+                    means.append(float(np.mean(finite)))
                 if after_step is not None:
                     after_step(step + 1)
         finally:

@@ -221,6 +221,7 @@ class MeasuredSettings:
                     device=self._device,
                     until=stop,
                     progress=report,
+                    note=self._watch.note,
                 )
         return folder, outcomes
 

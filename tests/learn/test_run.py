@@ -237,6 +237,19 @@ def test_an_early_look_takes_more_heads_later(tmp_path, whole):
     assert {pair: added.values()[pair] for pair in ALL} == more.values()
 
 
+def test_an_early_look_at_the_end_is_the_end(tmp_path, whole):
+    _train(tmp_path, ALL, until=1)
+    _train(tmp_path, ALL, until=RECIPE.epochs)
+    _assert_same(tmp_path, whole)
+
+
+@pytest.mark.parametrize("exit_", [(1, "no_such_head"), (99, "linear"), (-1, "linear")])
+def test_a_head_that_cannot_be_leaves_no_trace(tmp_path, exit_):
+    with pytest.raises(InputError):
+        _train(tmp_path, [*FIRST, exit_])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_number_out_of_range_is_refused(tmp_path):
     with pytest.raises(InputError, match="checkpoint_minutes must be at least 0, found -1"):
         _train(tmp_path, FIRST, checkpoint_minutes=-1)
