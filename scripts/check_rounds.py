@@ -114,22 +114,22 @@ def made_up(seed: int, *, placements: int = 8, heads: int = 6, metric: str = "ac
     """
     rng = np.random.default_rng([seed, placements, heads])
     block_ms = rng.uniform(0.8, 1.2, placements)
-    # From a hundredth of a block to more than one, as light and heavy heads have.
-    dear = np.sort(np.exp(rng.uniform(np.log(0.01), np.log(1.5), heads)))
+    # From a small part of a block to more than two, as heads have over small backbones.
+    dear = np.sort(np.exp(rng.uniform(np.log(0.05), np.log(2.5), heads)))
     depth = (np.arange(placements) + 1) / placements
-    good = 0.3 + 0.6 * depth ** rng.uniform(0.3, 1.5)
+    good = rng.uniform(0.3, 0.8) * (1 - depth**0.5) + 0.95 * depth**0.5
     costs, values = [], []
     for place in range(placements):
         for number in range(heads):
             time = float(dear[number] * rng.uniform(0.7, 1.4))
-            gain = 0.25 * (1 - good[place]) * number / heads + rng.normal(0, 0.01)
+            gain = 0.4 * (1 - good[place]) * number / heads + rng.normal(0, 0.01)
             value = float(np.clip(good[place] + gain, 0.05, 0.99))
             head = f"h{number}"
             costs.append({"placement": place, "head": head, "latency_ms": time, "params": 10 + int(1e4 * dear[number])})
             costs[-1]["energy_mj"] = time
             score = value if metric == "accuracy" else 20 * (1 - value)
             values.append({"placement": place, "head": head, "scores": {"choice": score}})
-    final = 0.93 if metric == "accuracy" else 20 * 0.07
+    final = 0.95 if metric == "accuracy" else 20 * 0.05
     profile = Profile.model_validate(
         {
             "schema_version": 1,
@@ -139,7 +139,7 @@ def made_up(seed: int, *, placements: int = 8, heads: int = 6, metric: str = "ac
             ],
             "heads": costs,
             "final": {"latency_ms": 0.1, "energy_mj": 0.1},
-            "slowdown": rng.lognormal(0, 0.05, 20).tolist() if seed % 2 else [],
+            "slowdown": rng.lognormal(0, 0.05, 5).tolist() if seed % 2 else [],
             "verdict": {"status": "ok", "reasons": []},
         }
     )

@@ -40,6 +40,8 @@ def write_config(
     """
     modules = _modules(profile, outcomes)
     chosen = problem.chosen(choice)
+    # Where some candidates are not trained yet, others may be by the time that the proof is repeated.
+    scores = {} if optimum.untrained is None else {"scores": scores_digest(problem, outcomes)}
     return MultiExitConfig(
         schema_version=MultiExitConfig.current_version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -64,11 +66,7 @@ def write_config(
         confidence=confidence,
         request=asked,
         profile={"identity": profile.identity, "condition": profile.condition()},
-        outcomes={
-            "identity": outcomes.document.identity,
-            "source": outcomes.source,
-            "scores": scores_digest(problem, outcomes),
-        },
+        outcomes={"identity": outcomes.document.identity, "source": outcomes.source, **scores},
     )
 
 

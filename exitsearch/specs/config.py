@@ -148,7 +148,8 @@ class MultiExitConfig(Document):
         setting: the values of the knobs that were chosen, where there were any.
         request: what was asked, so that the proof can be repeated; None in documents of before it was kept.
         profile: identity of the profile, and its condition in words.
-        outcomes: identity of the outcomes, their source in words, and a digest of the scores of all candidates.
+        outcomes: identity of the outcomes, and their source in words; `scores`, a digest of those of all candidates,
+            where further ones may be trained.
     """
 
     kind: ClassVar[str] = "multi-exit configuration"
