@@ -237,7 +237,7 @@ def banks(options: argparse.Namespace) -> Iterator[Bank]:
 
 
 def work(options: argparse.Namespace) -> int:
-    table = figures.Table(
+    table = None if options.quiet else figures.Table(
         {"bank": "<28", "policy": "<13", "tolerance": "9g", "rounds": "6d", "heads": "9", "cost": "6.1%",
          "value": "9.4f", "bound": "9.2g", "gain": "9.2g", "same": "5"}
     )  # fmt: skip
@@ -248,7 +248,7 @@ def work(options: argparse.Namespace) -> int:
             scaled = tolerance * (1.0 if bank.outcomes.metric == "accuracy" else bank.outcomes.fallback or 1.0)
             row = judge(bank, tolerance=scaled)
             rows.append(row)
-            if not options.quiet:
+            if table is not None:
                 table.row(row.bank, row.policy, row.tolerance, row.rounds, f"{row.trained}/{row.candidates}", row.cost,
                           row.value, row.bound, row.gain, row.same)  # fmt: skip
     for tolerance in options.tolerances:

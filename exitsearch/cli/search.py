@@ -180,6 +180,11 @@ def run(args: argparse.Namespace) -> int:
         console.say(args, choice.renderable(result), *choice.sensitivity_table(worlds), f"wrote {chosen} and {page}")
     for sentence in result.notes:
         console.note(sentence)
+    untrained = result.config.optimum.untrained
+    if others and untrained is not None and untrained.exits:
+        console.note(
+            "--sensitivity and --trace compare with the best choice of the trained candidates; --all trains the others"
+        )
     return 0
 
 
