@@ -97,18 +97,7 @@ def search_request(
     if request.metric is not None and request.metric != outcomes.metric:
         raise InputError(f"the outcomes hold {outcomes.metric}, asked was for {request.metric}; leave --metric out")
     valued = Valuation(outcomes, utility, fallback=request.fallback)
-    standing = None
-    lacking = None if untrained is None else list(untrained)
-    if lacking is None or (lacking and request.policy == "confidence"):
-        problem, notes = build_problem(profile, valued, request)
-        if lacking:
-            notes.append(
-                f"{len(lacking)} further candidates of the profile are not trained and take no part; the policy "
-                "confidence has no optimum to ask for what they could add"
-            )
-    else:
-        standing = Standing.of(profile, valued, request, lacking)
-        problem, notes = standing.choosable, [*standing.notes]
+    problem, notes, standing = _question(profile, valued, request, untrained)
     asked = AskedRequest(
         **dict(request),
         seed=seed,
@@ -146,6 +135,23 @@ def search_request(
     if front is None:
         return result
     return replace(result, front=_front(profile, valued, problem, asked, solution, front))
+
+
+def _question(
+    profile: Profile, valued: Valuation, request: SearchRequest, untrained: Iterable[Pair] | None
+) -> tuple[Problem, list[str], Standing | None]:
+    """The problem of the trained candidates, warnings, and where the question stands, if that was asked."""
+    lacking = None if untrained is None else list(untrained)
+    if lacking is not None and not (lacking and request.policy == "confidence"):
+        standing = Standing.of(profile, valued, request, lacking)
+        return standing.choosable, [*standing.notes], standing
+    problem, notes = build_problem(profile, valued, request)
+    if lacking:
+        notes.append(
+            f"{len(lacking)} further candidates of the profile are not trained and take no part; the policy confidence "
+            "has no optimum to ask for what they could add"
+        )
+    return problem, notes, None
 
 
 def _result(

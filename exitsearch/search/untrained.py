@@ -144,7 +144,6 @@ class Standing:
         likely, found = _likely_values(self.problem, self.untrained), set[int]()
         most = problem.final_ms + sum(_cost(problem, position) for position in set(range(len(likely))) - left)
         for _ in range(_LOOKS):
-            known = _known(trained)
             try:
                 best = _best(problem)
             except NothingAllowed:
@@ -152,8 +151,7 @@ class Standing:
                     break
                 raise
             needed = [] if best is None else [position for position in best.choice if position in left]
-            reached = -math.inf if known is None else known.value
-            if not left or (best is not None and allowed > 0 and best.bound - reached <= allowed):
+            if not left or (best is not None and allowed > 0 and best.bound - _reached(trained) <= allowed):
                 break
             if not needed:
                 # Without a proof nothing says what is needed.
@@ -230,12 +228,12 @@ def _with_values(problem: Problem, values: dict[int, float]) -> Problem:
     return replace(problem, candidates=tuple(candidates))
 
 
-def _known(problem: Problem | None) -> Solution | None:
-    """The best choice of the trained candidates; None where none is found that keeps to the limits."""
+def _reached(problem: Problem | None) -> float:
+    """Value of the best choice of a problem; minus infinity where none is found that keeps to the limits."""
     try:
-        return None if problem is None else solve(problem, by_count=False)
+        return -math.inf if problem is None else solve(problem, by_count=False).value
     except NothingAllowed:
-        return None
+        return -math.inf
 
 
 def _best(problem: Problem) -> Solution | None:
