@@ -13,7 +13,7 @@ from exitsearch.pipeline.backbone import BackboneRequest
 from exitsearch.pipeline.job import MAX_SECONDS_ON_THE_WAY, SearchJob
 from exitsearch.pipeline.outcomes import RECIPE, HeadTraining, Training, find_outcomes, published_for
 from exitsearch.pipeline.profile import Measuring, as_space, find_profile, make_profile
-from exitsearch.pipeline.rounds import Rounds, train_in_rounds
+from exitsearch.pipeline.rounds import Rounds, needs_all, train_in_rounds
 from exitsearch.pipeline.watch import Quiet, Watch
 from exitsearch.search.result import SearchResult, SettingRow
 from exitsearch.search.run import search_request
@@ -303,7 +303,7 @@ def _outcomes(
             )
         folder = job.training.folder(name)
         train = HeadTraining(job.backbone_named(name), job.training, out=folder, watch=watch)
-        made = _rounds(job, profile, exits, train=train, utility=utility)
+        made = _rounds(job, profile, exits, train=train, utility=utility, watch=watch)
         return made.outcomes, str(folder), made.untrained
     outcomes, source = found
     lacking = tuple(pair for pair in exits if pair not in settled(outcomes))
@@ -311,7 +311,7 @@ def _outcomes(
         return outcomes, source, lacking
     train = HeadTraining(job.backbone_named(name), job.training.going_on(outcomes), out=Path(source), watch=watch)
     try:
-        made = _rounds(job, profile, exits, train=train, outcomes=outcomes, utility=utility)
+        made = _rounds(job, profile, exits, train=train, outcomes=outcomes, utility=utility, watch=watch)
     except MismatchError as error:
         watch.note(f"the heads in {source} are taken as they are, since no others can be trained beside them: {error}")
         return outcomes, source, lacking
@@ -326,7 +326,11 @@ def _rounds(
     train: HeadTraining,
     outcomes: Outcomes | None = None,
     utility: Utility | None,
+    watch: Watch,
 ) -> Rounds:
+    if needs_all(job.request) and not job.train_all:
+        why = "several objectives have" if job.request.objectives else "the policy confidence has"
+        watch.note(f"{why} no single optimum that says which heads are needed: all {len(exits)} candidates are trained")
     return train_in_rounds(
         profile,
         job.request,

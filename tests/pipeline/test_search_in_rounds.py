@@ -140,8 +140,9 @@ def test_named_outcomes_are_taken_as_they_are(bank: type[Bank]) -> None:
             search(outcomes="mine", **asked)
 
 
-def test_confidence_and_objectives_train_all(bank: type[Bank]) -> None:
-    found = search(objectives="value,params")
+def test_several_objectives_train_all(bank: type[Bank]) -> None:
+    with pytest.warns(UserWarning, match="several objectives have no single optimum .*: all 25 candidates are trained"):
+        found = search(objectives="value,params")
     assert bank.asked == [everything()]
     assert found.front is not None
     assert found.config.optimum.untrained.exits == []
