@@ -131,6 +131,14 @@ def finite(text: str) -> float:
     return number
 
 
+def not_negative(text: str) -> float:
+    """A number from 0, for argparse."""
+    number = finite(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"a number from 0 is needed, found {shown(text)}")
+    return number
+
+
 def seconds(text: str) -> float:
     """A number of seconds above 0, for argparse."""
     number = finite(text)

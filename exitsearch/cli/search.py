@@ -20,6 +20,7 @@ OUT_FOLDER = Path("exitsearch-out")
 TRIALS = 100
 # A profile that is made on the way gets less time than one that was asked for.
 MAX_SECONDS = 30.0
+TOLERANCE = 0.01
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-guard", action="store_true", help="do not time the backbone again to see whether the profile still holds"
     )
     options.add_data(parser)
+    _add_rounds(parser)
     parser.add_argument(
         "--max-seconds",
         type=options.seconds,
@@ -96,6 +98,22 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_rounds(parser: argparse.ArgumentParser) -> None:
+    """Which of the candidates are trained on the way."""
+    group = parser.add_argument_group(
+        "training on the way", "the cheap heads first, then those that the best choice may still need"
+    )
+    which = group.add_mutually_exclusive_group()
+    which.add_argument(
+        "--tolerance",
+        type=options.not_negative,
+        metavar="X",
+        help=f"train until the rest could add at most X; 0: until the optimum is proved (default: {TOLERANCE:g}; of an "
+        "error, that share of the error of having no answer)",
+    )
+    which.add_argument("--all", action="store_true", help="train every candidate, whatever it could add")
+
+
 def _add_work(parser: argparse.ArgumentParser) -> None:
     """How much is searched, and what is written and shown."""
     parser.add_argument(
@@ -140,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
     if job.has_knobs:
         return search_settings.run(args, job, utility)
     watch = console.Terminal()
-    found = find_sources(job, watch=watch)
+    found = find_sources(job, utility=utility, watch=watch)
     profile, outcomes = found.profile, found.outcomes
     console.say(
         args,
@@ -162,6 +180,11 @@ def run(args: argparse.Namespace) -> int:
         console.say(args, choice.renderable(result), *choice.sensitivity_table(worlds), f"wrote {chosen} and {page}")
     for sentence in result.notes:
         console.note(sentence)
+    untrained = result.config.optimum.untrained
+    if others and untrained is not None and untrained.exits:
+        console.note(
+            "--sensitivity and --trace compare with the best choice of the trained candidates; --all trains the others"
+        )
     return 0
 
 
@@ -191,4 +214,6 @@ def _read_job(args: argparse.Namespace, utility: Utility | None) -> SearchJob:
         seed=args.seed,
         storage=args.storage or str(args.out / JOURNAL),
         guard=not args.no_guard,
+        tolerance=args.tolerance,
+        train_all=args.all,
     )

@@ -144,6 +144,9 @@ def _outcomes(
         training={
             "recipe": recipe.name,
             "epochs": recipe.epochs,
+            "batch_size": recipe.batch_size,
+            "learning_rate": recipe.learning_rate,
+            **({"augment": ",".join(recipe.augment)} if recipe.augment else {}),
             "seed": trained.seed,
             "data": f"{data.name} {data.identity}",
             "weights": backbone.weights,

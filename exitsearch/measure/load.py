@@ -7,6 +7,7 @@ where the kernel does not tell.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from exitsearch.specs.profile import Scalar
 # many of its ticks (10 ms each) can miss.
 _LEAST_SEEN = 0.5
 _LEAST_CPU_S = 0.2
+# A core counts as busy when it is so for more than half of the time that was looked at.
+_BUSY = 0.5
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,18 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def busy_neighbours(seconds: float = 0.5) -> int:
+    """Cores that other programs keep busy now, of those that this process may use; 0 where the kernel does not tell.
+
+    Args:
+        seconds: to look for; this process sleeps meanwhile.
+    """
+    before = Snapshot.take()
+    time.sleep(seconds)
+    others = Load.between(before, Snapshot.take(), cores=usable_cores()).others_cores
+    return 0 if others is None else math.floor(others + _BUSY)
 
 
 def load_average() -> float | None:

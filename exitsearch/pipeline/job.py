@@ -39,6 +39,9 @@ class SearchJob(Part):
         seed: of everything random.
         storage: where Optuna keeps its study; None for memory.
         guard: whether to time the backbone again to see whether the profile still holds.
+        tolerance: what candidates that are not trained may be able to add, in units of the value; None takes the
+            default of `search/untrained.py`.
+        train_all: train every candidate, whatever it could add.
     """
 
     request: SearchRequest
@@ -56,6 +59,8 @@ class SearchJob(Part):
     seed: int = 0
     storage: str | None = None
     guard: bool = True
+    tolerance: float | None = Field(default=None, ge=0)
+    train_all: bool = False
 
     @property
     def has_knobs(self) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from exitsearch.errors import InputError
 from exitsearch.pipeline import places
 from exitsearch.pipeline.backbone import BackboneRequest
-from exitsearch.pipeline.profile import GIVEN, as_space, torch_threads
+from exitsearch.pipeline.profile import GIVEN, as_space, free_threads, torch_threads
 from exitsearch.pipeline.watch import Quiet, Watch
 from exitsearch.specs.backbone import EMBEDDED_NAME, Task
 from exitsearch.specs.candidates import Candidates, Pair
@@ -71,10 +71,8 @@ class Training(Part):
         Raises:
             InputError: none was named, and it is not the embedded default.
         """
-        if self.data:
-            return self.data
-        if name.split(".")[0] == EMBEDDED_NAME:
-            return "digits"
+        if self.has_data_for(name):
+            return self.data or "digits"
         raise InputError(
             f"heads over {name} need data to train on: exitsearch train-heads --model {name} --data digits, "
             "or a folder of images with train/ and val/"
@@ -113,9 +111,87 @@ class Training(Part):
                 progress=report,
             )
 
+    def has_data_for(self, name: str) -> bool:
+        """Whether heads over a backbone could be trained without asking for data."""
+        return self.data is not None or name.split(".")[0] == EMBEDDED_NAME
+
+    def going_on(self, outcomes: Outcomes) -> Training:
+        """The same as the heads that stand in outcomes were trained: values can be compared only so."""
+        names = ("recipe", "epochs", "batch_size", "learning_rate", "augment", "seed")
+        kept: dict[str, Any] = {name: outcomes.training[name] for name in names if name in outcomes.training}
+        return self.model_copy(update=kept)
+
     def folder(self, name: str) -> Path:
         """Where the outcomes of a backbone are kept."""
         return places.outcomes_folder(name, self.data_for(name), metric=self.metric)
+
+
+class HeadTraining:
+    """The heads of one backbone, trained a few at a time; backbone and data are made once, when some are asked for.
+
+    Args:
+        model: which backbone.
+        training: how.
+        out: the folder to write, or to go on in.
+        restart: throw away what stands in `out` before the first are trained.
+        watch: is shown the progress.
+    """
+
+    def __init__(
+        self, model: BackboneRequest, training: Training, *, out: Path, restart: bool = False, watch: Watch
+    ) -> None:
+        self._model, self._training, self._out, self._restart, self._watch = model, training, out, restart, watch
+        self._made: tuple[Backbone, DataSplits] | None = None
+        self._threads = training.threads
+
+    def __call__(
+        self, exits: Iterable[Pair] | None = None, *, candidates: Candidates | None = None, words: str = "heads"
+    ) -> Outcomes:
+        """Train some candidates; the outcomes are of all heads that are trained in the folder.
+
+        Args:
+            exits: (placement, head) pairs; None takes `candidates` wherever they fit.
+            candidates: what may be chosen; None takes every head.
+            words: what is trained, for people.
+        """
+        from exitsearch.learn.bank import train_bank
+        from exitsearch.learn.processes import Processes
+        from exitsearch.measure.machine import resolve_device
+        from exitsearch.models.heads import fitting_exits
+
+        processes = Processes.from_environment()
+        device = resolve_device(processes.own_device(self._training.device))
+        backbone, splits = self._ready()
+        if exits is None:
+            exits = fitting_exits(backbone.placements, candidates)
+        title = f"training {words} over {backbone.facts.name}"
+        with self._watch.progress(title) as report, torch_threads(self._threads):
+            found = train_bank(
+                backbone,
+                splits,
+                exits=exits,
+                recipe=self._training.asked_recipe(),
+                out=self._out,
+                seed=self._training.seed,
+                progress=report,
+                device=device,
+                restart=self._restart,
+                keep_logits=self._training.keep_logits,
+                processes=processes,
+                note=self._watch.note,
+            )
+        self._restart = False
+        return found
+
+    def _ready(self) -> tuple[Backbone, DataSplits]:
+        if self._made is None:
+            data = self._training.data_for(self._model.name)
+            outputs = self._model.num_outputs or self._training.outputs(data, task=self._model.task)
+            backbone = self._model.changed(num_outputs=outputs).create_trained(self._watch)
+            self._made = backbone, self._training.load(data, backbone=backbone, watch=self._watch)
+            if self._threads is None and self._training.device == "cpu":
+                self._threads = free_threads(self._watch)
+        return self._made
 
 
 def make_outcomes(
@@ -138,34 +214,7 @@ def make_outcomes(
         exits: exact (placement, head) pairs instead.
         restart: throw away what stands in `out`.
     """
-    from exitsearch.learn.bank import train_bank
-    from exitsearch.learn.processes import Processes
-    from exitsearch.measure.machine import resolve_device
-    from exitsearch.models.heads import fitting_exits
-
-    data = training.data_for(model.name)
-    processes = Processes.from_environment()
-    device = resolve_device(processes.own_device(training.device))
-    outputs = model.num_outputs or training.outputs(data, task=model.task)
-    backbone = model.changed(num_outputs=outputs).create_trained(watch)
-    splits = training.load(data, backbone=backbone, watch=watch)
-    if exits is None:
-        exits = fitting_exits(backbone.placements, candidates)
-    with watch.progress(f"training heads over {backbone.facts.name}") as report, torch_threads(training.threads):
-        return train_bank(
-            backbone,
-            splits,
-            exits=exits,
-            recipe=training.asked_recipe(),
-            out=out,
-            seed=training.seed,
-            progress=report,
-            device=device,
-            restart=restart,
-            keep_logits=training.keep_logits,
-            processes=processes,
-            note=watch.note,
-        )
+    return HeadTraining(model, training, out=out, restart=restart, watch=watch)(exits, candidates=candidates)
 
 
 def train_heads(

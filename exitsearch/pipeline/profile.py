@@ -196,3 +196,30 @@ def torch_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def free_threads(watch: Watch) -> int | None:
+    """How many CPU threads to take where nobody said: none for the cores that other programs keep busy.
+
+    Two threads that share a core with a neighbour wait for each other at the end of every operation; one that has a
+    core to itself is faster. Says so in one sentence.
+
+    Returns:
+        The number; None leaves torch's own, where nobody is busy or the kernel does not tell.
+    """
+    import torch
+
+    from exitsearch.measure.load import busy_neighbours, usable_cores
+
+    mine = torch.get_num_threads()
+    if mine == 1:
+        return None
+    busy = busy_neighbours()
+    free = max(1, usable_cores() - busy)
+    if free >= mine:
+        return None
+    watch.note(
+        f"other programs keep {busy} of {usable_cores()} cores busy, so {free} of {mine} threads "
+        f"{'is' if free == 1 else 'are'} used; --threads N takes N"
+    )
+    return free

@@ -7,19 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from exitsearch.errors import InputError
+from exitsearch.errors import InputError, MismatchError
 from exitsearch.pipeline import places
 from exitsearch.pipeline.backbone import BackboneRequest
 from exitsearch.pipeline.job import MAX_SECONDS_ON_THE_WAY, SearchJob
-from exitsearch.pipeline.outcomes import RECIPE, Training, find_outcomes, make_outcomes, published_for
+from exitsearch.pipeline.outcomes import RECIPE, HeadTraining, Training, find_outcomes, published_for
 from exitsearch.pipeline.profile import Measuring, as_space, find_profile, make_profile
+from exitsearch.pipeline.rounds import Rounds, needs_all, train_in_rounds
 from exitsearch.pipeline.watch import Quiet, Watch
 from exitsearch.search.result import SearchResult, SettingRow
 from exitsearch.search.run import search_request
 from exitsearch.search.settings import search_settings
+from exitsearch.search.untrained import candidates_of, settled
 from exitsearch.search.utility import Utility, given_utility
-from exitsearch.specs.backbone import EMBEDDED_NAME
 from exitsearch.specs.budget import BudgetDistribution
+from exitsearch.specs.candidates import Pair
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.request import TRIALS, SearchRequest
@@ -30,12 +32,17 @@ OnTried = Callable[[SettingRow], None]
 
 @dataclass(frozen=True)
 class Sources:
-    """The two documents that a search needs, and where they came from."""
+    """The two documents that a search needs, and where they came from.
+
+    Attributes:
+        untrained: candidates of the question that are not trained; None where outcomes were given as they are.
+    """
 
     profile: Profile
     profile_source: str
     outcomes: Outcomes
     outcomes_source: str
+    untrained: tuple[Pair, ...] | None = None
 
 
 def search(
@@ -58,6 +65,8 @@ def search(
     storage: str | None = None,
     out: Path | str | None = None,
     guard: bool = False,
+    tolerance: float | None = None,
+    train_all: bool = False,
     on_trial: Callable[[int, float], None] | None = None,
     on_tried: OnTried | None = None,
     watch: Watch | None = None,
@@ -87,6 +96,10 @@ def search(
         storage: where Optuna keeps its study; None for memory, or for a journal in `out`.
         out: folder for `chosen.json`; None writes none.
         guard: whether to time the backbone again to see whether a profile that was found still holds.
+        tolerance: heads are trained until the other candidates could add no more than this, in units of the value; 0
+            until the best choice needs none of them. None takes 0.01 (of an error or a utility, a hundredth of the way
+            from no answer to a perfect one).
+        train_all: train every candidate, whatever it could add.
         on_trial: called after every trial with the number of finished trials and the best value so far.
         on_tried: called after every setting.
         watch: is shown the progress.
@@ -130,24 +143,34 @@ def search(
         seed=seed,
         storage=storage,
         guard=guard,
+        tolerance=tolerance,
+        train_all=train_all,
     )
     if job.has_knobs:
         result = search_over_settings(job, utility=utility, on_tried=on_tried, watch=watch)
     else:
-        found = find_sources(job, watch=watch)
+        found = find_sources(job, utility=utility, watch=watch)
         result = search_sources(job, found, utility=utility, on_trial=on_trial, watch=watch)
     if out:
         result.config.write(Path(out) / places.CHOSEN)
     return result
 
 
-def find_sources(job: SearchJob, *, watch: Watch) -> Sources:
+def find_sources(job: SearchJob, *, utility: Utility | None = None, watch: Watch) -> Sources:
     """Find or make the profile and the outcomes of a job.
+
+    Args:
+        utility: that the request names: what heads are worth says which are trained.
 
     Raises:
         InputError: heads that cannot be trained without data, a profile without times or without energies that are
             asked for.
     """
+    if job.outcomes is not None and (job.train_all or job.tolerance is not None):
+        raise InputError(
+            "--tolerance and --all say which heads are trained on the way, and outcomes that are named are taken as "
+            "they are; leave one of both out"
+        )
     name = job.wanted_name
     if job.profile is None and name is None and job.outcomes is not None:
         # Only a profile of the outcomes' own backbone is of use.
@@ -159,8 +182,8 @@ def find_sources(job: SearchJob, *, watch: Watch) -> Sources:
     _ = profile.full_ms  # a profile that only counts is refused before any heads are trained
     if job.request.needs_energy:
         profile.check_energies()
-    outcomes, outcomes_source = _outcomes(job, profile, profile_source, watch)
-    return Sources(profile, profile_source, outcomes, outcomes_source)
+    outcomes, outcomes_source, untrained = _outcomes(job, profile, profile_source, utility, watch)
+    return Sources(profile, profile_source, outcomes, outcomes_source, untrained)
 
 
 def search_sources(
@@ -195,6 +218,7 @@ def search_sources(
             seed=job.seed,
             storage=job.storage,
             on_trial=tell,
+            untrained=found.untrained,
         )
 
 
@@ -212,6 +236,7 @@ def search_over_settings(
     refused = {
         "profile": (job.profile, "every setting has its own profile"),
         "objectives": (job.request.objectives, "settings are compared by their expected value alone"),
+        "tolerance": (job.tolerance is not None, "under every setting its heads are all trained"),
         "quantile": (job.request.quantile, "it goes with the policy confidence"),
         "class-weights" if utility and utility.weights else "worth": (utility, "settings are compared by the metric"),
     }
@@ -250,26 +275,69 @@ def _made_profile(job: SearchJob, name: str | None, watch: Watch) -> tuple[Profi
     return made, str(made.write(places.profile_file(made)))
 
 
-def _outcomes(job: SearchJob, profile: Profile, profile_source: str, watch: Watch) -> tuple[Outcomes, str]:
-    """The outcomes that were named, those of the profile's backbone, or new ones of what the profile has times of."""
+def _outcomes(
+    job: SearchJob, profile: Profile, profile_source: str, utility: Utility | None, watch: Watch
+) -> tuple[Outcomes, str, tuple[Pair, ...] | None]:
+    """The outcomes that were named, or those of the profile's backbone with what this question needs trained further.
+
+    Returns:
+        The outcomes, where they are, and which candidates of the profile they lack; None where they were named.
+    """
     name = profile.backbone.name
     found = find_outcomes(job.outcomes, name=name, training=job.training, asked_name=job.model)
-    if found is not None:
-        return found
+    if found is not None and (job.outcomes is not None or name is None):
+        return *found, None
     if name is None:
         raise InputError(
             f"{profile_source} does not say which backbone it is of; name its values with --outcomes VALUES.csv, "
             "or the backbone with --model"
         )
-    if job.training.data is None and name != EMBEDDED_NAME:
-        built_in = published_for(name)
-        bring = f"; or take the built-in --outcomes {' or --outcomes '.join(built_in)}" if built_in else ""
-        raise InputError(
-            f"there are no outcomes of {name} yet; add --data digits or --data FOLDER to train its heads now, or run "
-            f"exitsearch train-heads --model {name} --data FOLDER{bring}"
-        )
-    there = {(cost.placement, cost.head) for cost in profile.heads}
-    exits = job.request.candidates.among(there, len(profile.segments), facts=profile.placements)
-    folder = job.training.folder(name)
-    made = make_outcomes(job.backbone_named(name), job.training, out=folder, exits=exits, watch=watch)
-    return made, str(folder)
+    exits = candidates_of(profile, job.request)
+    if found is None:
+        if not job.training.has_data_for(name):
+            built_in = published_for(name)
+            bring = f"; or take the built-in --outcomes {' or --outcomes '.join(built_in)}" if built_in else ""
+            raise InputError(
+                f"there are no outcomes of {name} yet; add --data digits or --data FOLDER to train its heads now, or "
+                f"run exitsearch train-heads --model {name} --data FOLDER{bring}"
+            )
+        folder = job.training.folder(name)
+        train = HeadTraining(job.backbone_named(name), job.training, out=folder, watch=watch)
+        made = _rounds(job, profile, exits, train=train, utility=utility, watch=watch)
+        return made.outcomes, str(folder), made.untrained
+    outcomes, source = found
+    lacking = tuple(pair for pair in exits if pair not in settled(outcomes))
+    if not lacking or not job.training.has_data_for(name):
+        return outcomes, source, lacking
+    train = HeadTraining(job.backbone_named(name), job.training.going_on(outcomes), out=Path(source), watch=watch)
+    try:
+        made = _rounds(job, profile, exits, train=train, outcomes=outcomes, utility=utility, watch=watch)
+    except MismatchError as error:
+        watch.note(f"the heads in {source} are taken as they are, since no others can be trained beside them: {error}")
+        return outcomes, source, lacking
+    return made.outcomes, source, made.untrained
+
+
+def _rounds(
+    job: SearchJob,
+    profile: Profile,
+    exits: list[Pair],
+    *,
+    train: HeadTraining,
+    outcomes: Outcomes | None = None,
+    utility: Utility | None,
+    watch: Watch,
+) -> Rounds:
+    if needs_all(job.request) and not job.train_all:
+        why = "several objectives have" if job.request.objectives else "the policy confidence has"
+        watch.note(f"{why} no single optimum that says which heads are needed: all {len(exits)} candidates are trained")
+    return train_in_rounds(
+        profile,
+        job.request,
+        exits,
+        train=train,
+        outcomes=outcomes,
+        utility=utility,
+        tolerance=job.tolerance,
+        everything=job.train_all,
+    )

@@ -12,6 +12,7 @@ from exitsearch.report.front import front_summary, front_table
 from exitsearch.report.tables import rows_table
 from exitsearch.search.result import SearchResult
 from exitsearch.search.sensitivity import SensitivityRow
+from exitsearch.specs.config import Untrained
 
 # Operating points on the terminal; the HTML report and chosen.json hold all.
 _POINTS_SHOWN = 8
@@ -94,14 +95,18 @@ def lines(result: SearchResult) -> list[str]:
     noise = ""
     if result.problem.slowdown:
         noise = f" with the measured latency noise, {result.value_medians:.4f} with every latency at its median"
+    untrained = optimum.untrained
+    among = " of the trained candidates" if untrained is not None and untrained.exits else ""
     found = [
         f"Expected {value} under {budget_words(result)}, {expected.policy}: {result.value:.4f} on the "
         f"{expected.split} split{noise}.",
-        f"Exact optimum {optimum.value:.4f}, regret {result.regret:.4g}."
+        f"Exact optimum{among} {optimum.value:.4f}, regret {result.regret:.4g}."
         if optimum.exact
-        else f"No choice can be worth more than {optimum.value:.4f}{loose}; regret at most {result.regret:.4g} "
+        else f"No choice{among} can be worth more than {optimum.value:.4f}{loose}; regret at most {result.regret:.4g} "
         "(not proved).",
     ]
+    if untrained is not None:
+        found.append(untrained_words(untrained))
     if result.config.confidence is not None:
         found.append(
             f"Confidence is {result.config.confidence.score}; {len(result.config.confidence.points)} operating points, "
@@ -114,7 +119,8 @@ def lines(result: SearchResult) -> list[str]:
         )
     found.append(
         f"Were every budget known beforehand, the same exits would be worth {result.contract_value:.4f} "
-        f"(price of not knowing {result.price_of_not_knowing:.4f}), the best ones {result.contract_optimum:.4f}."
+        f"(price of not knowing {result.price_of_not_knowing:.4f}), the best {'trained ' if among else ''}ones "
+        f"{result.contract_optimum:.4f}."
     )
     found.append(f"Chance that no answer is in time: {result.no_answer:.1%}.")
     if result.memory is not None:
@@ -128,6 +134,17 @@ def lines(result: SearchResult) -> list[str]:
         alone = "" if result.optuna_regret is None else f"; its own trials came within {result.optuna_regret:.4f}"
         found.append(f"Optuna: {result.study.trials} trials in study {result.study.name}{alone}.")
     return found
+
+
+def untrained_words(untrained: Untrained) -> str:
+    """How many candidates are trained, and what the others could add."""
+    count = f"{untrained.trained} of {untrained.candidates} candidates trained"
+    if not untrained.exits:
+        return f"{count}: no other could add anything."
+    given = (
+        "if they were always right" if untrained.assumption is None else f"taking for granted: {untrained.assumption}"
+    )
+    return f"{count}; the rest could add at most {untrained.could_add:.4f} ({given})."
 
 
 def _limited(result: SearchResult) -> str:
@@ -171,6 +188,7 @@ def _points_table(result: SearchResult) -> list[RenderableType]:
 
 def summary(result: SearchResult) -> dict[str, Any]:
     """Everything for `--json`."""
+    untrained = result.config.optimum.untrained
     return {
         "config": result.config.model_dump(mode="json"),
         "value": result.value,
@@ -180,6 +198,7 @@ def summary(result: SearchResult) -> dict[str, Any]:
         "optimism": result.optimism,
         "regret": result.regret,
         "exact": result.config.optimum.exact,
+        "untrained": None if untrained is None else untrained.model_dump(mode="json"),
         "optuna_regret": result.optuna_regret,
         "contract_value": result.contract_value,
         "contract_optimum": result.contract_optimum,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from exitsearch.errors import InputError, one_of
@@ -11,6 +11,7 @@ from exitsearch.search.problem import Candidate, Problem
 from exitsearch.search.resources import RESOURCES, Resource
 from exitsearch.search.valuation import Valued, fallback_value
 from exitsearch.specs.budget import parse_budget
+from exitsearch.specs.candidates import Pair
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.limits import Limits, parse_exit, parse_min_value
 from exitsearch.specs.outcomes import as_value
@@ -19,7 +20,12 @@ from exitsearch.specs.request import SearchRequest
 
 
 def build_problem(
-    profile: Profile, outcomes: Valued, request: SearchRequest, *, split: str | None = None
+    profile: Profile,
+    outcomes: Valued,
+    request: SearchRequest,
+    *,
+    split: str | None = None,
+    supposed: Mapping[Pair, float] | None = None,
 ) -> tuple[Problem, list[str]]:
     """Bring a profile and outcomes together for a request.
 
@@ -28,6 +34,7 @@ def build_problem(
         outcomes: values of the same backbone's heads.
         request: what is asked. Heads of a search space that a document does not hold are warned of.
         split: split of the outcomes to choose on; None takes the one meant for it.
+        supposed: values of further (placement, head) pairs, which the outcomes do not hold.
 
     Returns:
         The problem, and warnings: small differences between the two documents, heads of a space and pairs left out.
@@ -43,7 +50,7 @@ def build_problem(
     if split is not None and split not in outcomes.splits:
         raise one_of("split", split, outcomes.splits)
     costs = {(cost.placement, cost.head): cost for cost in profile.heads}
-    values = outcomes.values(split)
+    values = {**(supposed or {}), **outcomes.values(split)}
     chosen, further = matching_exits(profile, outcomes, request.candidates, costs=costs, values=values)
     # What the part after a head takes longer delays all but the head's own answer. Counted with the head and taken off
     # its arrival it does so in every formula: sums of arrivals and heads are those of `Profile.path_ms`.

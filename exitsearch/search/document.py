@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import UTC, datetime
 
 from exitsearch.search.problem import Choice, Problem
@@ -38,6 +40,8 @@ def write_config(
     """
     modules = _modules(profile, outcomes)
     chosen = problem.chosen(choice)
+    # Where some candidates are not trained yet, others may be by the time that the proof is repeated.
+    scores = {} if optimum.untrained is None else {"scores": scores_digest(problem, outcomes)}
     return MultiExitConfig(
         schema_version=MultiExitConfig.current_version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -62,7 +66,7 @@ def write_config(
         confidence=confidence,
         request=asked,
         profile={"identity": profile.identity, "condition": profile.condition()},
-        outcomes={"identity": outcomes.document.identity, "source": outcomes.source},
+        outcomes={"identity": outcomes.document.identity, "source": outcomes.source, **scores},
     )
 
 
@@ -76,6 +80,18 @@ def exit_scores(problem: Problem, choice: Choice, outcomes: Valued) -> dict[str,
         ]
         for split in outcomes.splits
     }
+
+
+def scores_digest(problem: Problem, outcomes: Valued) -> str:
+    """16 hexadecimal digits that stand for the scores of a problem's candidates and of the final exit.
+
+    They stay the same when further heads are trained beside them.
+    """
+    document = outcomes.document
+    scores = {(head.placement, head.head): head.scores for head in document.heads}
+    rows = [[c.placement, c.head, scores[c.placement, c.head]] for c in problem.candidates]
+    facts = [document.metric, document.fallback, document.splits, document.final.scores, rows]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _modules(profile: Profile, outcomes: Valued) -> dict[int, str]:

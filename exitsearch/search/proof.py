@@ -13,13 +13,14 @@ import numpy as np
 
 from exitsearch.errors import InputError
 from exitsearch.search.build import build_problem
-from exitsearch.search.document import exit_scores
+from exitsearch.search.document import exit_scores, scores_digest
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.solver import solve
 from exitsearch.search.thresholds.bounds import upper_bound
 from exitsearch.search.thresholds.choose import choose_from
 from exitsearch.search.thresholds.replay import Replay, Staircase
 from exitsearch.search.thresholds.scores import Answers, build_answers
+from exitsearch.search.untrained import Standing, candidates_of, settled
 from exitsearch.search.utility import Utility
 from exitsearch.search.valuation import Valuation, Valued
 from exitsearch.search.value import expected_value, finish_times
@@ -83,14 +84,11 @@ def repeat_proof(
             f"this chosen.json was made for {asked.worth or 'the metric'}; name that with --worth or --class-weights"
         )
     profile = _at_its_batch(config, profile)
+    valued, standing, problem = _question(config, profile, outcomes, utility)
     findings = [
         _compared("profile", config.profile.get("identity"), profile.identity),
-        _compared("outcomes", config.outcomes.get("identity"), outcomes.identity),
+        _same_outcomes(config, outcomes, scores_digest(problem, valued)),
         _compared("request", asked.identity, asked.digest),
-    ]
-    valued = Valuation(outcomes, utility, fallback=asked.fallback)
-    problem, _ = build_problem(profile, valued, asked.question)
-    findings += [
         _compared("policy", config.policy, problem.policy),
         _compared("budget", config.budget, str(problem.budget)),
         _compared("candidates", asked.pairs, len(problem.candidates)),
@@ -107,7 +105,32 @@ def repeat_proof(
     findings += _times_and_scores(config, problem, choice, valued)
     if config.policy == "confidence":
         return findings + _replayed(config, problem, choice, valued, asked)
-    return findings + _solved(config, problem, choice)
+    return findings + _solved(config, problem, choice, standing)
+
+
+def _question(
+    config: MultiExitConfig, profile: Profile, outcomes: Outcomes, utility: Utility | None
+) -> tuple[Valuation, Standing | None, Problem]:
+    """What was asked, from the documents: of the heads that were trained then, where more have been trained since."""
+    asked, then = config.request, config.optimum.untrained
+    assert asked is not None  # refused before
+    if then is None:
+        valued = Valuation(outcomes, utility, fallback=asked.fallback)
+        return valued, None, build_problem(profile, valued, asked.question)[0]
+    heads = [head for head in outcomes.heads if f"{head.placement}:{head.head}" not in then.exits]
+    outcomes = outcomes.model_copy(update={"heads": heads})
+    valued = Valuation(outcomes, utility, fallback=asked.fallback)
+    lacking = [pair for pair in candidates_of(profile, asked.question) if pair not in settled(outcomes)]
+    standing = Standing.of(profile, valued, asked.question, lacking)
+    return valued, standing, standing.choosable
+
+
+def _same_outcomes(config: MultiExitConfig, outcomes: Outcomes, scores: str) -> Finding:
+    """Whether the outcomes are those of the file, or hold the same scores of its candidates beside further heads."""
+    written, found = config.outcomes.get("identity"), outcomes.identity
+    if written != found and config.optimum.untrained is not None and config.outcomes.get("scores") == scores:
+        return _compared("scores of the candidates in the outcomes", scores, scores)
+    return _compared("outcomes", written, found)
 
 
 def _times_and_scores(config: MultiExitConfig, problem: Problem, choice: Choice, outcomes: Valued) -> list[Finding]:
@@ -123,16 +146,28 @@ def _times_and_scores(config: MultiExitConfig, problem: Problem, choice: Choice,
     return findings
 
 
-def _solved(config: MultiExitConfig, problem: Problem, choice: Choice) -> list[Finding]:
-    """Value and optimum, where the exact solver finds it."""
+def _solved(config: MultiExitConfig, problem: Problem, choice: Choice, standing: Standing | None) -> list[Finding]:
+    """Value and optimum, where the exact solver finds it, and what untrained candidates could add."""
     value, solution = expected_value(problem, choice), solve(problem, by_count=False)
     best = max(solution.bound, value)
     regret = 0.0 if choice == solution.choice and solution.exact else best - value
-    return [
+    findings = [
         _compared("expected value", config.expected.value, value),
         _compared("optimum", config.optimum.value, best),
         _compared("whether the optimum is exact", str(config.optimum.exact), str(solution.exact)),
         _compared("regret", config.optimum.regret, regret),
+    ]
+    if standing is None:
+        return findings
+    written, found = config.optimum.untrained, standing.could_add(value, optimum=best)
+    assert written is not None  # without it there is no standing
+    return [
+        _compared("candidates, trained or not", written.candidates, found.candidates),
+        _compared("untrained candidates", ", ".join(written.exits) or "none", ", ".join(found.exits) or "none"),
+        _compared("assumption", written.assumption, found.assumption),
+        *findings,
+        _compared("upper bound of all candidates", written.value, found.value),
+        _compared("what the untrained could add", written.could_add, found.could_add),
     ]
 
 

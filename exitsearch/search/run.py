@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +19,12 @@ from exitsearch.search.solver.exact import TOLERANCE, Solution, solve
 from exitsearch.search.study import OnTrial, StudyResult, run_study
 from exitsearch.search.study.front import FrontStudy
 from exitsearch.search.thresholds.choose import choose
+from exitsearch.search.untrained import Standing
 from exitsearch.search.utility import Utility, given_utility
 from exitsearch.search.valuation import Valuation, Valued
 from exitsearch.search.value import contract_value, expected_value, finish_times
 from exitsearch.specs.budget import BudgetDistribution, latest_in_time
+from exitsearch.specs.candidates import Pair
 from exitsearch.specs.config import Expected, MultiExitConfig, Optimum
 from exitsearch.specs.memory import path_memory
 from exitsearch.specs.outcomes import Outcomes
@@ -64,6 +67,7 @@ def search_request(
     seed: int = 0,
     storage: str | None = None,
     on_trial: OnTrial | None = None,
+    untrained: Iterable[Pair] | None = None,
 ) -> SearchResult:
     """Answer a request.
 
@@ -77,6 +81,8 @@ def search_request(
         seed: seed of Optuna's sampler and of the bootstrap.
         storage: where Optuna keeps its study; None for memory.
         on_trial: called after every trial with the number of finished trials and the best value so far.
+        untrained: further candidates, whose heads could be trained. They are not chosen from; the result says what they
+            could add. None: what the outcomes lack is no candidate, and nothing is said.
 
     Raises:
         InputError: an option or a combination of documents that cannot be searched.
@@ -91,7 +97,7 @@ def search_request(
     if request.metric is not None and request.metric != outcomes.metric:
         raise InputError(f"the outcomes hold {outcomes.metric}, asked was for {request.metric}; leave --metric out")
     valued = Valuation(outcomes, utility, fallback=request.fallback)
-    problem, notes = build_problem(profile, valued, request)
+    problem, notes, standing = _question(profile, valued, request, untrained)
     asked = AskedRequest(
         **dict(request),
         seed=seed,
@@ -109,7 +115,7 @@ def search_request(
         if found.tried is not None:
             notes.append(f"the choices are few: every one that can be best was judged in full ({found.tried})")
         notes += _study_notes(found.study, trials)
-        return _result(profile, valued, problem, asked, found.choice, solution, found.study, judged, notes)
+        return _result(profile, valued, problem, asked, found.choice, solution, found.study, judged, notes, standing)
     solution = solve(problem)
     study = None
     choice = solution.choice
@@ -125,10 +131,27 @@ def search_request(
         choice = front.points[0].choice
     judged = evaluate_values(problem, choice, valued, seed=seed)
     notes += _study_notes(front.study if front is not None else study, trials)
-    result = _result(profile, valued, problem, asked, choice, solution, study, judged, notes)
+    result = _result(profile, valued, problem, asked, choice, solution, study, judged, notes, standing)
     if front is None:
         return result
     return replace(result, front=_front(profile, valued, problem, asked, solution, front))
+
+
+def _question(
+    profile: Profile, valued: Valuation, request: SearchRequest, untrained: Iterable[Pair] | None
+) -> tuple[Problem, list[str], Standing | None]:
+    """The problem of the trained candidates, warnings, and where the question stands, if that was asked."""
+    lacking = None if untrained is None else list(untrained)
+    if lacking is not None and not (lacking and request.policy == "confidence"):
+        standing = Standing.of(profile, valued, request, lacking)
+        return standing.choosable, [*standing.notes], standing
+    problem, notes = build_problem(profile, valued, request)
+    if lacking:
+        notes.append(
+            f"{len(lacking)} further candidates of the profile are not trained and take no part; the policy confidence "
+            "has no optimum to ask for what they could add"
+        )
+    return problem, notes, None
 
 
 def _result(
@@ -141,6 +164,7 @@ def _result(
     study: StudyResult | None,
     judged: Evaluation,
     notes: list[str],
+    standing: Standing | None = None,
 ) -> SearchResult:
     value = judged.value
     contract = contract_value(problem, choice)
@@ -160,7 +184,12 @@ def _result(
         choice,
         asked=asked,
         expected=_expected(problem, outcomes, value, judged.held_out, judged.interval),
-        optimum=Optimum(value=optimum, exact=solution.exact, regret=regret),
+        optimum=Optimum(
+            value=optimum,
+            exact=solution.exact,
+            regret=regret,
+            untrained=standing.could_add(value, optimum=optimum) if standing else None,
+        ),
         confidence=judged.confidence,
     )
     without_first = study.value_without_first if study else float("-inf")

@@ -7,6 +7,7 @@ What values exits is asked for as `Valued`, which plain outcomes are too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Protocol
 
@@ -83,6 +84,19 @@ class Valued(Protocol):
         """How much each sample counts [samples], 1 on the average; None: all alike."""
 
 
+@dataclass(frozen=True)
+class Ceiling:
+    """The most that the answers of any exit can be worth on the split that is chosen on.
+
+    Attributes:
+        value: of an accuracy 1, of an error 0.
+        assumption: what that takes for granted, in words; None: nothing, it is proved.
+    """
+
+    value: float
+    assumption: str | None = None
+
+
 class Valuation:
     """Outcomes, valued.
 
@@ -138,6 +152,29 @@ class Valuation:
             return self.document.final_value(split)
         return self._means[split or self.choice_split][None]
 
+    @cached_property
+    def ceiling(self) -> Ceiling:
+        """The most that any exit can be worth.
+
+        Of class weights that is being always right. What a function of the user's own returns at most cannot be known
+        without trying every answer: sure and right answers stand for the best, and where a trained exit has been worth
+        more on some sample, that.
+        """
+        if self._utility is None:
+            return Ceiling(1.0 if self.metric == "accuracy" else 0.0)
+        samples = self.samples(self.choice_split)
+        assert samples is not None  # without them there are no values either
+        labels = samples.labels
+        if self._utility.weights is not None:
+            return Ceiling(float(self._utility.weights(labels).mean()))
+        perfect = _perfect(labels, samples.final.shape[1], classes=self.holds_classes)
+        most = self._utility(perfect, labels)
+        for outputs in (samples.final, *samples.outputs.values()):
+            most = np.maximum(most, self._utility(outputs, labels))
+        return Ceiling(
+            float(most.mean()), f"by {self._utility.name} no answer is worth more than one that is right and sure of it"
+        )
+
     def each_value(self, outputs: ExitOutputs, labels: NDArray[Any]) -> NDArray[Any]:
         """What each sample's answer is worth [samples]."""
         return self.document.each_value(outputs, labels) if self._utility is None else self._utility(outputs, labels)
@@ -147,6 +184,19 @@ class Valuation:
         if self._utility is None or self._utility.weights is None:
             return None
         return self._utility.weights(labels)
+
+
+# Logits of a class so far above the others have a softmax of 1 in float32 too.
+_SURE = 100.0
+
+
+def _perfect(labels: NDArray[Any], outputs: int, *, classes: bool) -> NDArray[np.float32]:
+    """Outputs of an exit that is always right and sure of it [samples, outputs]; of a regression the targets."""
+    if not classes:
+        return np.broadcast_to(labels.reshape(len(labels), -1), (len(labels), outputs)).astype(np.float32)
+    found = np.zeros((len(labels), outputs), dtype=np.float32)
+    found[np.arange(len(labels)), labels.astype(np.int64)] = _SURE
+    return found
 
 
 def fallback_value(outcomes: Valued, asked: float | None) -> float:

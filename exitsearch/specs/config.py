@@ -49,20 +49,53 @@ class Expected(Part):
     worth: str | None = None
 
 
+class Untrained(Part):
+    """What the candidates without a trained head could add.
+
+    Attributes:
+        candidates: how many (placement, head) pairs could be chosen, trained or not.
+        trained: how many of them are trained.
+        value: no choice among all of them is worth more, were every untrained head always right.
+        could_add: `value` less the expected value of the choice.
+        assumption: what `value` takes for granted beside the documents, in words; None: nothing, it is proved.
+        exits: those that are not trained, as `3:vit_ee`.
+    """
+
+    candidates: int = Field(ge=0)
+    trained: int = Field(ge=0)
+    value: float
+    could_add: Annotated[float, Field(ge=0)]
+    assumption: str | None = None
+    exits: list[str] = []
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Untrained:
+        if self.trained + len(self.exits) != self.candidates:
+            raise ValueError(
+                f"trained and untrained candidates must add up to {self.candidates}, found {self.trained} and "
+                f"{len(self.exits)}"
+            )
+        return self
+
+
 class Optimum(Part):
     """The proof: the exact optimum's value, whether it is exact, and how far below it the choice is.
+
+    All of it is of the trained candidates; what the others could add stands under `untrained`.
 
     Attributes:
         value: of all choices; where it is not exact, no choice is worth more.
         exact: whether some choice is proved to be worth as much.
         regret: how far the choice is below it.
         proved_on_front: for a point of a front, whether no choice that costs no more is worth more; else None.
+        untrained: what candidates without a trained head could add; None where it was not asked.
     """
 
     value: float
     exact: bool
     regret: Annotated[float, Field(ge=0)]
     proved_on_front: bool | None = None
+    untrained: Untrained | None = None
 
 
 class OperatingPoint(Part):
@@ -115,7 +148,8 @@ class MultiExitConfig(Document):
         setting: the values of the knobs that were chosen, where there were any.
         request: what was asked, so that the proof can be repeated; None in documents of before it was kept.
         profile: identity of the profile, and its condition in words.
-        outcomes: identity of the outcomes, and their source in words.
+        outcomes: identity of the outcomes, and their source in words; `scores`, a digest of those of all candidates,
+            where further ones may be trained.
     """
 
     kind: ClassVar[str] = "multi-exit configuration"

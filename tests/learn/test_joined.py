@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from exitsearch.learn.joined import joined
 from safetensors.torch import load_file
 from small_data import RECIPE, small_backbone, small_digits
 
 from exitsearch.learn.bank import train_bank
-from exitsearch.learn.joined import joined
 from exitsearch.learn.trainer import HeadTrainer
 from exitsearch.specs.outcomes import Outcomes
 

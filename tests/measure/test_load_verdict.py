@@ -6,7 +6,7 @@ import pytest
 from fake_units import samples_of
 
 from exitsearch.measure.gpu_watch import GpuUse
-from exitsearch.measure.load import Load, Snapshot, usable_cores
+from exitsearch.measure.load import Load, Snapshot, busy_neighbours, usable_cores
 from exitsearch.measure.nvml import GpuReading
 from exitsearch.measure.verdict import judge
 
@@ -29,6 +29,15 @@ def test_load_by_hand():
     assert found.others_cores == pytest.approx(0.5)
     assert found.stolen_share == pytest.approx(0.02)
     assert found.facts()["load_average"] == 1.5
+
+
+@pytest.mark.parametrize(("busy_s", "expected"), [(0.2, 0), (0.3, 1), (0.7, 1), (0.8, 2), (None, 0)])
+def test_neighbours_by_hand(monkeypatch, busy_s, expected):
+    """In half a second others ran so long: a core counts from half of that time on."""
+    counters = iter([Snapshot(0.0, 0.0, busy_s=5.0), Snapshot(0.5, 0.0, busy_s=busy_s and 5.0 + busy_s)])
+    monkeypatch.setattr("exitsearch.measure.load.Snapshot.take", lambda: next(counters))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert busy_neighbours() == expected
 
 
 def test_unknown_counters_stay_unknown():

@@ -114,7 +114,7 @@ def test_energy_with_a_profile_without_energies_is_refused_before_training(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exitsearch.profile(heads="linear", placements=[0], max_seconds=0.1, threads=1, out="p.json")
-    monkeypatch.setattr("exitsearch.pipeline.search.make_outcomes", _never)
+    monkeypatch.setattr("exitsearch.pipeline.search.HeadTraining", _never)
     with pytest.raises(InputError, match="make it again with exitsearch profile --energy"):
         exitsearch.search("p.json", budget="uniform:1,2", max_energy="1J")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from rendering import WIDTHS, columns, columns_of, sentences, shown, toy_outcomes, toy_profile, toy_result
@@ -10,6 +11,7 @@ from rendering import WIDTHS, columns, columns_of, sentences, shown, toy_outcome
 import exitsearch
 from exitsearch.report import choice
 from exitsearch.search.sensitivity import SensitivityRow
+from exitsearch.specs.config import Untrained
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +182,29 @@ def test_the_summary_is_json_and_says_the_same(found):
 def test_budgets_are_said_as_they_were_asked_for(tmp_path):
     result = toy_result(tmp_path, budget="uniform:10%,33.3%", trials=0)
     assert choice.lines(result)[0].startswith("Expected accuracy under uniform:10%,33.3% of the full model's ")
+
+
+@pytest.mark.parametrize(
+    ("exits", "assumption", "sentence"),
+    [
+        ([], None, "3 of 3 candidates trained: no other could add anything."),
+        (["0:b"], None, "2 of 3 candidates trained; the rest could add at most 0.0250 (if they were always right)."),
+        (["0:b"], "such", "2 of 3 candidates trained; the rest could add at most 0.0250 (taking for granted: such)."),
+    ],
+)
+def test_what_untrained_candidates_could_add(found, exits, assumption, sentence):
+    untrained = Untrained(
+        candidates=3, trained=3 - len(exits), value=0.505, could_add=0.025, assumption=assumption, exits=exits
+    )
+    optimum = found.config.optimum.model_copy(update={"untrained": untrained})
+    result = replace(found, config=found.config.model_copy(update={"optimum": optimum}))
+    assert sentence in choice.lines(result)
+    trained = "of the trained candidates" in choice.lines(result)[1]
+    assert trained == ("the best trained ones" in " ".join(choice.lines(result))) == bool(exits)
+    assert choice.summary(result)["untrained"]["could_add"] == 0.025
+    assert choice.summary(found)["untrained"] is None
+
+
+def test_counts_of_untrained_candidates_must_add_up():
+    with pytest.raises(ValueError, match="must add up to 3, found 3 and 1"):
+        Untrained(candidates=3, trained=3, value=1.0, could_add=0.0, exits=["0:b"])

@@ -10,11 +10,12 @@ from toy_documents import toy_outcomes, toy_profile
 
 from exitsearch.errors import InputError
 from exitsearch.search.proof import repeat_proof
-from exitsearch.search.run import search
+from exitsearch.search.run import search, search_request
 from exitsearch.search.utility import Utility
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.published import published_costs, published_outcomes
+from exitsearch.specs.request import SearchRequest
 
 
 @pytest.fixture
@@ -107,3 +108,49 @@ def test_a_file_without_a_request_says_so(outcomes: Outcomes) -> None:
     config = search(toy_profile(), outcomes, budget="uniform:0,20", trials=0).config
     with pytest.raises(InputError, match="before requests were kept"):
         repeat_proof(config.model_copy(update={"request": None}), toy_profile(), outcomes)
+
+
+def in_part(outcomes: Outcomes, **options: Any) -> MultiExitConfig:
+    """A search while b at placement 0 is not trained."""
+    some = outcomes.model_copy(update={"heads": [head for head in outcomes.heads if head.head == "a"]})
+    request = SearchRequest.asked(budget="uniform:0,10", **options)
+    found = search_request(toy_profile(), some, request, trials=0, untrained=[(0, "b(k=2)")]).config
+    assert found.optimum.untrained is not None
+    return found
+
+
+@pytest.mark.parametrize("policy", ["interruptible", "contract"])
+def test_the_bound_of_untrained_candidates_is_repeated(outcomes: Outcomes, policy: str) -> None:
+    """Against the outcomes of then, and against those in which the head has been trained since."""
+    config = in_part(outcomes, policy=policy)
+    some = outcomes.model_copy(update={"heads": [head for head in outcomes.heads if head.head == "a"]})
+    assert differing(config, some) == []
+    assert differing(config, outcomes) == []
+
+
+@pytest.mark.parametrize(
+    ("update", "what"),
+    [
+        ({"value": 0.4}, "upper bound of all candidates"),
+        ({"could_add": 0.0}, "what the untrained could add"),
+        ({"candidates": 2, "exits": []}, "untrained candidates"),
+        ({"assumption": "all is well"}, "assumption"),
+    ],
+)
+def test_a_changed_bound_is_found(outcomes: Outcomes, update: dict[str, Any], what: str) -> None:
+    config = in_part(outcomes)
+    assert config.optimum.untrained is not None
+    untrained = config.optimum.untrained.model_copy(update=update)
+    some = outcomes.model_copy(update={"heads": [head for head in outcomes.heads if head.head == "a"]})
+    changed = config.model_copy(update={"optimum": config.optimum.model_copy(update={"untrained": untrained})})
+    assert what in differing(changed, some)
+
+
+def test_other_scores_of_the_trained_candidates_are_found(outcomes: Outcomes) -> None:
+    """More heads since are no difference, other scores of those that were there are."""
+    config = in_part(outcomes)
+    heads = [
+        head if head.head != "a" else head.model_copy(update={"scores": {**head.scores, "report": 0.0}})
+        for head in outcomes.heads
+    ]
+    assert "outcomes" in differing(config, outcomes.model_copy(update={"heads": heads}))
