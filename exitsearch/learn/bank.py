@@ -27,6 +27,7 @@ from pathlib import Path
 
 import torch
 
+from exitsearch.allocator import keep_freed_memory
 from exitsearch.errors import InputError
 from exitsearch.learn.data import DataSplits, check_data
 from exitsearch.learn.denormals import denormals_flushed
@@ -74,6 +75,8 @@ def train_bank(
     rest of the backbone is never changed. Heads that stand in `out` already, of the same backbone, data, recipe and
     seed, are kept as they are, whether or not they are asked for now.
 
+    From then on the process keeps its freed memory (`allocator.py`).
+
     Args:
         backbone: is moved to `device`.
         data: made by `load_data` for this backbone.
@@ -105,6 +108,7 @@ def train_bank(
         UnsupportedError: a head that fits nowhere, or data for other outputs.
         ExitSearchError: every head has been dropped, the final classifier cannot be trained, or another process ended.
     """
+    keep_freed_memory()
     recipe, processes = get_recipe(recipe), processes or Processes()
     check_data(backbone, data)
     _check(until=until, checkpoint_minutes=checkpoint_minutes, processes=processes)
