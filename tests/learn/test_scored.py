@@ -12,7 +12,8 @@ from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 from exitsearch.errors import ExitSearchError, MismatchError
 from exitsearch.learn import run
 from exitsearch.learn.bank import bank_digest, train_bank
-from exitsearch.learn.scored import merged_scores, score_banks
+from exitsearch.learn.scored import joined, merged_scores, score_banks
+from exitsearch.learn.trainer import HeadTrainer
 from exitsearch.models.multi_exit import HEADS_FOLDER, head_file, read_tensors
 from exitsearch.specs.outcomes import Outcomes
 
@@ -174,3 +175,53 @@ def test_the_digest_stands_for_everything():
         bank_digest(backbone, small_digits(backbone, count=20), exits=PAIRS, recipe=RECIPE, seed=0),
     }
     assert len({digest, *others}) == 5
+
+
+def _outcomes(heads, score, final=0.9):
+    return Outcomes.model_validate(
+        {
+            "schema_version": 1,
+            "backbone": {"name": "toy"},
+            "metric": "accuracy",
+            "splits": {"choice": 3},
+            "heads": [{"placement": p, "head": h, "scores": {"choice": score}} for p, h in heads],
+            "final": {"scores": {"choice": final}},
+        }
+    )
+
+
+def test_heads_of_both_in_order_of_placement_the_earlier_one_of_two():
+    found = joined(_outcomes([(4, "a"), (1, "a")], 0.5), _outcomes([(1, "b"), (4, "a"), (0, "a")], 0.7, final=0.8))
+    assert list(found.values().items()) == [((0, "a"), 0.7), ((1, "a"), 0.5), ((1, "b"), 0.7), ((4, "a"), 0.5)]
+    assert found.final_value() == 0.8
+
+
+def test_a_failure_leaves_the_answers_that_stand(tmp_path, monkeypatch):
+    backbone = small_backbone()
+    data = small_digits(backbone)
+    train_bank(backbone, data, out=tmp_path, exits=[(1, "linear")], recipe=RECIPE)
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "training.json"]
+    before = {path: path.read_bytes() for path in kept}
+    stream = HeadTrainer.stream_answers
+
+    def broken(trainer, split, **options):
+        if split is data.report:
+            raise KeyboardInterrupt
+        return stream(trainer, split, **options)
+
+    monkeypatch.setattr(HeadTrainer, "stream_answers", broken)
+    with pytest.raises(KeyboardInterrupt):
+        train_bank(backbone, data, out=tmp_path, exits=[(1, "mlp_ee")], recipe=RECIPE)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert {path for path in tmp_path.rglob("*") if path.is_file() and path.name != "training.json"} == {
+        *kept,
+        tmp_path / "training" / "1__mlp_ee.safetensors",
+    }
+    monkeypatch.undo()
+    assert len(train_bank(backbone, data, out=tmp_path, exits=[(1, "mlp_ee")], recipe=RECIPE).heads) == 2
+    assert {path.name for path in (tmp_path / "answers" / "report").iterdir()} == {
+        "labels.safetensors",
+        "final.safetensors",
+        "1__linear.safetensors",
+        "1__mlp_ee.safetensors",
+    }
