@@ -20,6 +20,7 @@ from torch import Tensor
 from exitsearch.errors import ExitSearchError, FileError
 from exitsearch.learn.data import DataSplits
 from exitsearch.learn.data.tiles import picture_labels
+from exitsearch.learn.denormals import denormals_flushed
 from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.specs.answers import (
     ANSWERS_FOLDER,
@@ -47,6 +48,7 @@ Progress = Callable[[float, str], None]
 _FITTING = ".fitting-"
 
 
+@denormals_flushed()
 def write_answers(
     trainer: HeadTrainer,
     data: DataSplits,

@@ -16,6 +16,7 @@ from exitsearch.learn.answers import HELD_OUT, answers_file, drop_leftovers, wri
 from exitsearch.learn.checkpoint import save_tensors
 from exitsearch.learn.data import DataSplits, check_data
 from exitsearch.learn.data.tiles import picture_count, picture_labels
+from exitsearch.learn.denormals import denormals_flushed
 from exitsearch.learn.losses import fallback_score, metric_of, score, score_sum
 from exitsearch.learn.recipes import Recipe, get_recipe
 from exitsearch.learn.trainee import FINAL, NotFiniteError
@@ -37,6 +38,7 @@ class TrainedBy(Protocol):
     device: torch.device
 
 
+@denormals_flushed()
 def scored(
     trainer: HeadTrainer, data: DataSplits, *, samples: Path | None = None, keep_logits: bool = False
 ) -> Outcomes:

@@ -233,7 +233,6 @@ class HeadTrainer:
         trained = [trainee for trainee in self.trainees if trainee.key == FINAL]
         return trained[0].answer(state) if trained else self.backbone.final(state)
 
-    @denormals_flushed()
     @torch.inference_mode()
     def stream_answers(
         self, split: Split, *, keys: Iterable[str] | None = None, rows: Sequence[int] | None = None
@@ -288,6 +287,7 @@ class HeadTrainer:
                 yield block, FINAL, answers
             start = block.stop
 
+    @denormals_flushed()
     def losses(self, split: Split) -> dict[str, float]:
         """Mean loss on a split of every trainee that learns, in eval mode; of pictures where samples are tiles."""
         sums = dict.fromkeys((trainee.key for trainee in self.learning), 0.0)

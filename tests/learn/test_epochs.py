@@ -8,7 +8,6 @@ import pytest
 import torch
 from small_data import RECIPE, small_backbone, small_digits
 
-from exitsearch.learn import epochs
 from exitsearch.learn.epochs import at_end, train_epochs, without_dropped
 from exitsearch.learn.trainee import NotFiniteError
 from exitsearch.learn.trainer import HeadTrainer
@@ -58,8 +57,8 @@ def test_a_head_is_looked_at_once_an_epoch(monkeypatch):
 
 def test_a_loss_on_the_choice_split_that_is_not_finite_drops_the_head(monkeypatch):
     trainer, data = _trainer(PLATEAU)
-    losses = iter([float("nan"), 1.0])
-    monkeypatch.setattr(epochs, "task_loss", lambda outputs, labels, task: torch.tensor(next(losses)))
+    found = dict(zip([trainee.key for trainee in trainer.trainees], [float("nan"), 1.0, 1.0], strict=False))
+    monkeypatch.setattr(trainer, "losses", lambda split: found)
     train_epochs(trainer, data, save=lambda epoch: None, until=1)
     assert trainer.trainees[0].dropped == "its loss on the choice split became nan after epoch 1"
     assert (trainer.trainees[1].dropped, trainer.trainees[1].best) == (None, 1.0)
