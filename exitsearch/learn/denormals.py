@@ -1,10 +1,11 @@
 """Denormal numbers: computed as zeros while heads train and answer, and as before afterwards.
 
 Heads that have learnt are full of numbers below 1e-38 (gradients of samples that are already right, and the moments
-that Adam keeps of them), with which a processor computes many times slower than with others. Whether it flushes them to
-zero is a flag of each thread. A new thread takes it over from the one that begins it; a worker of OpenMP that is there
-already never hears of a change. So where workers do not do as the calling thread does, they are let go, and OpenMP
-begins new ones in the next parallel region. The backward pass of a graph on the CPU runs in the thread that calls it.
+that Adam keeps of them), with which some processors, Intel's above all, compute many times slower than with others.
+Whether they are flushed to zero is a flag of each thread. A new thread takes it over from the one that begins it; a
+worker of OpenMP that is there already never hears of a change. So where workers do not do as the calling thread does,
+they are let go, and OpenMP begins new ones in the next parallel region. The backward pass of a graph on the CPU runs in
+the thread that calls it.
 """
 
 from __future__ import annotations

@@ -50,14 +50,12 @@ def bank_identity(backbone: Backbone, data: DataSplits, *, recipe: Recipe, seed:
 
 
 def recipe_identity(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe a result depends on."""
+    """What of a recipe a result depends on, as JSON would give it back."""
     fields = [field for field in dataclasses.fields(recipe) if field.name != "description"]
-    found = {field.name: getattr(recipe, field.name) for field in fields}
-    return {
-        field.name: list(found[field.name]) if isinstance(found[field.name], tuple) else found[field.name]
-        for field in fields
-        if field.name in _ALWAYS_NAMED or found[field.name] != field.default
-    }
+    values = {field.name: getattr(recipe, field.name) for field in fields}
+    named = {f.name for f in fields if f.name in _ALWAYS_NAMED or values[f.name] != f.default}
+    found: dict[str, Any] = json.loads(json.dumps({name: values[name] for name in values if name in named}))
+    return found
 
 
 def bank_digest(
