@@ -97,8 +97,9 @@ class Training(Part):
         return data_outputs(data, task=task, root=self.data_dir, download=self.download)
 
     def load(self, data: str, *, backbone: Backbone, watch: Watch) -> DataSplits:
-        """The splits of a data set, prepared for a backbone."""
+        """The splits of a data set, prepared for a backbone and read for the device."""
         from exitsearch.learn.data import load_data
+        from exitsearch.measure.machine import resolve_device
 
         with watch.progress(f"looking at {data}") as report:
             return load_data(
@@ -108,6 +109,7 @@ class Training(Part):
                 root=self.data_dir,
                 download=self.download,
                 workers=self.workers,
+                device=resolve_device(self.device),
                 progress=report,
             )
 

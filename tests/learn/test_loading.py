@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 
 import pytest
 import torch
@@ -87,6 +88,16 @@ def test_an_epoch_may_start_in_its_middle():
         assert read(data.heads, order, start=len(order))[0] == []
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_batches_come_where_they_are_wanted(count):
+    """The meta device stands for a GPU: what arrives there was finished there."""
+    data = load_data("digits", backbone=small_backbone(), workers=count, device="meta")
+    for batch in (next(batches(data.heads, order=[[3, 1]])), next(batches(data.heads, order=[[3, 1]], device="meta"))):
+        assert [tensor.device.type for tensor in batch] == ["meta", "meta"]
+    images, _ = next(batches(data.heads, order=[[3, 1]], device="cpu"))
+    assert torch.equal(images, data.heads.batch([3, 1])[0])
+
+
 def test_a_reading_that_was_broken_off_leaves_nothing_behind():
     data, order = splits(), in_order(20, 2)
     data.read_by(2)
@@ -109,8 +120,11 @@ def test_two_readings_at_once_do_not_mix():
 def test_a_process_that_dies_is_one_sentence():
     data = splits(fatal=13)
     data.read_by(1)
+    before = signal.getsignal(signal.SIGCHLD)
     with pytest.raises(ExitSearchError, match=r"a process that reads images was ended.* fewer --workers"):
         read(data.heads, in_order(20, 4))
+    assert signal.getsignal(signal.SIGCHLD) is before
+    assert read(data.heads, [[1, 2]])[0] == [[1, 2]]  # a new one is started
 
 
 def test_splits_travel_without_their_processes():

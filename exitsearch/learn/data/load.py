@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from exitsearch.learn.data.asked import Asked
 from exitsearch.learn.data.sources import find_source
 from exitsearch.learn.data.splits import SPLITS, DataSplits
@@ -41,6 +43,7 @@ def load_data(
     root: Path | str | None = None,
     download: bool = False,
     workers: int | None = None,
+    device: torch.device | str = "cpu",
     progress: Callable[[float, str], None] | None = None,
 ) -> DataSplits:
     """A data set's three splits, prepared as the backbone expects its inputs.
@@ -53,6 +56,7 @@ def load_data(
         download: fetch what is missing there.
         workers: processes that read images, from 0 (none but this one); None takes one a core, at most eight, and none
             for a few images or small ones that are held in memory.
+        device: where the batches are wanted.
         progress: called with the share that is done and words while the files are looked at.
 
     Raises:
@@ -67,5 +71,5 @@ def load_data(
     if workers is None:
         held = all(data.split(key).is_quick for key in SPLITS)
         workers = 0 if held else default_workers(sum(len(data.split(key)) for key in SPLITS))
-    data.read_by(workers)
+    data.read_by(workers, device=device)
     return data

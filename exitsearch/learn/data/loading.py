@@ -12,7 +12,7 @@ from exitsearch.learn.data.splits import Split
 
 
 def batches(
-    split: Split, *, order: Sequence[list[int]], start: int = 0, device: torch.device | str = "cpu"
+    split: Split, *, order: Sequence[list[int]], start: int = 0, device: torch.device | str | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (images [batch, channels, height, width], labels [batch]) of the samples that `order` lists by batch.
 
@@ -22,13 +22,13 @@ def batches(
         split: to read from.
         order: numbers of samples by batch.
         start: begin with this batch of the order, from 0.
-        device: where the batches are wanted; what can be done there is done there.
+        device: where the batches are wanted, so that what can be done there is done there; None takes the split's.
 
     Raises:
         InputError: when an image cannot be read.
         ExitSearchError: when a process that reads ended.
     """
-    device, order = torch.device(device), order[start:]
+    device, order = torch.device(device or split.device), order[start:]
     for indices, samples in zip(order, _read(split, order, pin=device.type == "cuda"), strict=True):
         images = split.finish(samples.to(device, non_blocking=True))
         yield images, split.labels[indices].to(device, non_blocking=True)

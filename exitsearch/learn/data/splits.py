@@ -25,11 +25,13 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         labels: class indices or targets [samples].
         groups: the picture that each sample is a tile of [samples] (`tiles.py`); None where all are whole.
         workers: processes that read ahead; None reads in this one.
+        device: where batches are wanted unless a caller says otherwise.
         is_quick: whether handing samples from process to process would cost more than reading them.
     """
 
     groups: Tensor | None = None
     workers: Workers | None = None
+    device = torch.device("cpu")
     is_quick = False
 
     def __init__(self, labels: Tensor) -> None:
@@ -131,12 +133,12 @@ class DataSplits:
         found: Split = getattr(self, name)
         return found
 
-    def read_by(self, count: int) -> None:
-        """Let so many processes read, one pool for all three splits; 0 reads in this process."""
+    def read_by(self, count: int, *, device: torch.device | str = "cpu") -> None:
+        """Let so many processes read for a device, one pool for all three splits; 0 reads in this process."""
         parts = [self.split(name) for name in SPLITS]
         workers = Workers(parts, count=count) if count else None
         for part in parts:
-            part.workers = workers
+            part.workers, part.device = workers, torch.device(device)
 
     def close(self) -> None:
         """End the processes that read; they start again when they are needed."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -88,7 +91,7 @@ class Workers:
         mine, tasks = self._reading, [(number, indices) for indices in order]
         stream = self._start(tasks, pin)
         for task in tasks:
-            yield _next(stream) if mine == self._reading else self._tasks[task]
+            yield self._next(stream) if mine == self._reading else self._tasks[task]
 
     def _start(self, tasks: list[Task], pin: bool) -> Iterator[object]:
         if self._loader is None or self._loader.pin_memory != pin:
@@ -103,7 +106,20 @@ class Workers:
                 generator=torch.Generator().manual_seed(0),
             )
         self._order.tasks = tasks
-        return iter(self._loader)
+        with _own_sigchld():
+            return iter(self._loader)
+
+    def _next(self, stream: Iterator[object]) -> object:
+        try:
+            return next(stream)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            self.close()
+            raise ExitSearchError(
+                "a process that reads images was ended from outside, or for want of memory or of shared memory "
+                "(/dev/shm); run the same command again with fewer --workers: what was finished is kept"
+            ) from None
 
     def close(self) -> None:
         """End the processes; they start again when they are needed."""
@@ -114,16 +130,21 @@ class Workers:
         return {**self.__dict__, "_loader": None}
 
 
-def _next(stream: Iterator[object]) -> object:
+@contextmanager
+def _own_sigchld() -> Iterator[None]:
+    """Undo what torch does where its processes start: there the death of one raises wherever this process just is.
+
+    Without that it is noticed at the next batch, a few seconds later, where it can be said in a sentence.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
     try:
-        return next(stream)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise ExitSearchError(
-            "a process that reads images was ended from outside, or for want of memory or of shared memory (/dev/shm); "
-            "run the same command again with fewer --workers: what was finished is kept"
-        ) from None
+        yield
+    finally:
+        if before is not None:  # else it is none of Python's
+            signal.signal(signal.SIGCHLD, before)
 
 
 def default_workers(images: int) -> int:
