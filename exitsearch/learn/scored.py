@@ -85,8 +85,9 @@ def document(
     folder = Path(out) / ANSWERS_FOLDER
     drop_leftovers(out)
     if exits is None:
-        names = {path.name for path in (folder / HELD_OUT[0]).iterdir()} if folder.is_dir() else set()
-        exits = sorted(pair for name in names if (pair := parse_exit_file(name)) is not None)
+        # A killed run may have named one file of a head and not the other.
+        names = [{path.name for path in (folder / name).glob("*.safetensors")} for name in HELD_OUT]
+        exits = sorted(pair for name in set.intersection(*names) if (pair := parse_exit_file(name)) is not None)
     order = list(exits)
     targets = {name: picture_labels(data.split(name)) for name in HELD_OUT}
     labels = {name: found.numpy() for name, found in targets.items()}

@@ -8,6 +8,7 @@ Shapes are known before anything is written, so the header comes first and every
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -112,6 +113,9 @@ class TensorFile:
 def _reserve(file: int, size: int) -> None:
     """Take the room on the disk at once: a full disk is known before hours of work, not after."""
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, size)
-    else:
-        os.truncate(file, size)
+        try:
+            return os.posix_fallocate(file, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+    os.truncate(file, size)  # a system or a file system that cannot promise room

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 
 import check_answer_memory
 import numpy as np
 import pytest
 import torch
-
-from exitsearch.learn.trainer import HeadTrainer
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
@@ -26,15 +27,29 @@ def test_smallest(call):
     assert "whole outputs of a split take 0 MiB" in called.out
 
 
-def test_holding_whole_outputs_is_found_out(call, monkeypatch):
-    """A trainer that first holds everything: 400 samples, 21 exits and 2,000 classes are 64 MiB a split."""
+HOLDING = """
+import sys
+from exitsearch.learn.trainer import HeadTrainer
+import check_answer_memory
+stream = HeadTrainer.stream_answers
+if sys.argv[1] == "hold":
+    HeadTrainer.stream_answers = lambda *args, **options: iter(list(stream(*args, **options)))
+sys.exit(check_answer_memory.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(("way", "status"), [("stream", 0), ("hold", 1)])
+def test_holding_whole_outputs_is_found_out(tmp_path, way, status):
+    """A trainer that first holds everything: 400 samples, 21 exits and 2,000 classes are 64 MiB a split.
+
+    In a process of its own: one that has freed memory before fills that first.
+    """
     size = ("--samples", "400", "--exits", "21", "--classes", "2000", "--batch-size", "4", "--at-most", "45")
-    assert call("check_answer_memory", *size).status == 0
-    stream = HeadTrainer.stream_answers
-    monkeypatch.setattr(HeadTrainer, "stream_answers", lambda *args, **options: iter(list(stream(*args, **options))))
-    called = call("check_answer_memory", *size)
-    assert called.status == 1
-    assert called.figures["writing_mib"] > 60
+    argv = [sys.executable, "-c", HOLDING, way, *size, "--threads", "1", "--json", str(tmp_path / "figures.json")]
+    called = subprocess.run(argv, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert called.returncode == status
+    assert (found["writing_mib"] > 60) == (way == "hold")
 
 
 def test_drawn_samples_are_the_same_whenever_they_are_asked_for():

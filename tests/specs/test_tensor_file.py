@@ -83,6 +83,17 @@ def test_a_full_disk_is_known_before_anything_is_computed(tmp_path: Path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_system_that_promises_no_room_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", unknown, raising=False)
+    file = made(tmp_path / "a.safetensors")
+    file.write(0, rows())
+    file.finish()
+    assert np.array_equal(load_file(tmp_path / "a.safetensors")["margin"], rows()["margin"])
+
+
 def test_a_disk_that_fails_at_the_end_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.safetensors").write_text("former")
     file = made(tmp_path / "a.safetensors")
