@@ -45,7 +45,6 @@ def probe(model: BackboneRequest, training: Training, *, candidates: Candidates 
         candidates: what may be chosen; None takes every placement.
         watch: is shown the progress.
     """
-    from exitsearch.learn.data import data_outputs, load_data
     from exitsearch.learn.losses import metric_of
     from exitsearch.learn.probe import method_for, probe_placements
     from exitsearch.measure.machine import resolve_device
@@ -53,9 +52,9 @@ def probe(model: BackboneRequest, training: Training, *, candidates: Candidates 
 
     name = training.data_for(model.name)
     device = resolve_device(training.device)
-    outputs = model.num_outputs or data_outputs(name, task=model.task)
+    outputs = model.num_outputs or training.outputs(name, task=model.task)
     backbone = model.changed(num_outputs=outputs).create_trained(watch)
-    data = load_data(name, backbone=backbone, task=backbone.facts.task)
+    data = training.load(name, backbone=backbone, watch=watch)
     placements = None
     if candidates is not None:
         placements = sorted({placement for placement, _ in fitting_exits(backbone.placements, candidates)})
