@@ -71,8 +71,8 @@ def test_a_few_steps_count_right_and_leave_nothing_behind(tmp_path, monkeypatch,
     assert found.samples == {"heads": 30, "choice": 30, "report": 30}
     assert (found.steps, found.epochs, found.workers) == (3, 2, 0)
     assert 0 < found.step_seconds < 600
-    assert 0 < found.loading_seconds < found.step_seconds
-    assert 0 < found.answer_seconds < found.step_seconds
+    assert 0 < found.loading_seconds < 600
+    assert 0 < found.answer_seconds < 600
     assert found.backbone_bytes == 4 * sum(p.numel() for p in backbone.module.parameters())
     assert found.other_bytes is None or found.other_bytes >= 0
     assert weights_digest(backbone) == before
