@@ -86,7 +86,10 @@ class MeasuredSettings:
     @property
     def key(self) -> str:
         """All that values depend on besides the setting: model, data, training and machine."""
-        facts: list[object] = [*self._sources, self._backbone.key, self._heads.key, self._recipe, self._job.seed]
+        from exitsearch.learn.identity import recipe_identity
+
+        recipe = recipe_identity(self._recipe)
+        facts: list[object] = [*self._sources, self._backbone.key, self._heads.key, recipe, self._job.seed]
         facts += [self._job.measuring.max_seconds, self._machine(self.otherwise)]
         if self._given is not None:
             return repr([*facts, self._given.identity, self._data])

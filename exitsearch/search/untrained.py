@@ -177,7 +177,7 @@ def candidates_of(profile: Profile, request: SearchRequest) -> list[Pair]:
 def settled(outcomes: Outcomes) -> set[Pair]:
     """The (placement, head) pairs that need no training: those that are trained, and those that could not be."""
     found = {(head.placement, head.head) for head in outcomes.heads}
-    return found | {(lost.placement, lost.head) for lost in getattr(outcomes, "dropped", ())}
+    return found | {(lost.placement, lost.head) for lost in outcomes.dropped}
 
 
 def first_round(profile: Profile, request: SearchRequest, exits: Sequence[Pair]) -> list[Pair]:
