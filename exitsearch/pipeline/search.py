@@ -54,12 +54,17 @@ def search(
     utility: Utility | None = None,
     model: str | None = None,
     data: str | None = None,
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    workers: int | None = None,
     device: str | None = None,
     threads: int | None = None,
     batch_size: int | None = None,
     max_seconds: float = MAX_SECONDS_ON_THE_WAY,
     recipe: str = RECIPE,
     epochs: int | None = None,
+    learning_rate: float | None = None,
+    augment: str | None = None,
     trials: int = TRIALS,
     seed: int = 0,
     storage: str | None = None,
@@ -87,9 +92,10 @@ def search(
         utility: what an answer is worth instead of the metric; `fallback` and `min_value_at` are then utilities.
         model: timm's name; None takes the space's backbone, that of what is found, or the embedded default.
         data: what heads are trained on where there are no outcomes.
+        data_dir, download, workers: of the data, as in `train_heads`.
         device, threads, max_seconds: of a profile that is made on the way.
         batch_size: of the profile; None takes its first.
-        recipe, epochs: of heads that are trained on the way.
+        recipe, epochs, learning_rate, augment: of heads that are trained on the way.
         trials: Optuna trials in all (settings, where there are knobs), those of earlier runs in the same storage
             included; 0 leaves Optuna out.
         seed: of everything random.
@@ -132,8 +138,13 @@ def search(
         training=Training.given(
             "training",
             data=data,
+            data_dir=str(data_dir) if data_dir else None,
+            download=download,
+            workers=workers,
             recipe=recipe,
             epochs=epochs,
+            learning_rate=learning_rate,
+            augment=augment,
             metric=request.metric,
             device=device or "cpu",
             threads=threads,
