@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import figures
+import torch
 
 import exitsearch
 from exitsearch.cli.console import Terminal
@@ -40,7 +41,13 @@ def made_profile(options: argparse.Namespace, file: Path) -> Profile:
     if file.exists():
         return exitsearch.load_profile(file)
     return exitsearch.profile(
-        FASHION_NAME, threads=options.threads, max_seconds=options.max_seconds, seed=options.seed, out=file, watch=WATCH
+        FASHION_NAME,
+        heads=options.heads,
+        threads=options.threads,
+        max_seconds=options.max_seconds,
+        seed=options.seed,
+        out=file,
+        watch=WATCH,
     )
 
 
@@ -109,7 +116,7 @@ def work(options: argparse.Namespace) -> int:
     profile = made_profile(options, options.out / "profile.json")
     timed("profile", begin)
     data: dict[str, Any] = {"data": DATA, "data_dir": options.data_dir.resolve(), "workers": 0}
-    training: dict[str, Any] = {"epochs": options.epochs, "threads": options.threads, "seed": options.seed}
+    training: dict[str, Any] = {"epochs": options.epochs, "threads": options.threads}
     found: dict[tuple[str, str], SearchResult] = {}
     with chdir(options.out):
         for policy in POLICIES:
@@ -128,6 +135,8 @@ def work(options: argparse.Namespace) -> int:
                 )
                 timed(f"search {policy} {budget}", begin)
         begin = time.perf_counter()
+        if options.threads:
+            torch.set_num_threads(options.threads)
         first = found[BUDGETS[0], POLICIES[0]]
         backbone = exitsearch.create_backbone(FASHION_NAME)
         trained = train_config(
@@ -161,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("fashion"), metavar="DIR", help="default: fashion")
     parser.add_argument("--epochs", type=int, metavar="N", help="of the heads, instead of the recipe's own number")
     parser.add_argument("--trials", type=int, default=100, metavar="N", help="of Optuna (default: 100)")
-    figures.add_options(parser, "--threads", "--seed", "--max-seconds")
+    figures.add_options(parser, "--heads", "--threads", "--seed", "--max-seconds")
     return figures.run(work, parser=parser, argv=argv)
 
 
