@@ -70,10 +70,10 @@ def own_bytes_of_children() -> int:
     return total
 
 
-def real_steps(backbone: Backbone, data: DataSplits, exits: list[Pair], recipe: Recipe, steps: int) -> dict[str, Any]:
-    """Train for so many steps; returns speed and memory."""
-    backbone.to(CPU)
-    before = watch_peak(CPU)
+def real_steps(
+    backbone: Backbone, data: DataSplits, exits: list[Pair], recipe: Recipe, steps: int, before: int | None
+) -> dict[str, Any]:
+    """Train for so many steps; returns speed and memory, the latter above what was held `before`."""
     heads: dict[Pair, nn.Module] = {
         (place, head): create_head(head, placement=backbone.placements[place], num_outputs=backbone.num_outputs)
         for place, head in exits
@@ -121,13 +121,15 @@ def work(options: argparse.Namespace) -> int:
         data = load_data(made, backbone=backbone, workers=options.workers)
         recipe = get_recipe("frozen", batch_size=options.batch_size)
         exits = list(fitting_exits(backbone.placements, Candidates.of(heads=options.heads, placements=None)))
+        # From before the dry run: what it held and let go of would be used again and not be seen.
+        before = watch_peak(CPU)
         found = estimate_training(backbone, data, exits=exits, recipe=recipe)
         whole = dataclasses.replace(found, samples=IMAGENET)
         print(f"{len(exits)} heads at ImageNet's size: a step {duration(whole.step_seconds)}, an epoch "
               f"{duration(whole.epoch_seconds)}, in all {duration(whole.total_seconds)}; memory "
               f"{size(whole.memory_bytes)}, checkpoint {size(whole.checkpoint_bytes)}, answers "
               f"{size(whole.answer_bytes)}")  # fmt: skip
-        steps = real_steps(backbone, data, exits, recipe, options.steps)
+        steps = real_steps(backbone, data, exits, recipe, options.steps, before)
         data.close()
     beside = steps["beside_bytes"]
     print(f"{steps['steps']} steps of {recipe.batch_size}: {duration(steps['seconds'])}, "

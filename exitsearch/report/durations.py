@@ -8,8 +8,8 @@ import math
 def duration(seconds: float) -> str:
     """A time in its two largest units.
 
-    >>> [duration(seconds) for seconds in (0.0042, 3.21, 75, 7300, 200_000, math.inf)]
-    ['4.2 ms', '3.2 s', '1 min 15 s', '2 h 1 min', '2 days 7 h', 'unknown']
+    >>> [duration(seconds) for seconds in (0.0042, 3.21, 75, 7300, 90_000, 200_000, math.inf)]
+    ['4.2 ms', '3.2 s', '1 min 15 s', '2 h 1 min', '1 day 1 h', '2 days 7 h', 'unknown']
     """
     if not math.isfinite(seconds):
         return "unknown"
@@ -20,6 +20,7 @@ def duration(seconds: float) -> str:
     whole = round(seconds)
     for size, unit, smaller, small_unit in ((86400, "days", 3600, "h"), (3600, "h", 60, "min")):
         if whole >= size:
+            unit = "day" if unit == "days" and whole // size == 1 else unit
             return f"{whole // size} {unit} {whole % size // smaller} {small_unit}"
     return f"{whole // 60} min {whole % 60} s"
 
