@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 from torch import Tensor
 
-from exitsearch.errors import ExitSearchError, FileError
+from exitsearch.errors import ExitSearchError
 from exitsearch.learn.data import DataSplits
 from exitsearch.learn.data.tiles import picture_labels
 from exitsearch.learn.denormals import denormals_flushed
@@ -35,7 +35,7 @@ from exitsearch.specs.answers import (
 )
 from exitsearch.specs.calibration import FITTED_ON
 from exitsearch.specs.confidence import Floats, fit_temperature, fitted_rows
-from exitsearch.specs.document import write_bytes
+from exitsearch.specs.document import unwritable, write_bytes
 from exitsearch.specs.outcomes import DOCUMENT_NAME, DroppedHead, Outcomes
 from exitsearch.specs.samples import read_samples
 from exitsearch.specs.tensor_file import TensorFile
@@ -236,7 +236,7 @@ class _Writing:
             with path.open("ab") as file:
                 file.write(outputs.contiguous().numpy().data)
         except OSError as error:
-            raise FileError(path, f"cannot be written: {error.strerror or error}") from None
+            raise unwritable(path, error) from None
 
     def _stream(self, name: str) -> None:
         """Let the heads that are left answer a split."""
@@ -298,4 +298,4 @@ def _directory(folder: Path) -> tempfile.TemporaryDirectory[str]:
         folder.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix=_FITTING, dir=folder)
     except OSError as error:
-        raise FileError(folder, f"cannot be written: {error.strerror or error}") from None
+        raise unwritable(folder, error) from None

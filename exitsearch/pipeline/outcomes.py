@@ -163,7 +163,7 @@ class HeadTraining:
 
         processes = Processes.from_environment()
         device = resolve_device(processes.own_device(self._training.device))
-        backbone, splits = self._ready()
+        backbone, splits = self._ready(str(device))
         if exits is None:
             exits = fitting_exits(backbone.placements, candidates)
         title = f"training {words} over {backbone.facts.name}"
@@ -185,12 +185,13 @@ class HeadTraining:
         self._restart = False
         return found
 
-    def _ready(self) -> tuple[Backbone, DataSplits]:
+    def _ready(self, device: str) -> tuple[Backbone, DataSplits]:
         if self._made is None:
             data = self._training.data_for(self._model.name)
             outputs = self._model.num_outputs or self._training.outputs(data, task=self._model.task)
             backbone = self._model.changed(num_outputs=outputs).create_trained(self._watch)
-            self._made = backbone, self._training.load(data, backbone=backbone, watch=self._watch)
+            here = self._training.model_copy(update={"device": device})
+            self._made = backbone, here.load(data, backbone=backbone, watch=self._watch)
             if self._threads is None and self._training.device == "cpu":
                 self._threads = free_threads(self._watch)
         return self._made

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from exitsearch.errors import FileError
+from exitsearch.errors import ExitSearchError
+from exitsearch.specs.document import unwritable
 
 _DTYPES = {"int16": "I16", "int32": "I32", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64"}
 
@@ -105,9 +106,9 @@ class TensorFile:
         with contextlib.suppress(OSError):
             self._partial.unlink()
 
-    def _failed(self, error: OSError) -> FileError:
+    def _failed(self, error: OSError) -> ExitSearchError:
         self.drop()
-        return FileError(self.path, f"cannot be written: {error.strerror or error}")
+        return unwritable(self.path, error)
 
 
 def _reserve(file: int, size: int) -> None:
