@@ -12,7 +12,7 @@ import torch
 from small_data import small_backbone, small_digits
 from torch import nn
 
-from exitsearch.errors import ExitSearchError, FileError, InputError
+from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.learn import answers as module
 from exitsearch.learn.answers import HELD_OUT, drop_answers, write_answers
 from exitsearch.learn.recipes import Recipe, get_recipe
@@ -343,7 +343,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_answers(digits, tmp_path, monke
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
-    with pytest.raises(FileError, match=r"answers/choice/.*: cannot be written: No space left on device"):
+    with pytest.raises(ExitSearchError, match=r"answers/choice/.*: cannot be written: No space left on device"):
         write_answers(trainer, data, tmp_path)
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"labels.safetensors"}
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from exitsearch.errors import FileError
+from exitsearch.errors import ExitSearchError, FileError
 from exitsearch.specs.tensor_file import TensorFile
 
 
@@ -78,7 +78,7 @@ def _full(*_: object) -> None:
 
 def test_a_full_disk_is_known_before_anything_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "posix_fallocate", _full, raising=False)
-    with pytest.raises(FileError, match=r"a\.safetensors: cannot be written: No space left on device"):
+    with pytest.raises(ExitSearchError, match=r"a\.safetensors: cannot be written: No space left on device"):
         made(tmp_path / "a.safetensors")
     assert list(tmp_path.iterdir()) == []
 
@@ -99,7 +99,7 @@ def test_a_disk_that_fails_at_the_end_leaves_the_former_file(tmp_path: Path, mon
     file = made(tmp_path / "a.safetensors")
     file.write(0, rows())
     monkeypatch.setattr(os, "replace", _full)
-    with pytest.raises(FileError, match="No space left on device"):
+    with pytest.raises(ExitSearchError, match="No space left on device"):
         file.finish()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.safetensors", "former")]
 
