@@ -47,7 +47,7 @@ class Clock(ABC):
     """
 
     name: ClassVar[str]
-    queued: ClassVar[bool] = False
+    queued: ClassVar[bool] = True
 
     def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self.now_ns = now_ns
