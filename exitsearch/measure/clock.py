@@ -43,11 +43,11 @@ class Clock(ABC):
 
     Attributes:
         name: the clock's name in files.
-        queued: whether the host hands work over and runs ahead, so that a part that follows a wait takes longer.
+        marks_cost: whether a mark takes time that a unit would be charged with: an event of a device, on the host.
     """
 
     name: ClassVar[str]
-    queued: ClassVar[bool] = True
+    marks_cost: ClassVar[bool] = False
 
     def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self.now_ns = now_ns
@@ -107,7 +107,7 @@ class CudaClock(Clock):
     """
 
     name = "perf_counter+cuda_events"
-    queued = True
+    marks_cost = True
 
     def __init__(
         self, device: torch.device, *, now_ns: Callable[[], int] = time.perf_counter_ns, cuda: Any = torch.cuda

@@ -6,17 +6,18 @@ One round, its two passes in random order:
     (b)  chain    |--segment 0--|-head-|--segment 1--|-head-|--- ... --|--final--|
                   ^             ^      ^             ^      ^          ^         ^   one clock reading each
 
-- In a chain pass exit heads run right after the segments that they attach to, on the CPU one at every placement. Each
-  placement deals its heads from a shuffled deck, so that over as many passes as it has heads each is measured once, in
-  random order. A head's time includes its decision: softmax, maximum, and the copy of the answer to the host. The final
-  exit and the plain backbone end with their outputs: nothing is left to decide.
+- In a chain pass exit heads run right after the segments that they attach to, at a random share of the placements,
+  another in every pass. Each placement deals its heads from a shuffled deck, so that over as many passes as it has
+  heads each is measured once, in random order. A head's time includes its decision: softmax, maximum, and the copy of
+  the answer to the host. The final exit and the plain backbone end with their outputs: nothing is left to decide.
 - Times of isolated blocks and sums of leaf modules are not additive (caches, functional operators); these are, to
   about 1%, and `measure_paths` checks it on paths that were never measured.
-- On a device with a queue the host runs ahead, and a decision empties the queue: the segment after a head begins on an
-  idle device, and waits for its first launch. There heads run at a random share of the placements, another in every
-  pass, so that segments are measured behind other segments and behind heads, apart: the first is their latency, the
-  difference their *resume*. A path is the sum of its segments, its heads, and the resume of what follows each head.
-  A quarter of the boundaries have an empty part, which shows what the clock itself costs (`samples.py`).
+- Segments are measured behind other segments and behind heads, apart: the first is their latency, the difference their
+  *resume*. On a CPU a head leaves the caches full of its own weights. On a device with a queue the host runs ahead, and
+  a decision empties the queue: the segment after a head begins on an idle device, and waits for its first launch. A
+  path is the sum of its segments, its heads, and the resume of what follows each head.
+- On a device with a queue a quarter of the boundaries have an empty part, which shows what the clock itself costs
+  (`samples.py`).
 - The whole pass shows drift, and its ratio to the median whole pass is a sample of the slow-down factor. The machine's
   speed in the round is taken out of every other sample (`samples.py`); the raw samples are kept.
 - Warm-up: by the rule of `warm_up.py`, and until every head has run twice.
@@ -81,9 +82,7 @@ def measure_rounds(
     # Warm-up takes as many rounds as it takes; its own generator leaves the measured order to the seed alone.
     rehearsal, draw = random.Random(f"warm-up {seed}"), random.Random(seed)
     decks = _decks(runtime, draw)
-    samples, discarded = (
-        Samples.start(len(runtime.segments), list(runtime.heads), queued=clock.queued) for _ in range(2)
-    )
+    samples, discarded = (Samples.start(len(runtime.segments), list(runtime.heads)) for _ in range(2))
     cycle = max([1, *(len(deck.heads) for deck in decks)])
     with torch.inference_mode():
         progress(0.0, "warming up")
@@ -160,11 +159,10 @@ def _one_round(
     *,
     all_heads: bool = False,
 ) -> None:
-    # Without a queue every placement has a head in every pass: nothing depends on how many there are.
-    share = draw.random() if clock.queued and not all_heads else 1.0
+    share = 1.0 if all_heads else draw.random()
     taken = [deck for deck in decks if share == 1.0 or draw.random() < share]
     dealt = {deck.placement: key for deck in taken if (key := deck.deal()) is not None}
-    empty = {deck.placement for deck in decks if draw.random() < EMPTY_SHARE} if clock.queued else set()
+    empty = {deck.placement for deck in decks if draw.random() < EMPTY_SHARE} if clock.marks_cost else set()
 
     def whole() -> None:
         times = run_whole(runtime, x, clock)

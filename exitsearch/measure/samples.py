@@ -55,8 +55,7 @@ class Samples:
     Attributes:
         segments: each segment where it did not follow a head.
         heads: each head.
-        resumed: on a device with a queue, segments (by placement) and the final part (by the number of segments) where
-            they followed a head, and so began on an idle device.
+        resumed: segments (by placement) and the final part (by the number of segments) where they followed a head.
         empty: empty parts at the end of a segment, by placement and whether that segment had followed a head.
         delayed: heads, and parts that did not follow a head, where an empty part came before.
         enqueue_ms: of each whole pass, until the host had handed over its work; empty on the CPU.
@@ -79,16 +78,15 @@ class Samples:
     unsettled: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, placements: int, heads: Iterator[UnitKey] | list[UnitKey], *, queued: bool) -> Samples:
+    def start(cls, placements: int, heads: Iterator[UnitKey] | list[UnitKey]) -> Samples:
         """No samples yet.
 
         Args:
             placements: how many there are.
             heads: every head.
-            queued: whether the device has a queue.
         """
         keys = list(heads)
-        followed = sorted({placement + 1 for placement, _ in keys}) if queued else []
+        followed = sorted({placement + 1 for placement, _ in keys})
         return cls(
             segments=[UnitSamples() for _ in range(placements)],
             heads={key: UnitSamples() for key in keys},

@@ -52,12 +52,11 @@ class Cost(Part):
 class PartCost(Cost):
     """A part of the backbone: a segment or the final part.
 
-    On a device with a queue the fields of `Cost` tell of it behind another part. These are written only where they say
-    something:
+    The fields of `Cost` tell of it behind another part. These are written only where they say something:
 
     Attributes:
-        resume_ms: how much longer it takes right after a head, whose decision emptied the device's queue; 0 on the CPU
-            and where no head comes before.
+        resume_ms: how much longer it takes right after a head, which has filled the caches with its own weights, or
+            whose decision has emptied the device's queue; 0 where no head comes before.
         resumed_samples_ms: every time that was measured right after a head, as the clock read it.
         resumed_rounds: the round of each of them.
     """
@@ -68,7 +67,7 @@ class PartCost(Cost):
 
     @model_serializer(mode="wrap")
     def _without_zero(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Profiles of devices without a queue stay what they were to the last bit, and so does their identity.
+        # Profiles from before these keys stay what they were to the last bit, and so does their identity.
         data: dict[str, Any] = handler(self)
         for name in ("resume_ms", "resumed_samples_ms", "resumed_rounds"):
             if not data[name]:

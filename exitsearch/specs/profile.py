@@ -4,8 +4,8 @@ A segment runs from placement k-1 (or the input) to placement k, a head from the
 outputs, `final` from the last placement to the backbone's own outputs. A path that runs through some exit heads takes
 the sum of its parts (`path_ms`); the profiler checks that this holds by running paths whole.
 
-On a device with a queue the host waits for every decision, and the part after a head begins on an idle device. It then
-takes its `resume_ms` longer:
+The part after a head takes its `resume_ms` longer than behind another part: on a CPU it finds the caches full of the
+head's weights, on a device with a queue, where the host waits for every decision, it begins on an idle device:
 
     answer of exit k = segments up to k + heads before k + resumes of the parts after those heads + head k
 """

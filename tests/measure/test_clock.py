@@ -126,5 +126,5 @@ def test_cuda_clock_stands_in_the_stream_that_is_current():
 def test_clock_for_device():
     assert isinstance(clock_for(torch.device("cpu")), HostClock)
     assert isinstance(clock_for(CUDA), CudaClock)
-    assert CudaClock.queued
-    assert not HostClock.queued
+    assert CudaClock.marks_cost
+    assert not HostClock.marks_cost

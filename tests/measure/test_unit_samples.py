@@ -66,14 +66,14 @@ def test_an_empty_part_that_delays_nothing_makes_no_head_slower(samples):
     assert found["head a at placement 0"] == 1.0
 
 
-def test_without_a_queue_nothing_resumes_and_nothing_is_taken_out():
-    samples = Samples.start(2, [(0, "a")], queued=False)
-    assert samples.resumed == {}
-    assert samples.resume_ms == [0.0, 0.0, 0.0]
+def test_what_stands_behind_a_placement_with_heads_has_times_of_its_own():
+    samples = Samples.start(2, [(0, "a")])
+    assert list(samples.resumed) == [1]
     assert [name for name, _ in samples.units()] == [
         "segment 0",
         "segment 1",
         "head a at placement 0",
+        "segment 1 after a head",
         "final",
         "whole",
     ]

@@ -1,4 +1,4 @@
-"""On a device with a queue the part behind a head takes longer: the search's times are those of the profile's paths."""
+"""The part behind a head takes longer: the search's times are those of the profile's paths."""
 
 from __future__ import annotations
 
