@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from exitsearch.errors import UnavailableError
 from exitsearch.learn.answers import HELD_OUT, write_answers
-from exitsearch.learn.data import DataSplits
+from exitsearch.learn.data import DataSplits, Split
 from exitsearch.learn.recipes import Recipe
 from exitsearch.learn.scored import document
 from exitsearch.learn.trainer import HeadTrainer
@@ -65,22 +65,17 @@ class Head(nn.Module):
         return outputs
 
 
-class Drawn(torch.utils.data.Dataset[Any]):
+class Drawn(Split):
     """Samples drawn when they are asked for; only their labels are held."""
 
-    workers = 0
-
     def __init__(self, samples: int, classes: int, *, seed: int) -> None:
-        self.labels = torch.randint(classes, (samples,), generator=torch.Generator().manual_seed(seed))
+        super().__init__(torch.randint(classes, (samples,), generator=torch.Generator().manual_seed(seed)))
         self.directions = torch.randn((classes, CHANNELS), generator=torch.Generator().manual_seed(0))
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        labels = self.labels[indices]
+    def read(self, indices: list[int]) -> Tensor:
+        """Features [batch, channels, 1, 1] in the direction of their class."""
         noise = torch.randn((len(indices), CHANNELS), generator=torch.Generator().manual_seed(indices[0]))
-        return (self.directions[labels] + noise)[:, :, None, None], labels
+        return (self.directions[self.labels[indices]] + noise)[:, :, None, None]
 
 
 def resident(name: str) -> float:

@@ -98,7 +98,7 @@ def work(options: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = figures.make_parser(__doc__, file=__file__)
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
-    parser.add_argument("--epochs", type=int, default=10, metavar="N", help="default: 10")
+    parser.add_argument("--epochs", type=int, default=9, metavar="N", help="default: 9")
     parser.add_argument(
         "--samples",
         type=int,

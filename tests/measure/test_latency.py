@@ -33,21 +33,29 @@ def test_recovers_constant_costs_exactly():
 
 
 def test_stops_once_every_unit_is_settled():
-    """Six samples give the first interval; a head among three gets its sixth in round 18, a full deal of three."""
+    """Six samples give the first interval; whether all have it is asked after full deals of three."""
     samples = measure(FakeRuntime(heads=HEADS), max_seconds=1e6)
-    assert samples.rounds == 18
+    assert samples.unsettled == {}
+    assert min(len(unit.host_ms) for _, unit in samples.units()) >= 6
+    assert samples.rounds % 3 == 0
+    fewer = measure(FakeRuntime(heads=HEADS), max_seconds=0.001)
+    assert fewer.rounds < samples.rounds
+    assert min(len(unit.host_ms) for _, unit in fewer.units()) < 6
 
 
-def test_every_head_is_measured_equally_often():
+def test_every_head_of_a_placement_is_measured_equally_often():
     samples = measure(FakeRuntime(heads=HEADS), max_seconds=0.001)
-    assert samples.rounds == 9  # three deals of three, however little time is given
-    assert {key: len(unit.host_ms) for key, unit in samples.heads.items()} == {
-        (0, "a"): 3,
-        (0, "b"): 3,
-        (0, "c"): 3,
-        (2, "a"): 9,
-    }
-    assert len(samples.whole.host_ms) == len(samples.segments[0].host_ms) == 9
+    counts = {key: len(unit.host_ms) for key, unit in samples.heads.items()}
+    here = [count for (placement, _), count in counts.items() if placement == 0]
+    assert min(counts.values()) >= 3  # however little time is given
+    assert max(here) - min(here) <= 1
+    # Some passes have a head at a placement, and some do not.
+    assert sum(here) < samples.rounds
+    assert len(samples.whole.host_ms) == len(samples.segments[0].host_ms) == samples.rounds
+    for placement in (1, 2):
+        behind = samples.resumed[placement].host_ms if placement in samples.resumed else []
+        assert len(samples.segments[placement].host_ms) + len(behind) == samples.rounds
+    assert len(samples.resumed[1].host_ms) == sum(here)
 
 
 def test_heads_run_right_after_their_segment():
@@ -75,8 +83,8 @@ def test_order_is_the_seeds_and_not_the_warm_ups():
     def log(seed, factor):
         runtime = FakeRuntime(heads=HEADS, slow=lambda seconds: factor)
         samples = measure(runtime, seed=seed, max_seconds=1e6)
-        units = 2 + 3 + 2  # whole, segments, two heads, final: entries of one round
-        return runtime.log[-samples.rounds * units :], len(runtime.log)
+        entries = sum(len(unit.host_ms) for _, unit in samples.units())
+        return runtime.log[-entries:], len(runtime.log)
 
     fast, fast_length = log(0, 1.0)
     slow, slow_length = log(0, 3.0)

@@ -106,7 +106,7 @@ def test_a_real_profile_from_end_to_end(backbone, tmp_path):
     rounds = profile.protocol["rounds"]
     assert len(profile.whole.samples_ms) == len(profile.slowdown) == rounds >= 6
     for head in profile.heads:
-        assert len(head.samples_ms) * 2 == rounds
+        assert 3 <= len(head.samples_ms) <= rounds
     for cost in (*profile.segments, *profile.heads, profile.final, profile.whole):
         levels = statistics.machine_speeds(profile.slowdown)[cost.rounds or slice(None)]
         times = np.array(cost.samples_ms) / (1 if cost is profile.whole else levels)
