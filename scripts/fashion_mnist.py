@@ -116,7 +116,7 @@ def work(options: argparse.Namespace) -> int:
     profile = made_profile(options, options.out / "profile.json")
     timed("profile", begin)
     data: dict[str, Any] = {"data": DATA, "data_dir": options.data_dir.resolve(), "workers": 0}
-    training: dict[str, Any] = {"epochs": options.epochs, "threads": options.threads}
+    training: dict[str, Any] = {"epochs": options.epochs, "threads": options.threads, "tolerance": options.tolerance}
     found: dict[tuple[str, str], SearchResult] = {}
     with chdir(options.out):
         for policy in POLICIES:
@@ -170,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("fashion"), metavar="DIR", help="default: fashion")
     parser.add_argument("--epochs", type=int, metavar="N", help="of the heads, instead of the recipe's own number")
     parser.add_argument("--trials", type=int, default=100, metavar="N", help="of Optuna (default: 100)")
+    parser.add_argument("--tolerance", type=float, metavar="X", help="of every search (default: 0.01)")
     figures.add_options(parser, "--heads", "--threads", "--seed", "--max-seconds")
     return figures.run(work, parser=parser, argv=argv)
 

@@ -247,13 +247,19 @@ class Profile(Document):
         return "__".join([name, *(str(part) for part in parts if part)])
 
     def to_costs_csv(self, path: Path | str) -> Path:
-        """Write the costs table of DESIGN 4.3, which `from_costs_csv` and other programs read."""
+        """Write the costs table, which `from_costs_csv` and other programs read.
+
+        The column `resume_ms` is there only where a part takes longer behind a head.
+        """
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow([*COSTS_COLUMNS, "macs", "params"])
+        resumes = any(self.resume_ms)
+        table.writerow([*COSTS_COLUMNS, "macs", "params", *(["resume_ms"] if resumes else [])])
 
         def row(part: str, placement: int | str, head: str, cost: Cost) -> None:
-            cells = [cost.latency_ms, cost.macs, cost.params]
+            cells: list[float | None] = [cost.latency_ms, cost.macs, cost.params]
+            if resumes:
+                cells.append((cost.resume_ms or None) if isinstance(cost, PartCost) else None)
             table.writerow([part, placement, head, *("" if cell is None else cell for cell in cells)])
 
         for segment in self.segments:
@@ -265,7 +271,7 @@ class Profile(Document):
 
     @classmethod
     def from_costs_csv(cls, path: Path | str, *, backbone: str | None = None) -> Profile:
-        """Read a costs table: `part,placement,head,latency_ms` with optional `macs,params`.
+        """Read a costs table: `part,placement,head,latency_ms` with optional `macs,params,resume_ms`.
 
         Args:
             path: the CSV file.
@@ -287,6 +293,10 @@ class Profile(Document):
             for key in ("macs", "params"):
                 if row.get(key):
                     cost[key] = int(cell_number(row, key, path, line))
+            if row.get("resume_ms"):
+                if row["part"] == "head":
+                    raise FileError(path, f"row {line}: resume_ms is of a segment or the final part, behind a head")
+                cost["resume_ms"] = cell_number(row, "resume_ms", path, line)
             match row["part"]:
                 case "segment":
                     placement = cell_placement(row, path, line)

@@ -256,3 +256,22 @@ def test_wrong_batches(change: Any, words: str) -> None:
     change(data)
     with pytest.raises(FileError, match=words):
         Profile.parse(data, "two.json")
+
+
+def test_costs_csv_says_what_takes_longer_behind_a_head(tmp_path):
+    rows = [
+        "part,placement,head,latency_ms,macs,params,resume_ms",
+        "segment,0,,1,,,",
+        "head,0,a,2,,,",
+        "final,,,3,,,0.5",
+    ]
+    path = tmp_path / "costs.csv"
+    path.write_text("\n".join(rows) + "\n")
+    profile = Profile.from_costs_csv(path)
+    assert profile.path_ms([(0, "a")]) == [3.0, 6.5]
+    assert profile.to_costs_csv(tmp_path / "again.csv").read_text() == path.read_text().replace(",1,", ",1.0,").replace(
+        ",a,2,", ",a,2.0,"
+    ).replace(",3,,", ",3.0,,")
+    path.write_text("\n".join([*rows[:2], "head,0,a,2,,,0.1", rows[3]]) + "\n")
+    with pytest.raises(FileError, match="row 3: resume_ms is of a segment or the final part"):
+        Profile.from_costs_csv(path)
