@@ -17,7 +17,7 @@ from exitsearch.learn.identity import bank_identity
 from exitsearch.learn.targets import TargetScale
 from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import create_backbone
-from exitsearch.models.heads import ExitHead, create_head, register_head
+from exitsearch.models.heads import ExitHead, create_head, register_head, registry
 from exitsearch.models.multi_exit import build_model, head_file
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes
@@ -25,7 +25,6 @@ from exitsearch.specs.outcomes import Outcomes
 EXITS = [(1, "linear"), (4, "mlp_ee"), (4, "test_says_nothing")]
 
 
-@register_head("test_says_nothing", description="a user's head that names no output layers")
 class _SaysNothing(ExitHead):
     def __init__(self, placement, num_outputs):
         super().__init__(placement, num_outputs)
@@ -33,6 +32,15 @@ class _SaysNothing(ExitHead):
 
     def forward(self, features):
         return self.fc(features[:, 0])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _registered():
+    """The head is known to these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+        register_head("test_says_nothing", description="a user's head that names no output layers")(_SaysNothing)
+        yield
 
 
 def _data(backbone, *, factor=1.0, shift=0.0):
