@@ -29,6 +29,7 @@ from torchvision.datasets import FashionMNIST
 
 from exitsearch.allocator import keep_freed_memory
 from exitsearch.errors import InputError
+from exitsearch.learn.denormals import denormals_flushed
 from exitsearch.models.embedded import weights_file
 from exitsearch.specs.backbone import FASHION_NAME
 from exitsearch.specs.document import write_bytes
@@ -53,7 +54,6 @@ def work(options: argparse.Namespace) -> int:
     torch.manual_seed(options.seed)
     if options.threads:
         torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
     keep_freed_memory()
     generator = torch.Generator().manual_seed(options.seed)
     model = timm.create_model(FASHION_NAME)
@@ -71,14 +71,15 @@ def work(options: argparse.Namespace) -> int:
     if samples < BATCH:
         raise InputError(f"--samples must be {BATCH} or more, one batch; found {options.samples}")
     started = time.perf_counter()
-    trained = small_vit.train(
-        model,
-        (images[:samples], labels[:samples]),
-        epochs=options.epochs,
-        batch_size=BATCH,
-        augment=partial(small_vit.random_affine, degrees=0, scale=0.05, pixels=1, flip=True),
-        generator=generator,
-    )
+    with denormals_flushed():
+        trained = small_vit.train(
+            model,
+            (images[:samples], labels[:samples]),
+            epochs=options.epochs,
+            batch_size=BATCH,
+            augment=partial(small_vit.random_affine, degrees=0, scale=0.05, pixels=1, flip=True),
+            generator=generator,
+        )
     found: dict[str, object] = {
         "backbone": FASHION_NAME,
         "parameters": sum(p.numel() for p in model.parameters()),
