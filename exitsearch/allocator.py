@@ -1,9 +1,9 @@
 """Keeping freed memory in the process, so that the next inference finds it there.
 
 glibc gives large blocks back to the kernel as soon as they are freed, and fetches them again page by page. How many
-pages depends on what else the process has allocated before: one and the same efficientnet_b0 took 1,000 to 3,600 page
-faults a forward pass, and up to a fifth more time for it, by what ran beside it. Numbers that are to be compared need
-the memory to stay; so does whoever wants the time that was measured.
+pages depends on what else the process has allocated before: one and the same efficientnet_b0 took 700 to 2,300 page
+faults a forward pass, and up to a third more time for it, by what ran beside it (`scripts/bench_allocator.py`).
+Numbers that are to be compared need the memory to stay; so does whoever wants the time that was measured.
 """
 
 from __future__ import annotations
