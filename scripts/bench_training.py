@@ -24,11 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from exitsearch.errors import InputError
+from exitsearch.learn.bank.denormals import denormals_flushed
+from exitsearch.learn.bank.recipe import get_head_recipe
+from exitsearch.learn.bank.trainer import HeadTrainer
 from exitsearch.learn.data import DataSplits, batches, load_data, shuffled
-from exitsearch.learn.denormals import denormals_flushed
 from exitsearch.learn.losses import decay_penalty, task_loss
-from exitsearch.learn.recipes import get_recipe
-from exitsearch.learn.trainer import HeadTrainer
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.heads import create_head, fitting_exits
 from exitsearch.models.multi_exit import exit_seed
@@ -106,7 +106,7 @@ def make_trainer(backbone: Backbone, options: argparse.Namespace) -> HeadTrainer
         for placement, head in pairs
     }
     # Every turn is an epoch of the recipe, so that its rates are those of a training from start to end.
-    recipe = dataclasses.replace(get_recipe("frozen"), epochs=options.turns + 1, batch_size=options.batch_size)
+    recipe = dataclasses.replace(get_head_recipe("frozen"), epochs=options.turns + 1, batch_size=options.batch_size)
     return HeadTrainer(backbone, heads, recipe, options.seed, torch.device("cpu"))
 
 
@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = figures.make_parser(__doc__, file=__file__)
     figures.add_option(parser, "--model", default=EMBEDDED_NAME)
     figures.add_options(parser, "--heads", "--threads", "--seed")
-    figures.add_option(parser, "--batch-size", default=get_recipe("frozen").batch_size)
+    figures.add_option(parser, "--batch-size", default=get_head_recipe("frozen").batch_size)
     parser.add_argument("--placements", metavar="P", help="as 0,2,4-8 (default: all)")
     parser.add_argument("--steps", type=int, default=2, metavar="N", help="of a turn, 1 or more (default: 2)")
     parser.add_argument("--turns", type=int, default=12, metavar="N", help="of each, 1 or more (default: 12)")

@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 from exitsearch.errors import UnavailableError
 from exitsearch.learn.answers import HELD_OUT, write_answers
+from exitsearch.learn.bank.recipe import HeadRecipe
+from exitsearch.learn.bank.trainer import HeadTrainer
 from exitsearch.learn.data import DataSplits, Split
-from exitsearch.learn.recipes import Recipe
 from exitsearch.learn.scored import document
-from exitsearch.learn.trainer import HeadTrainer
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
 
@@ -101,7 +101,7 @@ def made(options: argparse.Namespace) -> tuple[HeadTrainer, DataSplits]:
     backbone: Backbone = create_backbone(narrow, placements=["block"], example_input=example)
     backbone.final_is_trained = True
     heads: dict[tuple[int, str], nn.Module] = {(0, f"made{k}"): Head(options.classes) for k in range(options.exits - 1)}
-    recipe = Recipe(
+    recipe = HeadRecipe(
         name="made up",
         description="",
         epochs=1,

@@ -30,12 +30,12 @@ from made_images import make_folder
 from torch import nn
 
 from exitsearch.errors import InputError
+from exitsearch.learn.bank.recipe import HeadRecipe, get_head_recipe
+from exitsearch.learn.bank.trainer import HeadTrainer
 from exitsearch.learn.data import DataSplits, load_data, shuffled
 from exitsearch.learn.data.images import Paths
 from exitsearch.learn.estimate import estimate_training
 from exitsearch.learn.memory import peak_bytes, watch_peak
-from exitsearch.learn.recipes import Recipe, get_recipe
-from exitsearch.learn.trainer import HeadTrainer
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.heads import create_head, fitting_exits
 from exitsearch.report.durations import duration, size
@@ -71,7 +71,7 @@ def own_bytes_of_children() -> int:
 
 
 def real_steps(
-    backbone: Backbone, data: DataSplits, exits: list[Pair], recipe: Recipe, steps: int, before: int | None
+    backbone: Backbone, data: DataSplits, exits: list[Pair], recipe: HeadRecipe, steps: int, before: int | None
 ) -> dict[str, Any]:
     """Train for so many steps; returns speed and memory, the latter above what was held `before`."""
     heads: dict[Pair, nn.Module] = {
@@ -119,7 +119,7 @@ def work(options: argparse.Namespace) -> int:
         print(f"{options.images:,} images of 500 x 375, {size(mean)} each")
         backbone = create_backbone(options.model, pretrained=False, num_outputs=options.classes)
         data = load_data(made, backbone=backbone, workers=options.workers)
-        recipe = get_recipe("frozen", batch_size=options.batch_size)
+        recipe = get_head_recipe("frozen", batch_size=options.batch_size)
         exits = list(fitting_exits(backbone.placements, Candidates.of(heads=options.heads, placements=None)))
         # From before the dry run: what it held and let go of would be used again and not be seen.
         before = watch_peak(CPU)

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from exitsearch.cli.main import main as exitsearch
-from exitsearch.learn.digits import digits_splits
+from exitsearch.learn.data.digits import digits_splits
 
 OWN_MODULE = Path(__file__).parents[1] / "examples" / "own_module.py"
 MODELS = {

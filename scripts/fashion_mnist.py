@@ -21,8 +21,8 @@ import torch
 
 import exitsearch
 from exitsearch.cli.console import Terminal
+from exitsearch.learn.bank.recipe import get_head_recipe
 from exitsearch.learn.data import load_data
-from exitsearch.learn.recipes import get_recipe
 from exitsearch.learn.train import train_config
 from exitsearch.pipeline import places
 from exitsearch.search.result import SearchResult
@@ -143,7 +143,7 @@ def work(options: argparse.Namespace) -> int:
             first.config,
             backbone=backbone,
             data=load_data(DATA, backbone=backbone, root=data["data_dir"], workers=0),
-            recipe=get_recipe("frozen", epochs=options.epochs),
+            recipe=get_head_recipe("frozen", epochs=options.epochs),
             out=Path("trained"),
             seed=options.seed,
         )

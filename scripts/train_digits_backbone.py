@@ -23,7 +23,7 @@ from safetensors.torch import save
 from timm.models.vision_transformer import VisionTransformer
 
 from exitsearch.errors import InputError
-from exitsearch.learn.digits import digits_splits
+from exitsearch.learn.data.digits import digits_splits
 from exitsearch.models.embedded import weights_file
 from exitsearch.specs.backbone import EMBEDDED_NAME
 from exitsearch.specs.document import write_bytes

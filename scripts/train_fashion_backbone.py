@@ -29,7 +29,7 @@ from torchvision.datasets import FashionMNIST
 
 from exitsearch.allocator import keep_freed_memory
 from exitsearch.errors import InputError
-from exitsearch.learn.denormals import denormals_flushed
+from exitsearch.learn.bank.denormals import denormals_flushed
 from exitsearch.models.embedded import weights_file
 from exitsearch.specs.backbone import FASHION_NAME
 from exitsearch.specs.document import write_bytes

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, write the outcomes, print them."""
     from exitsearch.cli import console
-    from exitsearch.learn.processes import Processes
+    from exitsearch.learn.bank.processes import Processes
     from exitsearch.pipeline.outcomes import make_outcomes
     from exitsearch.pipeline.watch import Silent
     from exitsearch.report import calibration, tables

@@ -18,10 +18,10 @@ import safetensors.numpy
 from torch import Tensor
 
 from exitsearch.errors import ExitSearchError
+from exitsearch.learn.bank.denormals import denormals_flushed
+from exitsearch.learn.bank.trainer import FINAL, HeadTrainer
 from exitsearch.learn.data import DataSplits
 from exitsearch.learn.data.tiles import picture_labels
-from exitsearch.learn.denormals import denormals_flushed
-from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.specs.answers import (
     ANSWERS_FOLDER,
     FINAL_FILE,

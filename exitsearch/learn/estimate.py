@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from exitsearch.learn.bank.recipe import HeadRecipe
+from exitsearch.learn.bank.trainer import FINAL, HeadTrainer
 from exitsearch.learn.data import SPLITS, DataSplits, Split, batches, check_data, in_order, shuffled
 from exitsearch.learn.data.splits import HeldSplit
 from exitsearch.learn.memory import peak_bytes, watch_peak
-from exitsearch.learn.recipes import Recipe
-from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head
 from exitsearch.models.multi_exit import exit_seed
@@ -131,7 +131,7 @@ def estimate_training(
     data: DataSplits,
     *,
     exits: Iterable[Pair],
-    recipe: Recipe,
+    recipe: HeadRecipe,
     seed: int = 0,
     device: torch.device | str = "cpu",
     steps: int = STEPS,
@@ -204,7 +204,7 @@ def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _read(split: Split, recipe: Recipe, *, seed: int, steps: int, device: torch.device) -> tuple[float, HeldSplit]:
+def _read(split: Split, recipe: HeadRecipe, *, seed: int, steps: int, device: torch.device) -> tuple[float, HeldSplit]:
     """Seconds from one batch to the next, and the first ones as a split of their own."""
     order = shuffled(len(split), recipe.batch_size, seed=seed, epoch=0)
     workers = split.workers.count if split.workers else 0
@@ -230,7 +230,7 @@ def _read(split: Split, recipe: Recipe, *, seed: int, steps: int, device: torch.
     return found, HeldSplit(torch.cat(images), torch.cat(labels), finish=lambda samples: samples)
 
 
-def _time_steps(trainer: HeadTrainer, held: HeldSplit, recipe: Recipe) -> float:
+def _time_steps(trainer: HeadTrainer, held: HeldSplit, recipe: HeadRecipe) -> float:
     """Median seconds of a step; the first is not counted."""
     if not trainer.trainees:
         return 0.0
@@ -246,7 +246,7 @@ def _time_steps(trainer: HeadTrainer, held: HeldSplit, recipe: Recipe) -> float:
 
 
 @torch.inference_mode()
-def _time_answers(trainer: HeadTrainer, held: HeldSplit, recipe: Recipe) -> float:
+def _time_answers(trainer: HeadTrainer, held: HeldSplit, recipe: HeadRecipe) -> float:
     """Seconds for a sample to be answered by all heads."""
     seconds: list[float] = []
     for indices in in_order(len(held), recipe.batch_size)[:2]:

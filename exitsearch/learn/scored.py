@@ -13,14 +13,14 @@ from torch import nn
 
 from exitsearch.errors import ExitSearchError, MismatchError
 from exitsearch.learn.answers import HELD_OUT, answers_file, drop_leftovers, write_answers
-from exitsearch.learn.checkpoint import save_tensors
+from exitsearch.learn.bank.checkpoint import save_tensors
+from exitsearch.learn.bank.denormals import denormals_flushed
+from exitsearch.learn.bank.recipe import HeadRecipe, get_head_recipe
+from exitsearch.learn.bank.trainee import FINAL, NotFiniteError
+from exitsearch.learn.bank.trainer import HeadTrainer
 from exitsearch.learn.data import DataSplits, check_data
 from exitsearch.learn.data.tiles import picture_count, picture_labels
-from exitsearch.learn.denormals import denormals_flushed
 from exitsearch.learn.losses import fallback_score, metric_of, score, score_sum
-from exitsearch.learn.recipes import Recipe, get_recipe
-from exitsearch.learn.trainee import FINAL, NotFiniteError
-from exitsearch.learn.trainer import HeadTrainer
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head
 from exitsearch.models.multi_exit import FINAL_FILE, HEADS_FOLDER, final_parameters, head_file, load_final, load_state
@@ -33,7 +33,7 @@ class TrainedBy(Protocol):
     """Who trained heads: a `HeadTrainer`, or whoever knows as much."""
 
     backbone: Backbone
-    recipe: Recipe
+    recipe: HeadRecipe
     seed: int
     device: torch.device
 
@@ -172,7 +172,7 @@ def _outcomes(
     )
 
 
-def with_logits(outcomes: Outcomes, backbone: Backbone, data: DataSplits, *, recipe: Recipe) -> Outcomes:
+def with_logits(outcomes: Outcomes, backbone: Backbone, data: DataSplits, *, recipe: HeadRecipe) -> Outcomes:
     """Finished outcomes with the outputs of their heads, which answer again if only answers were kept.
 
     Args:
@@ -276,7 +276,7 @@ def score_banks(
         load_final(answering, folders[0])
     write_weights(answering, heads, out)
     # The recipe only says how many samples answer at once.
-    recipe = get_recipe("frozen")
+    recipe = get_head_recipe("frozen")
     answering.module.to(dtype)
     trainer = HeadTrainer(
         answering, {key: head.to(dtype) for key, head in heads.items()}, recipe, seed=0, device=torch.device(device)

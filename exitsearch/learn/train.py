@@ -15,10 +15,10 @@ import torch
 
 from exitsearch.errors import ExitSearchError, MismatchError
 from exitsearch.learn.answers import HELD_OUT
-from exitsearch.learn.bank import Note, Progress, train_bank
-from exitsearch.learn.checkpoint import save_tensors
+from exitsearch.learn.bank.checkpoint import save_tensors
+from exitsearch.learn.bank.recipe import HeadRecipe
+from exitsearch.learn.bank.train import Note, Progress, train_bank
 from exitsearch.learn.data import DataSplits, data_outputs, load_data
-from exitsearch.learn.recipes import Recipe
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.multi_exit import CONFIG_FILE, MODEL_FILE, attach_exits, build_model, load_heads
 from exitsearch.specs.config import MultiExitConfig
@@ -44,7 +44,7 @@ def train_config(
     *,
     data: DataSplits | str,
     out: Path | str,
-    recipe: str | Recipe = "frozen",
+    recipe: str | HeadRecipe = "frozen",
     seed: int = 0,
     backbone: Backbone | None = None,
     pretrained: bool | None = None,

@@ -22,8 +22,8 @@ from exitsearch.specs.published import PUBLISHED_OUTCOMES, published_outcomes
 from exitsearch.specs.space import SearchSpace
 
 if TYPE_CHECKING:
+    from exitsearch.learn.bank.recipe import HeadRecipe
     from exitsearch.learn.data import DataSplits
-    from exitsearch.learn.recipes import Recipe
     from exitsearch.models.backbone import Backbone
 
 RECIPE = "frozen"
@@ -78,11 +78,11 @@ class Training(Part):
             "or a folder of images with train/ and val/"
         )
 
-    def asked_recipe(self) -> Recipe:
+    def asked_recipe(self) -> HeadRecipe:
         """The recipe with what was asked for instead of its own numbers."""
-        from exitsearch.learn.recipes import get_recipe
+        from exitsearch.learn.bank.recipe import get_head_recipe
 
-        return get_recipe(
+        return get_head_recipe(
             self.recipe,
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -156,8 +156,8 @@ class HeadTraining:
             candidates: what may be chosen; None takes every head.
             words: what is trained, for people.
         """
-        from exitsearch.learn.bank import train_bank
-        from exitsearch.learn.processes import Processes
+        from exitsearch.learn.bank.processes import Processes
+        from exitsearch.learn.bank.train import train_bank
         from exitsearch.measure.machine import resolve_device
         from exitsearch.models.heads import fitting_exits
 

@@ -86,7 +86,7 @@ class MeasuredSettings:
     @property
     def key(self) -> str:
         """All that values depend on besides the setting: model, data, training and machine."""
-        from exitsearch.learn.identity import recipe_identity
+        from exitsearch.learn.bank.identity import recipe_identity
 
         recipe = recipe_identity(self._recipe)
         facts: list[object] = [*self._sources, self._backbone.key, self._heads.key, recipe, self._job.seed]
@@ -203,7 +203,7 @@ class MeasuredSettings:
         self, label: str, exits: list[Pair], size: int | None, *, until: int | None = None
     ) -> tuple[Path, Outcomes]:
         """Train some heads, to the end or until an epoch; returns the folder and the outcomes."""
-        from exitsearch.learn.bank import bank_digest, train_bank
+        from exitsearch.learn.bank.train import bank_digest, train_bank
 
         backbone, data = self._trained(size)
         seed = self._job.seed

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from cuda_steps.step import Bench, Step
-from exitsearch.learn.checkpoint import CHECKPOINT_FILE
+from exitsearch.learn.bank.checkpoint import CHECKPOINT_FILE
 from exitsearch.specs.load import load_outcomes
 
 # Scores of the killed and the uninterrupted run may differ by this much: on CUDA their last bits may differ.

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from exitsearch.cli.main import main
-from exitsearch.learn import run
-from exitsearch.learn.processes import Processes
+from exitsearch.learn.bank import run
+from exitsearch.learn.bank.processes import Processes
 from exitsearch.pipeline import outcomes as step
 from exitsearch.pipeline.watch import Silent
 from exitsearch.specs.outcomes import Outcomes

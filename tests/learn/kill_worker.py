@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 
-from exitsearch.learn.bank import train_bank
+from exitsearch.learn.bank.train import train_bank
 
 torch.set_num_threads(1)
 replace = os.replace

@@ -13,9 +13,9 @@ import torch
 from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 
 from exitsearch.errors import ExitSearchError
-from exitsearch.learn import run
-from exitsearch.learn.bank import train_bank
-from exitsearch.learn.processes import Processes
+from exitsearch.learn.bank import run
+from exitsearch.learn.bank.processes import Processes
+from exitsearch.learn.bank.train import train_bank
 
 
 def poison(name: str) -> None:

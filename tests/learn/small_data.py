@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from exitsearch.learn.bank.recipe import HeadRecipe
 from exitsearch.learn.data import DataSplits, TensorsSplit
+from exitsearch.learn.data.digits import digits_splits
 from exitsearch.learn.data.images import Prepare
-from exitsearch.learn.digits import digits_splits
-from exitsearch.learn.recipes import Recipe
 from exitsearch.models.backbone import Backbone, create_backbone
 
-RECIPE = Recipe(
+RECIPE = HeadRecipe(
     name="test", description="", epochs=2, batch_size=10, learning_rate=1e-3, weight_decay=1e-4, schedule="one_cycle"
 )
 HEADS = ["mlp_ee", "linear"]  # one with dropout and an L2 penalty, one without

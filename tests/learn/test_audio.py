@@ -11,7 +11,7 @@ from scipy.io import wavfile
 from small_data import RECIPE, small_backbone
 
 from exitsearch.errors import FileError, InputError, UnavailableError
-from exitsearch.learn.bank import train_bank
+from exitsearch.learn.bank.train import train_bank
 from exitsearch.learn.data import batches, data_outputs, in_order, load_data
 from exitsearch.learn.data.audio import check_recordings, clip_seconds, read_recording, seconds_of
 from exitsearch.learn.data.log_mel import RATE

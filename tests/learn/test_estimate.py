@@ -9,7 +9,7 @@ import torch
 from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 
 from exitsearch.errors import InputError
-from exitsearch.learn.bank import weights_digest
+from exitsearch.learn.bank.train import weights_digest
 from exitsearch.learn.estimate import Estimate, estimate_training
 from exitsearch.models.heads import create_head
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 
 from exitsearch.errors import ExitSearchError, FileError
-from exitsearch.learn.bank import train_bank
-from exitsearch.learn.checkpoint import save_tensors
+from exitsearch.learn.bank.checkpoint import save_tensors
+from exitsearch.learn.bank.train import train_bank
 from exitsearch.specs.document import unwritable, write_bytes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no limit of this kind")

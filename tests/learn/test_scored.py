@@ -10,10 +10,10 @@ import torch
 from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 
 from exitsearch.errors import ExitSearchError, MismatchError
-from exitsearch.learn import run
-from exitsearch.learn.bank import bank_digest, train_bank
+from exitsearch.learn.bank import run
+from exitsearch.learn.bank.train import bank_digest, train_bank
+from exitsearch.learn.bank.trainer import HeadTrainer
 from exitsearch.learn.scored import joined, merged_scores, score_banks
-from exitsearch.learn.trainer import HeadTrainer
 from exitsearch.models.multi_exit import HEADS_FOLDER, head_file, read_tensors
 from exitsearch.specs.outcomes import Outcomes
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from small_data import RECIPE, small_backbone
 
 from exitsearch.errors import FileError
-from exitsearch.learn.bank import train_bank
+from exitsearch.learn.bank.train import train_bank
 from exitsearch.learn.data import TensorsSplit, load_data
 from exitsearch.learn.data.tiles import (
     picture_count,

@@ -8,7 +8,7 @@ import torch
 from small_data import RECIPE, small_backbone, small_digits
 
 from exitsearch.errors import MismatchError
-from exitsearch.learn.bank import train_bank
+from exitsearch.learn.bank.train import train_bank
 from exitsearch.learn.train import train_config
 from exitsearch.models.multi_exit import build_model, load_model
 from exitsearch.specs.config import MultiExitConfig

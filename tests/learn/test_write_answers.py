@@ -15,9 +15,9 @@ from torch import nn
 from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.learn import answers as module
 from exitsearch.learn.answers import HELD_OUT, drop_answers, write_answers
-from exitsearch.learn.recipes import Recipe, get_recipe
+from exitsearch.learn.bank.recipe import HeadRecipe, get_head_recipe
+from exitsearch.learn.bank.trainer import FINAL, HeadTrainer
 from exitsearch.learn.scored import document, scored
-from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import create_backbone
 from exitsearch.models.heads import create_head
 from exitsearch.search.run import search
@@ -31,7 +31,7 @@ from exitsearch.specs.samples import Samples, write_samples
 
 PAIRS = [(1, "linear"), (1, "mlp"), (4, "linear"), (7, "mlp")]
 KEYS = [f"{placement}/{head}" for placement, head in PAIRS]
-SMALL = Recipe(
+SMALL = HeadRecipe(
     name="test", description="", epochs=1, batch_size=8, learning_rate=1e-2, weight_decay=0.0, schedule="one_cycle"
 )
 
@@ -232,7 +232,7 @@ def test_many_samples_are_fitted_on_a_part_and_answered_in_a_second_pass(digits,
 def test_the_order_of_blocks_does_not_show(digits, kept, tmp_path):
     """Other blocks, the same answers but for rounding."""
     trainer, data = digits
-    other = _trainer(trainer.backbone, get_recipe("frozen"))
+    other = _trainer(trainer.backbone, get_head_recipe("frozen"))
     for mine, theirs in zip(other.trainees, trainer.trainees, strict=True):
         mine.module.load_state_dict(theirs.module.state_dict())
     write_answers(other, data, tmp_path)

@@ -29,7 +29,7 @@ def test_smallest(call):
 
 HOLDING = """
 import sys
-from exitsearch.learn.trainer import HeadTrainer
+from exitsearch.learn.bank.trainer import HeadTrainer
 import check_answer_memory
 stream = HeadTrainer.stream_answers
 if sys.argv[1] == "hold":

@@ -9,7 +9,7 @@ import torch
 import train_digits_backbone
 from safetensors.torch import load_file
 
-from exitsearch.learn.digits import digits_splits
+from exitsearch.learn.data.digits import digits_splits
 from exitsearch.specs.backbone import EMBEDDED_NAME
 
 

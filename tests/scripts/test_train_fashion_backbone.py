@@ -8,7 +8,7 @@ import torch
 import train_fashion_backbone
 from safetensors.torch import load_file
 
-from exitsearch.learn.denormals import flushes_denormals
+from exitsearch.learn.bank.denormals import flushes_denormals
 from exitsearch.specs.backbone import FASHION_NAME
 
 

@@ -1,4 +1,4 @@
-"""Recipe: how exit heads are trained over a frozen backbone, as plain data, and the named ones."""
+"""HeadRecipe: how exit heads are trained over a frozen backbone, as plain data, and the named ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RISE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class HeadRecipe:
     """How exit heads are trained.
 
     Attributes:
@@ -53,7 +53,8 @@ class Recipe:
     def rate(self, done: float) -> float:
         """The learning rate when a share `done` (0..1) of all steps is behind; a plateau's factors come on top.
 
-        >>> [round(RECIPES["frozen"].rate(done) / RECIPES["frozen"].learning_rate, 2) for done in (0.1, 0.2, 0.6, 1.0)]
+        >>> frozen = HEAD_RECIPES["frozen"]
+        >>> [round(frozen.rate(done) / frozen.learning_rate, 2) for done in (0.1, 0.2, 0.6, 1.0)]
         [0.5, 1.0, 0.5, 0.0]
         """
         if self.schedule != "one_cycle":
@@ -63,10 +64,10 @@ class Recipe:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - _RISE) / (1 - _RISE)))
 
 
-RECIPES = {
+HEAD_RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe(
+        HeadRecipe(
             name="frozen",
             description="quick: five epochs of Adam with a one-cycle rate, the backbone frozen",
             # Twelve epochs are worth 0.008 more of expected accuracy on the digits and take more than twice as long;
@@ -78,7 +79,7 @@ RECIPES = {
             weight_decay=1e-4,
             schedule="one_cycle",
         ),
-        Recipe(
+        HeadRecipe(
             name="mevit",
             description="as in Multi-Exit Vision Transformer (2021): Adam, x0.6 on a plateau, early stopping per head",
             epochs=100,
@@ -95,14 +96,14 @@ RECIPES = {
 }
 
 
-def get_recipe(
-    recipe: str | Recipe,
+def get_head_recipe(
+    recipe: str | HeadRecipe,
     *,
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
     augment: str | Iterable[str] | None = None,
-) -> Recipe:
+) -> HeadRecipe:
     """A recipe by its name, or the recipe itself.
 
     Args:
@@ -115,10 +116,10 @@ def get_recipe(
     Raises:
         InputError: when no recipe or augmentation has that name, or a number is out of its range.
     """
-    if not isinstance(recipe, Recipe):
-        if recipe not in RECIPES:
-            raise one_of("recipe", recipe, RECIPES)
-        recipe = RECIPES[recipe]
+    if not isinstance(recipe, HeadRecipe):
+        if recipe not in HEAD_RECIPES:
+            raise one_of("recipe", recipe, HEAD_RECIPES)
+        recipe = HEAD_RECIPES[recipe]
     if epochs is not None and epochs < 1:
         raise InputError(f"a recipe has at least 1 epoch, found {epochs}")
     if batch_size is not None and batch_size < 1:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from exitsearch.learn.denormals import denormals_flushed
+from exitsearch.learn.bank.denormals import denormals_flushed
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head
 

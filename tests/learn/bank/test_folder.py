@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exitsearch.errors import ExitSearchError, MismatchError
-from exitsearch.learn.folder import BankFolder, check_some_left, with_dropped
+from exitsearch.learn.bank.folder import BankFolder, check_some_left, with_dropped
 from exitsearch.specs.outcomes import Outcomes
 
 DOCUMENT = {

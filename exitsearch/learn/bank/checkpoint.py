@@ -27,8 +27,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from exitsearch.errors import FileError, MismatchError
-from exitsearch.learn.trainee import FINAL, Trainee, split_key
-from exitsearch.learn.trainer import HeadTrainer
+from exitsearch.learn.bank.trainee import FINAL, Trainee, split_key
+from exitsearch.learn.bank.trainer import HeadTrainer
 from exitsearch.models.multi_exit import FINAL_FILE, head_file
 from exitsearch.specs.document import Document, unwritable
 

@@ -29,17 +29,17 @@ import torch
 
 from exitsearch.allocator import keep_freed_memory
 from exitsearch.errors import InputError
+from exitsearch.learn.bank.denormals import denormals_flushed
+from exitsearch.learn.bank.epochs import CHECKPOINT_MINUTES
+from exitsearch.learn.bank.epochs import Progress as Progress
+from exitsearch.learn.bank.folder import BankFolder
+from exitsearch.learn.bank.identity import bank_digest as bank_digest
+from exitsearch.learn.bank.identity import bank_identity
+from exitsearch.learn.bank.identity import weights_digest as weights_digest
+from exitsearch.learn.bank.processes import Processes
+from exitsearch.learn.bank.recipe import HeadRecipe, get_head_recipe
+from exitsearch.learn.bank.run import BankRun
 from exitsearch.learn.data import DataSplits, check_data
-from exitsearch.learn.denormals import denormals_flushed
-from exitsearch.learn.epochs import CHECKPOINT_MINUTES
-from exitsearch.learn.epochs import Progress as Progress
-from exitsearch.learn.folder import BankFolder
-from exitsearch.learn.identity import bank_digest as bank_digest
-from exitsearch.learn.identity import bank_identity
-from exitsearch.learn.identity import weights_digest as weights_digest
-from exitsearch.learn.processes import Processes
-from exitsearch.learn.recipes import Recipe, get_recipe
-from exitsearch.learn.run import BankRun
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import fitting_exits
 from exitsearch.specs.candidates import Candidates
@@ -58,7 +58,7 @@ def train_bank(
     heads: Iterable[str] | None = None,
     placements: Iterable[int] | None = None,
     exits: Iterable[tuple[int, str]] | None = None,
-    recipe: str | Recipe = "frozen",
+    recipe: str | HeadRecipe = "frozen",
     seed: int = 0,
     device: torch.device | str = "cpu",
     restart: bool = False,
@@ -109,7 +109,7 @@ def train_bank(
         ExitSearchError: every head has been dropped, the final classifier cannot be trained, or another process ended.
     """
     keep_freed_memory()
-    recipe, processes = get_recipe(recipe), processes or Processes()
+    recipe, processes = get_head_recipe(recipe), processes or Processes()
     check_data(backbone, data)
     _check(until=until, checkpoint_minutes=checkpoint_minutes, processes=processes)
     run = BankRun(

@@ -8,10 +8,10 @@ import pytest
 import torch
 from small_data import RECIPE, small_backbone, small_digits
 
+from exitsearch.learn.bank.denormals import flushes_denormals
+from exitsearch.learn.bank.trainer import HeadTrainer, NotFiniteError
 from exitsearch.learn.data import shuffled
-from exitsearch.learn.denormals import flushes_denormals
 from exitsearch.learn.scored import scored
-from exitsearch.learn.trainer import HeadTrainer, NotFiniteError
 from exitsearch.models.heads import create_head
 
 PAIRS = [(1, "mlp_ee"), (4, "linear")]

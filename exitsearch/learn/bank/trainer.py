@@ -20,15 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from exitsearch.learn.augment import augment
+from exitsearch.learn.bank.denormals import denormals_flushed
+from exitsearch.learn.bank.recipe import HeadRecipe
+from exitsearch.learn.bank.trainee import FINAL as FINAL
+from exitsearch.learn.bank.trainee import NotFiniteError, head_key, split_key
+from exitsearch.learn.bank.trainee import Trainee as Trainee
 from exitsearch.learn.data import Split, batches, in_order
 from exitsearch.learn.data.tiles import picture_labels, sum_batch, whole_batches
-from exitsearch.learn.denormals import denormals_flushed
 from exitsearch.learn.losses import decay_penalty, task_loss
-from exitsearch.learn.recipes import Recipe
 from exitsearch.learn.targets import TargetScale, can_answer_in
-from exitsearch.learn.trainee import FINAL as FINAL
-from exitsearch.learn.trainee import NotFiniteError, head_key, split_key
-from exitsearch.learn.trainee import Trainee as Trainee
 from exitsearch.models.backbone import Backbone, State
 from exitsearch.models.multi_exit import final_parameters
 
@@ -54,7 +54,7 @@ class HeadTrainer:
 
     backbone: Backbone
     heads: dict[tuple[int, str], nn.Module]
-    recipe: Recipe
+    recipe: HeadRecipe
     seed: int
     device: torch.device
     scale: TargetScale | None = None

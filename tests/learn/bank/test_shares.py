@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_data import small_backbone
 
-from exitsearch.learn import shares
-from exitsearch.learn.shares import balanced, head_seconds
+from exitsearch.learn.bank import shares
+from exitsearch.learn.bank.shares import balanced, head_seconds
 
 
 def test_seconds_are_measured_once_for_a_head_and_a_shape(monkeypatch):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from small_data import RECIPE, small_backbone, small_digits
 
-from exitsearch.learn.epochs import at_end, train_epochs, without_dropped
-from exitsearch.learn.trainee import NotFiniteError
-from exitsearch.learn.trainer import HeadTrainer
+from exitsearch.learn.bank.epochs import at_end, train_epochs, without_dropped
+from exitsearch.learn.bank.trainee import NotFiniteError
+from exitsearch.learn.bank.trainer import HeadTrainer
 from exitsearch.models.heads import create_head
 
 PLATEAU = dataclasses.replace(RECIPE, schedule="plateau", learning_rate=1e-3, plateau_factor=0.5, plateau_patience=1)

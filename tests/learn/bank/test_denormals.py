@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from exitsearch.learn import denormals
-from exitsearch.learn.denormals import denormals_flushed, flushes_denormals
+from exitsearch.learn.bank import denormals
+from exitsearch.learn.bank.denormals import denormals_flushed, flushes_denormals
 
 pytestmark = pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor cannot flush denormals")
 
@@ -95,7 +95,7 @@ def test_workers_that_begin_inside_do_not_outlive_it():
     """In a process of its own, whose first parallel region is inside."""
     program = (
         "import torch; torch.set_num_threads(2)\n"
-        "from exitsearch.learn.denormals import denormals_flushed\n"
+        "from exitsearch.learn.bank.denormals import denormals_flushed\n"
         "smallest = torch.ones(65536, dtype=torch.int32).view(torch.float32)\n"
         "with denormals_flushed():\n"
         "    inside = (smallest * 1.0).view(torch.int32).sum()\n"

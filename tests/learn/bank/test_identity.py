@@ -11,12 +11,12 @@ import timm
 import torch
 from small_data import RECIPE, small_backbone, small_digits
 
-from exitsearch.learn.identity import bank_digest, bank_identity, recipe_identity, weights_digest
-from exitsearch.learn.recipes import Recipe
+from exitsearch.learn.bank.identity import bank_digest, bank_identity, recipe_identity, weights_digest
+from exitsearch.learn.bank.recipe import HeadRecipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LaterRecipe(Recipe):
+class LaterRecipe(HeadRecipe):
     """A recipe as a later version may have it."""
 
     flips: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ def test_fields_that_stored_banks_name_are_always_named():
     assert recipe_identity(RECIPE) == {key: named[key] for key in recipe_identity(RECIPE)}
     # weight_decay to stop_patience have defaults, and are there all the same.
     assert {"weight_decay", "schedule", "plateau_factor", "plateau_patience", "stop_patience"} <= {
-        *recipe_identity(Recipe(name="", description="", epochs=1, batch_size=1, learning_rate=1.0))
+        *recipe_identity(HeadRecipe(name="", description="", epochs=1, batch_size=1, learning_rate=1.0))
     }
 
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 
 from exitsearch.errors import ExitSearchError, InputError, MismatchError
-from exitsearch.learn import run
-from exitsearch.learn.bank import train_bank, weights_digest
+from exitsearch.learn.bank import run
+from exitsearch.learn.bank.train import train_bank, weights_digest
 from exitsearch.specs.outcomes import Outcomes
 
 FILES = ["1__mlp_ee", "1__linear", "4__mlp_ee", "4__linear", "final"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from exitsearch.learn.recipes import RECIPES
-from exitsearch.learn.trainee import Trainee
+from exitsearch.learn.bank.recipe import HEAD_RECIPES
+from exitsearch.learn.bank.trainee import Trainee
 
 
 def _trainee(key="3/vit_ee"):
@@ -15,7 +15,7 @@ def _trainee(key="3/vit_ee"):
 
 def test_rate_falls_on_a_plateau_of_two_and_training_stops_after_five():
     """Best at epoch 2. Two more without a fall: x0.6, and after another two: x0.36. The fifth one stops."""
-    trainee, recipe = _trainee(), RECIPES["mevit"]
+    trainee, recipe = _trainee(), HEAD_RECIPES["mevit"]
     seen = []
     for loss in (2.0, 1.0, 1.0, 1.5, 1.1, 1.0, 1.2):
         trainee.learn_from(loss, recipe)
@@ -32,7 +32,7 @@ def test_rate_falls_on_a_plateau_of_two_and_training_stops_after_five():
 
 
 def test_a_lower_loss_starts_the_waiting_anew():
-    trainee, recipe = _trainee(), RECIPES["mevit"]
+    trainee, recipe = _trainee(), HEAD_RECIPES["mevit"]
     for loss in (1.0, 1.1, 0.9, 1.0):
         trainee.learn_from(loss, recipe)
     assert (trainee.factor, trainee.waited, trainee.best) == (1.0, 1, 0.9)
@@ -40,8 +40,8 @@ def test_a_lower_loss_starts_the_waiting_anew():
 
 def test_progress_survives_a_checkpoint():
     trainee, other = _trainee(), _trainee()
-    trainee.learn_from(1.0, RECIPES["mevit"])
-    trainee.learn_from(2.0, RECIPES["mevit"])
+    trainee.learn_from(1.0, HEAD_RECIPES["mevit"])
+    trainee.learn_from(2.0, HEAD_RECIPES["mevit"])
     other.restore(trainee.progress)
     assert other.progress == trainee.progress != _trainee().progress
 

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from small_data import RECIPE, small_backbone, small_digits
 
 from exitsearch.errors import InputError, MismatchError
-from exitsearch.learn.bank import train_bank
-from exitsearch.learn.identity import bank_identity
-from exitsearch.learn.processes import Processes
-from exitsearch.learn.trainer import HeadTrainer
+from exitsearch.learn.bank.identity import bank_identity
+from exitsearch.learn.bank.processes import Processes
+from exitsearch.learn.bank.train import train_bank
+from exitsearch.learn.bank.trainer import HeadTrainer
 from exitsearch.models.heads import create_head
 from exitsearch.models.multi_exit import head_file, load_final, load_state
 from exitsearch.specs.outcomes import Outcomes

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from exitsearch.learn.bank.trainee import FINAL, NotFiniteError, Trainee
+from exitsearch.learn.bank.trainer import HeadTrainer
 from exitsearch.learn.data import DataSplits, shuffled
-from exitsearch.learn.trainee import FINAL, NotFiniteError, Trainee
-from exitsearch.learn.trainer import HeadTrainer
 
 # (share of all steps that is done, words for where it stands)
 Progress = Callable[[float, str], None]

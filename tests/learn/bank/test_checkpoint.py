@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from small_data import RECIPE, small_backbone, small_digits
 
 from exitsearch.errors import FileError
-from exitsearch.learn.bank import train_bank
-from exitsearch.learn.checkpoint import Checkpoint, save_tensors
+from exitsearch.learn.bank.checkpoint import Checkpoint, save_tensors
+from exitsearch.learn.bank.train import train_bank
 
 
 class _StopError(Exception):

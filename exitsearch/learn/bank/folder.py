@@ -9,8 +9,8 @@ from typing import Any
 
 from exitsearch.errors import ExitSearchError, MismatchError
 from exitsearch.learn.answers import drop_answers
-from exitsearch.learn.checkpoint import CHECKPOINT_FILE, Checkpoint, drop_checkpoints
-from exitsearch.learn.trainee import FINAL, head_key, key_words, split_key
+from exitsearch.learn.bank.checkpoint import CHECKPOINT_FILE, Checkpoint, drop_checkpoints
+from exitsearch.learn.bank.trainee import FINAL, head_key, key_words, split_key
 from exitsearch.models.multi_exit import HEADS_FOLDER
 from exitsearch.specs.outcomes import DOCUMENT_NAME, DroppedHead, Outcomes
 

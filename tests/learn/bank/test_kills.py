@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 
-from exitsearch.learn.bank import train_bank
+from exitsearch.learn.bank.train import train_bank
 from exitsearch.specs.outcomes import Outcomes
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 def test_five_kills_leave_no_trace(tmp_path):

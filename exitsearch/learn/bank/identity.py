@@ -11,10 +11,10 @@ from typing import Any
 import timm
 import torch
 
+from exitsearch.learn.bank.recipe import HeadRecipe
+from exitsearch.learn.bank.trainee import head_key
 from exitsearch.learn.data import DataSplits
-from exitsearch.learn.recipes import Recipe
 from exitsearch.learn.targets import STANDARDISED
-from exitsearch.learn.trainee import head_key
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.multi_exit import final_parameters
 
@@ -35,7 +35,7 @@ _ALWAYS_NAMED = frozenset(
 )
 
 
-def bank_identity(backbone: Backbone, data: DataSplits, *, recipe: Recipe, seed: int) -> dict[str, Any]:
+def bank_identity(backbone: Backbone, data: DataSplits, *, recipe: HeadRecipe, seed: int) -> dict[str, Any]:
     """Everything that the result of a head depends on beside the head itself, as JSON would give it back."""
     return {
         "backbone": backbone.facts.model_dump(mode="json"),
@@ -49,7 +49,7 @@ def bank_identity(backbone: Backbone, data: DataSplits, *, recipe: Recipe, seed:
     }
 
 
-def recipe_identity(recipe: Recipe) -> dict[str, Any]:
+def recipe_identity(recipe: HeadRecipe) -> dict[str, Any]:
     """What of a recipe a result depends on, as JSON would give it back."""
     fields = [field for field in dataclasses.fields(recipe) if field.name != "description"]
     values = {field.name: getattr(recipe, field.name) for field in fields}
@@ -59,7 +59,7 @@ def recipe_identity(recipe: Recipe) -> dict[str, Any]:
 
 
 def bank_digest(
-    backbone: Backbone, data: DataSplits, *, exits: Iterable[tuple[int, str]], recipe: Recipe, seed: int
+    backbone: Backbone, data: DataSplits, *, exits: Iterable[tuple[int, str]], recipe: HeadRecipe, seed: int
 ) -> str:
     """12 hexadecimal digits that stand for everything that `train_bank` of these arguments depends on."""
     heads = [head_key(placement, head) for placement, head in sorted(exits)]

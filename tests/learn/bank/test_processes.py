@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from small_data import HEADS, PLACEMENTS, RECIPE, small_backbone, small_digits
 
 from exitsearch.errors import InputError
-from exitsearch.learn.bank import train_bank
-from exitsearch.learn.processes import Processes
+from exitsearch.learn.bank.processes import Processes
+from exitsearch.learn.bank.train import train_bank
 from exitsearch.specs.outcomes import Outcomes
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 EXITS = [(placement, head) for placement in PLACEMENTS for head in HEADS]
 
 

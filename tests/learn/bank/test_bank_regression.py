@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from small_data import RECIPE, small_backbone, small_digits
 from torch import nn
 
-from exitsearch.learn import run
-from exitsearch.learn.bank import train_bank
-from exitsearch.learn.identity import bank_identity
+from exitsearch.learn.bank import run
+from exitsearch.learn.bank.identity import bank_identity
+from exitsearch.learn.bank.train import train_bank
+from exitsearch.learn.bank.trainer import FINAL, HeadTrainer
 from exitsearch.learn.targets import TargetScale
-from exitsearch.learn.trainer import FINAL, HeadTrainer
 from exitsearch.models.backbone import create_backbone
 from exitsearch.models.heads import ExitHead, create_head, register_head, registry
 from exitsearch.models.multi_exit import build_model, head_file

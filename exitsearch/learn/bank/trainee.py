@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from exitsearch.errors import ExitSearchError
-from exitsearch.learn.recipes import Recipe
+from exitsearch.learn.bank.recipe import HeadRecipe
 from exitsearch.learn.targets import TargetScale, fold
 from exitsearch.models.backbone import State
 
@@ -96,7 +96,7 @@ class Trainee:
             fold(self.module, self.scale)
             self.scale = None
 
-    def learn_from(self, loss: float, recipe: Recipe) -> None:
+    def learn_from(self, loss: float, recipe: HeadRecipe) -> None:
         """Lower the rate, or stop, by the loss on the choice split after an epoch."""
         if self.best is None or loss < self.best:
             self.best, self.waited, self.waited_for_rate = loss, 0, 0

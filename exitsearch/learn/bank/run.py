@@ -11,23 +11,23 @@ from torch import nn
 
 from exitsearch.errors import InputError
 from exitsearch.learn.answers import are_answered, renew_answers, write_answers
-from exitsearch.learn.checkpoint import (
+from exitsearch.learn.bank.checkpoint import (
     drop_checkpoints,
     restore_checkpoints,
     save_checkpoints,
     save_tensors,
     unit_file,
 )
+from exitsearch.learn.bank.epochs import Progress, at_end, steps_per_epoch, train_epochs, without_dropped
+from exitsearch.learn.bank.folder import BankFolder, Pair, check_some_left, with_dropped
+from exitsearch.learn.bank.processes import Processes
+from exitsearch.learn.bank.recipe import HeadRecipe
+from exitsearch.learn.bank.shares import balanced, head_seconds
+from exitsearch.learn.bank.trainee import FINAL, Trainee, head_key, key_words, split_key
+from exitsearch.learn.bank.trainer import HeadTrainer
 from exitsearch.learn.data import DataSplits
-from exitsearch.learn.epochs import Progress, at_end, steps_per_epoch, train_epochs, without_dropped
-from exitsearch.learn.folder import BankFolder, Pair, check_some_left, with_dropped
-from exitsearch.learn.processes import Processes
-from exitsearch.learn.recipes import Recipe
 from exitsearch.learn.scored import document, joined, scored, with_logits
-from exitsearch.learn.shares import balanced, head_seconds
 from exitsearch.learn.targets import TargetScale, can_answer_in, start_at_centre
-from exitsearch.learn.trainee import FINAL, Trainee, head_key, key_words, split_key
-from exitsearch.learn.trainer import HeadTrainer
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head
 from exitsearch.models.multi_exit import FINAL_FILE, HEADS_FOLDER, exit_seed, final_parameters, load_final
@@ -50,7 +50,7 @@ class BankRun:
     backbone: Backbone
     data: DataSplits
     folder: BankFolder
-    recipe: Recipe
+    recipe: HeadRecipe
     seed: int
     device: torch.device
     processes: Processes
