@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from exitsearch import __version__
-from exitsearch.errors import ExitSearchError
+from exitsearch.cli.parser import Parser
+from exitsearch.errors import ExitSearchError, InputError
 
 # Subcommand to the module that holds it; the order is the order of the work.
 COMMANDS = {
@@ -29,15 +30,15 @@ COMMANDS = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser with every subcommand's options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="exitsearch",
         description="Which early-exit head goes where, on your device, for your latency budgets.",
-        epilog="exitsearch search --budget-dist uniform:10%%,100%% alone runs the whole job on a small example.",
+        epilog="exitsearch search --budget-dist uniform:10%,100% alone runs the whole job on a small example.",
     )
     parser.add_argument("--version", action="version", version=f"exitsearch {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, module_name in COMMANDS.items():
         module = importlib.import_module(module_name)
         command = commands.add_parser(
@@ -70,7 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        args = build_parser().parse_args(argv)
+        parser = build_parser()
+        args = parser.parse_args(argv)
+        if "run" not in args:
+            parser.print_help(sys.stderr)
+            return InputError.exit_status
         status: int = args.run(args)
         return status
     except ExitSearchError as error:

@@ -74,10 +74,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def said(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Run a command; returns its status and the last line on stderr."""
-    try:
-        status = main(argv)
-    except SystemExit as stop:  # argparse's own way out
-        status = int(stop.code or 0)
+    status = main(argv)
     error = capsys.readouterr().err.strip()
     assert "Traceback" not in error
     return status, error.splitlines()[-1] if error else ""

@@ -46,11 +46,7 @@ def test_wrong_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    try:
-        status = main([*QUICK, *argv])
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    assert status == 2
+    assert main([*QUICK, *argv]) == 2
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
