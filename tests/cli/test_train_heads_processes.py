@@ -62,7 +62,7 @@ def test_each_process_is_told_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None
         told.append(processes)
         raise Enough
 
-    monkeypatch.setattr("exitsearch.learn.bank.train_bank", trained)
+    monkeypatch.setattr("exitsearch.learn.bank.train.train_bank", trained)
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("RANK", "2")
     with pytest.raises(Enough):

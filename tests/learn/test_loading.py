@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from small_data import small_backbone
 from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.learn.data import batches, in_order, load_data, shuffled
 from exitsearch.learn.data.splits import DataSplits, Split
+from exitsearch.learn.data.workers import Workers
 
 
 class NumbersSplit(Split):
@@ -166,3 +168,14 @@ def test_order_depends_on_seed_and_epoch_alone():
 def test_a_last_batch_of_one_is_left_out():
     assert [len(batch) for batch in shuffled(9, 4, seed=0, epoch=0)] == [4, 4]
     assert [len(batch) for batch in shuffled(1, 4, seed=0, epoch=0)] == [1]
+
+
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(104, "Connection reset by peer")], ids=repr)
+def test_a_process_that_dies_while_it_hands_over_is_the_same_sentence(error: Exception) -> None:
+    def stream() -> Iterator[object]:
+        raise error
+        yield
+
+    workers = Workers([], count=1)
+    with pytest.raises(ExitSearchError, match=r"a process that reads images was ended.* fewer --workers"):
+        workers._next(stream())

@@ -112,8 +112,9 @@ class Workers:
     def _next(self, stream: Iterator[object]) -> object:
         try:
             return next(stream)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        # A process that dies just as it hands over a tensor breaks the connection that the tensor comes through.
+        except (RuntimeError, EOFError, ConnectionError) as error:
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             self.close()
             raise ExitSearchError(
