@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from exitsearch.errors import InputError
 from exitsearch.models import features
 from exitsearch.models.heads import ExitHead
+from exitsearch.models.heads.lgvit import GlobalAggregationHead
 from exitsearch.models.multi_exit import MultiExitModel
 from exitsearch.specs.backbone import Task
 
@@ -101,7 +102,7 @@ def exit_facts(model: MultiExitModel, *, chances: Sequence[float] | None = None)
         heads=tuple(exit_.head for exit_ in exits),
         depth=len(backbone.placements),
         chances=None if chances is None else _checked_chances(chances, len(exits) + 1),
-        strides=tuple(int(getattr(head, "stride", 1)) for head in model.heads),
+        strides=tuple(head.stride if isinstance(head, GlobalAggregationHead) else 1 for head in model.heads),
         grid=backbone.placements[-1].grid,
     )
 
