@@ -21,11 +21,13 @@ def task_loss(outputs: Tensor, labels: Tensor, *, task: Task) -> Tensor:
 
     Args:
         outputs: raw outputs [batch, num_outputs].
-        labels: class indices [batch], or targets [batch] (one output) or [batch, num_outputs].
+        labels: class indices [batch] or shares of classes [batch, num_outputs]; or targets [batch] (one output) or
+            [batch, num_outputs].
         task: what the outputs mean.
     """
     if task == "classification":
-        return F.cross_entropy(outputs, labels)
+        # Shares of classes are in the dtype of whoever mixed them.
+        return F.cross_entropy(outputs, labels.to(outputs.dtype) if labels.is_floating_point() else labels)
     return F.l1_loss(outputs, labels.reshape(outputs.shape))
 
 
