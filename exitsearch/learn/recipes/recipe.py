@@ -37,7 +37,7 @@ class Stage:
         each_exit: whether the stage is run once for every exit in order, training that exit's head alone; only with
             `trains="heads"`.
         teacher: whose logits the loss is given: `final` (the model's own final exit, detached), `given` (another
-            model), or None.
+            model), or None: nobody's, for losses that do not look at a teacher.
         labels: False when the loss does not look at labels: unlabelled samples are welcome.
         order: of the samples in an epoch: `shuffled`, or `curriculum` (easy ones first).
         epochs: passes over the training split, at least 1.
@@ -96,11 +96,6 @@ class Stage:
             raise InputError(
                 f"a stage that is run for each exit trains that exit's head alone, found trains={self.trains!r} in the "
                 f'stage {self.name!r}; set trains="heads"'
-            )
-        if self.named_loss.needs_teacher and self.teacher is None:
-            raise InputError(
-                f"the loss {self.loss} learns from a teacher, and the stage {self.name!r} has none; set teacher to "
-                '"final" (the model\'s own final exit) or "given" (another model)'
             )
         _check_numbers(self)
         object.__setattr__(self, "augment", read_augmentations(self.augment))
@@ -179,36 +174,99 @@ class Recipe:
         return None if self.heads is None else get_head_recipe(self.heads)
 
 
-def _frozen(name: str, source: str) -> Recipe:
-    """A recipe of the bank under its own name."""
-    return Recipe(name=name, description=HEAD_RECIPES[name].description, source=source, heads=name)
+_MEVIT = "Multi-Exit Vision Transformer for Dynamic Inference (BMVC 2021, arXiv 2106.15183)"
+_LGVIT = "LGViT (2023, arXiv 2308.00255)"
 
 
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        _frozen("frozen", "own"),
-        _frozen("mevit", "Multi-Exit Vision Transformer for Dynamic Inference (BMVC 2021, arXiv 2106.15183)"),
-        Recipe(
-            name="joint",
-            description="backbone and heads together: the sum of the exits' losses + 2 times the final one's",
-            source="Multi-Exit Vision Transformer for Dynamic Inference (BMVC 2021, arXiv 2106.15183)",
-            stages=(
-                Stage(
-                    name="joint",
-                    loss="joint",
-                    trains="all",
-                    epochs=10,
-                    batch_size=64,
-                    learning_rate=1e-4,
-                    weight_decay=0.05,
-                    warmup_epochs=1,
-                    clip_grad=1.0,
-                ),
-            ),
+def _whole(name: str, loss: str, **more: Any) -> Stage:
+    """A stage that trains backbone and heads together, on the numbers that the recipes of this kind share."""
+    numbers: dict[str, Any] = {
+        "epochs": 10,
+        "batch_size": 64,
+        # A usual rate for fine-tuning a pretrained backbone; heads that start from `train-heads` need no higher one.
+        "learning_rate": 1e-4,
+        "weight_decay": 0.05,
+        "warmup_epochs": 1,
+        "clip_grad": 1.0,
+    }
+    return Stage(name=name, loss=loss, **({"trains": "all"} | numbers | more))
+
+
+def _lgvit(name: str, loss: str, **more: Any) -> Stage:
+    """A stage on the numbers of LGViT's public scripts; the falling rate is a cosine here and a line there."""
+    return Stage(name=name, loss=loss, epochs=50, batch_size=64, learning_rate=5e-5, clip_grad=1.0, **more)
+
+
+def _heads(name: str, loss: str, **more: Any) -> Stage:
+    """A stage that trains heads alone. Gradients are not clipped: one norm for all would let heads act on another."""
+    return Stage(name=name, loss=loss, epochs=5, batch_size=32, learning_rate=2e-3, warmup_epochs=1, **more)
+
+
+_NAMED = (
+    Recipe(name="frozen", description=HEAD_RECIPES["frozen"].description, source="own", heads="frozen"),
+    Recipe(name="mevit", description=HEAD_RECIPES["mevit"].description, source=_MEVIT, heads="mevit"),
+    Recipe(
+        name="layerwise",
+        description="one exit after the other over the frozen backbone, each head alone",
+        source=f"classifier-wise training, as in {_MEVIT}",
+        stages=(_heads("each", "separate", each_exit=True),),
+    ),
+    Recipe(
+        name="joint",
+        description="backbone and heads together: the sum of the exits' losses + 2 times the final one's",
+        source=_MEVIT,
+        stages=(_whole("joint", "joint"),),
+    ),
+    Recipe(
+        name="budget",
+        description="backbone and heads together, each exit weighted by the chance that its answer is in hand",
+        source="own: the search's expected value as the objective",
+        stages=(_whole("budget", "budget"),),
+    ),
+    Recipe(
+        name="alternating",
+        description="backbone and heads: the final exit and all exits, weighted by depth, take turns",
+        source=f"{_LGVIT}, stage 1",
+        stages=(_lgvit("alternating", "alternating", trains="all"),),
+    ),
+    Recipe(
+        name="lgvit",
+        description="alternating, then the heads over the frozen backbone from labels, final exit and features",
+        source=_LGVIT,
+        stages=(
+            _lgvit("alternating", "alternating", trains="all"),
+            _lgvit("features", "lgvit", teacher="final"),
         ),
-    )
-}
+        families=("vision_transformer", "deit", "swin_transformer"),
+    ),
+    Recipe(
+        name="distill",
+        description="backbone and heads together: from labels, and from the final exit or a given teacher",
+        source="Distillation-Based Training for Multi-Exit Architectures (ICCV 2019); arXiv 1503.02531",
+        stages=(_whole("distill", "distill", teacher="final"),),
+    ),
+    Recipe(
+        name="copycat",
+        description="heads over the frozen backbone learn its answers; labels are not needed",
+        source="in the spirit of Single-Layer Vision Transformers (2021, arXiv 2105.09121)",
+        stages=(_heads("copycat", "copycat", teacher="final", labels=False),),
+    ),
+    Recipe(
+        name="adapters",
+        description="small low-rank adapters of the backbone, shared by the exits, and the heads; merged at the end",
+        source="in the spirit of Multiple-Exit Tuning (2024, arXiv 2409.13999); LoRA, arXiv 2106.09685",
+        stages=(_whole("adapters", "joint", trains="adapters", learning_rate=1e-3, weight_decay=0.0),),
+        adapter_rank=8,
+    ),
+    Recipe(
+        name="curriculum",
+        description="joint, with easy samples first: those that the exits already answer",
+        source="On the Power of Curriculum Learning in Training Deep Networks (2019, arXiv 1904.03626)",
+        stages=(_whole("curriculum", "joint", order="curriculum"),),
+    ),
+)
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _NAMED}
 
 
 def get_recipe(

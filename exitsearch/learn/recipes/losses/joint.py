@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from exitsearch.learn.losses import task_loss
 from exitsearch.learn.recipes.losses.registry import register
-from exitsearch.learn.recipes.losses.terms import check_weights
+from exitsearch.learn.recipes.losses.terms import check_weights, exit_losses
 from exitsearch.learn.recipes.outputs import ExitOutputs
 
 
 @register(
     "joint",
-    formula="sum over the exits of CE_k, + 2 CE_final; other weights as numbers",
+    formula="sum of CE_k over the chosen exits + 2 CE_final; or other weights",
     source="Multi-Exit Vision Transformer for Dynamic Inference (BMVC 2021, arXiv 2106.15183)",
 )
 def joint(
@@ -28,8 +27,8 @@ def joint(
 ) -> dict[str, Tensor]:
     """sum_k w_k CE_k + w_final CE_final; for a regression the absolute error in place of CE.
 
-    One sum, not a mean, as in the authors' code: with more exits it is larger. Source: Multi-Exit Vision Transformer
-    for Dynamic Inference (2021), weight 1 for each early exit and 2 for the final one.
+    A sum, as in the authors' code, and not a mean: with more exits it is larger. Source: Multi-Exit Vision Transformer
+    for Dynamic Inference (2021): weight 1 for each early exit and 2 for the final one.
 
     Args:
         outputs: of the model.
@@ -43,5 +42,5 @@ def joint(
         InputError: weights that are not one for each exit, or below 0.
     """
     each = check_weights(weights, final=final, count=len(outputs.logits), loss="joint")
-    losses = (task_loss(logits, targets, task=outputs.facts.task) for logits in outputs.logits)
-    return {name: w * loss for name, w, loss in zip(outputs.facts.exits, each, losses, strict=True)}
+    losses = exit_losses(outputs, targets)
+    return {name: weight * loss for name, weight, loss in zip(outputs.facts.exits, each, losses, strict=True)}

@@ -25,11 +25,11 @@ class NamedLoss:
         name: what stages call it.
         function: `(outputs, targets, teacher, step, **options) -> {term: tensor}`; the sum of the terms is minimised.
             `targets` are class indices [batch], shares of classes [batch, classes], or regression targets; `teacher` is
-            a teacher's logits [batch, num_outputs] or None; `step` counts optimiser steps from 0.
+            a teacher's logits [batch, num_outputs], or None, which means the model's own final exit; `step` counts
+            optimiser steps from 0.
         needs: what it reads of ExitOutputs beside the logits.
         formula: in one line.
         source: paper, or "own".
-        needs_teacher: whether it cannot do without a teacher's logits.
     """
 
     name: str
@@ -37,7 +37,6 @@ class NamedLoss:
     needs: frozenset[str]
     formula: str
     source: str
-    needs_teacher: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -49,9 +48,7 @@ class NamedLoss:
 LOSSES: dict[str, NamedLoss] = {}
 
 
-def register(
-    name: str, *, formula: str, source: str, needs: Iterable[str] = (), needs_teacher: bool = False
-) -> Callable[[LossT], LossT]:
+def register(name: str, *, formula: str, source: str, needs: Iterable[str] = ()) -> Callable[[LossT], LossT]:
     """Make a function known as a loss, for stages of one's own too.
 
     Raises:
@@ -64,9 +61,7 @@ def register(
     def keep(function: LossT) -> LossT:
         if name in LOSSES and LOSSES[name].function is not function:
             raise InputError(f"there is a loss of the name {name!r} already; take another name")
-        LOSSES[name] = NamedLoss(
-            name=name, function=function, needs=asked, formula=formula, source=source, needs_teacher=needs_teacher
-        )
+        LOSSES[name] = NamedLoss(name=name, function=function, needs=asked, formula=formula, source=source)
         return function
 
     return keep
