@@ -240,8 +240,10 @@ class Call:
         return record
 
     def _say_trained(self) -> None:
+        """Say of the backbone whose weights it has now: heads that were trained over others do not belong to it."""
         backbone = self.model.backbone
-        backbone.weights = from_first(self.accelerator, lambda: folders.weights_identity(self.out))
+        if any(stage.trains != "heads" for stage in self.recipe.stages):
+            backbone.weights = from_first(self.accelerator, lambda: folders.weights_identity(self.out))
         backbone.final_is_trained = True
 
 

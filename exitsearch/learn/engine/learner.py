@@ -62,7 +62,7 @@ class Learner:
         self.changes = Changes(stage, data=setting.data, backbone=model.backbone, scale=setting.scale)
         self.own_optimizer = _optimizer(model, leg)
         self.schedule = _schedule(self.own_optimizer, leg, steps=self.steps)
-        self.average = None if stage.ema is None else ModelEmaV3(model, decay=stage.ema, use_warmup=True)
+        self.average: Any = None if stage.ema is None else _average(model, stage.ema)
         self.objective = self.accelerator.prepare_model(Objective(model, stage=stage, facts=setting.facts))
         self.optimizer = self.accelerator.prepare_optimizer(self.own_optimizer)
         if setting.teacher is not None:
@@ -233,15 +233,21 @@ def _optimizer(model: MultiExitModel, leg: Leg) -> torch.optim.Optimizer:
     return made
 
 
+def _average(model: MultiExitModel, decay: float) -> ModelEmaV3:
+    """timm's moving average; its decay rises to what is asked for, so that a short training averages something too."""
+    return ModelEmaV3(model, decay=decay, use_warmup=True)  # type: ignore[no-untyped-call]
+
+
 def _schedule(optimizer: torch.optim.Optimizer, leg: Leg, *, steps: int) -> Any:
     """timm's schedule of a name, asked before every step."""
     stage = leg.stage
+    warm: Any = min(stage.warmup_epochs, stage.epochs)  # a fraction will do, whatever timm declares
     try:
         schedule, _ = create_scheduler_v2(
             optimizer,
             sched=stage.schedule,
             num_epochs=stage.epochs,
-            warmup_epochs=min(stage.warmup_epochs, stage.epochs),
+            warmup_epochs=warm,
             warmup_lr=_COLD * stage.learning_rate,
             step_on_epochs=False,
             updates_per_epoch=steps,
