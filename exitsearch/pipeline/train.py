@@ -289,6 +289,8 @@ def prepare(
     from exitsearch.models.multi_exit import attach_exits
 
     model = attach_exits(made.backbone, config=made.config, seed=training.seed)
+    if not recipe.stages:  # the heads learn from the start, whatever stands elsewhere
+        return model, {}
     source = take_heads(model, made.data, start=asked.start)
     given: dict[str, Any] = {"warm": source is not None}
     watch.note("the heads begin fresh" if source is None else f"the heads begin as they stand in {source}")

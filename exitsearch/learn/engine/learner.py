@@ -83,7 +83,7 @@ class Learner:
         self.set_modes()
         found = batches(split, order=mine, start=position.step, device=self.accelerator.device)
         for step, (inputs, labels) in enumerate(found, position.step):
-            terms = self._step(inputs, labels, epoch=epoch, step=step, whole=len(order[step]))
+            terms = self.step_over(inputs, labels, epoch=epoch, step=step, whole=len(order[step]))
             for name, value in terms.items():
                 position.sums[name] = position.sums.get(name, 0.0) + value
             position.step = step + 1
@@ -94,7 +94,7 @@ class Learner:
         """The learning rate of the last step."""
         return float(self.own_optimizer.param_groups[0]["lr"])
 
-    def _step(self, inputs: Tensor, labels: Tensor, *, epoch: int, step: int, whole: int) -> dict[str, float]:
+    def step_over(self, inputs: Tensor, labels: Tensor, *, epoch: int, step: int, whole: int) -> dict[str, float]:
         """One step of the optimiser; the terms of its loss."""
         done, stage = epoch * self.steps + step, self.leg.stage
         self.schedule.step_update(done)
