@@ -28,12 +28,18 @@ def training_table(found: ModelEstimate) -> Table:
                 "a step": duration(first.step_seconds),
                 "an epoch": duration(first.epoch_seconds),
                 "in all": duration(first.total_seconds),
-                "memory": size(first.memory_bytes),
                 "disk": size(first.checkpoint_bytes + first.answer_bytes),
             }
         )
     rows += [_row(stage) for stage in found.stages]
-    total = {"what": "in all", "in all": duration(found.total_seconds), "disk": f"{size(found.model_bytes)} at the end"}
+    held = found.memory_bytes if found.stages else found.heads.memory_bytes if found.heads is not None else None
+    total = dict.fromkeys(rows[0], "") | {
+        "what": "in all",
+        "steps": f"{found.steps:,}" if found.stages else "",
+        "a step": "" if held is None else f"memory {size(held)}",
+        "in all": duration(found.total_seconds),
+        "disk": f"{size(found.model_bytes)} at the end",
+    }
     return rows_table(f"What training by {found.recipe} will take", [*rows, total])
 
 
@@ -46,7 +52,6 @@ def _row(stage: StageEstimate) -> dict[str, Any]:
         "a step": f"{duration(stage.step_seconds)}, its loading {duration(stage.loading_seconds)}",
         "an epoch": duration(stage.epoch_seconds),
         "in all": duration(stage.total_seconds),
-        "memory": "" if stage.memory_bytes is None else size(stage.memory_bytes),
         "disk": size(stage.checkpoint_bytes),
     }
 
@@ -64,4 +69,5 @@ def training_summary(found: ModelEstimate) -> dict[str, Any]:
         "steps": found.steps,
         "total_seconds": found.total_seconds,
         "model_bytes": found.model_bytes,
+        "memory_bytes": found.memory_bytes,
     }

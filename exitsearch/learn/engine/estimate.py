@@ -51,8 +51,6 @@ class StageEstimate:
         loading_seconds: from one batch to the next when nothing but reading goes on.
         answers_seconds: of judging the model on the choice split, once an epoch.
         overlaps: whether batches are read while it trains.
-        memory_bytes: at the most: model, gradients, moments, moving average, activations; None where the system does
-            not tell.
         checkpoint_bytes: on disk while it runs: where it stands, and the best weights.
     """
 
@@ -67,7 +65,6 @@ class StageEstimate:
     loading_seconds: float
     answers_seconds: float
     overlaps: bool
-    memory_bytes: int | None
     checkpoint_bytes: int
 
     @property
@@ -91,12 +88,15 @@ class ModelEstimate:
         heads: what the heads take that are trained first over the frozen backbone; None where none are.
         stages: in order.
         model_bytes: of the weights that are written at the end.
+        memory_bytes: at the most: model, gradients, moments, moving average, activations; None where the system does
+            not tell.
     """
 
     recipe: str
     heads: Estimate | None
     stages: tuple[StageEstimate, ...]
     model_bytes: int
+    memory_bytes: int | None
 
     @property
     def steps(self) -> int:
@@ -144,6 +144,7 @@ def estimate_model_training(
         heads = estimate_training(
             backbone, data, exits=exits, recipe=recipe.head_recipe, seed=seed, device=device, steps=steps
         )
+    model_bytes, before = _bytes(model.state_dict().values()), watch_peak(device)
     with accelerated(device, mixed_precision=mixed_precision) as accelerator:
         tried = copy.deepcopy(model)
         setting = Setting(
@@ -165,7 +166,9 @@ def estimate_model_training(
         )
         by_stage = [list(legs) for _, legs in itertools.groupby(setting.legs, key=lambda leg: leg.stage.name)]
         stages = tuple(_stage(tried, legs, setting, steps=steps) for legs in by_stage)
-    return ModelEstimate(recipe.name, heads, stages, _bytes(model.state_dict().values()))
+    peak = peak_bytes(device)
+    memory = None if peak is None or before is None else model_bytes + max(0, peak - before)
+    return ModelEstimate(recipe.name, heads, stages, model_bytes, memory if stages else None)
 
 
 def _stage(model: MultiExitModel, legs: list[Leg], setting: Setting, *, steps: int) -> StageEstimate:
@@ -174,7 +177,6 @@ def _stage(model: MultiExitModel, legs: list[Leg], setting: Setting, *, steps: i
     split = setting.split(leg)
     loading, held = read_some(split, batch_size=stage.batch_size, seed=setting.seed, steps=steps + 1, device=device)
     model.to(device)
-    before = watch_peak(device)
     learner = Learner(model, leg, setting)
     learner.set_modes()
     times = [time.perf_counter()]
@@ -183,7 +185,6 @@ def _stage(model: MultiExitModel, legs: list[Leg], setting: Setting, *, steps: i
         learner.step_over(inputs, labels, epoch=0, step=step, whole=len(inputs))
         times.append(time.perf_counter())
     seconds = [after - earlier for earlier, after in itertools.pairwise(times)]
-    peak = peak_bytes(device)
     weights = _bytes(model.state_dict().values())
     moments = _bytes(optimizer_parts(learner.own_optimizer)[0].values())
     answers = _answer_seconds(learner, setting)
@@ -203,7 +204,6 @@ def _stage(model: MultiExitModel, legs: list[Leg], setting: Setting, *, steps: i
         loading_seconds=loading,
         answers_seconds=answers,
         overlaps=workers > 0 and (device.type != "cpu" or torch.get_num_threads() + workers <= (os.cpu_count() or 1)),
-        memory_bytes=None if peak is None or before is None else weights + max(0, peak - before),
         checkpoint_bytes=2 * weights + average + moments,
     )
 

@@ -52,8 +52,7 @@ class Learner:
         self.accelerator, stage = setting.accelerator, leg.stage
         model.to(self.accelerator.device)
         self.has_adapters = stage.trains == "adapters"
-        adapters = _attached(model, setting, leg) if self.has_adapters else []
-        self.set_modes = lambda: set_trained(model, leg, own=setting.own, adapters=adapters)
+        self._adapters = _attached(model, setting, leg) if self.has_adapters else []
         self.set_modes()
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not self.trained:
@@ -67,6 +66,10 @@ class Learner:
         self.optimizer = self.accelerator.prepare_optimizer(self.own_optimizer)
         if setting.teacher is not None:
             setting.teacher.to(self.accelerator.device).eval().requires_grad_(False)
+
+    def set_modes(self) -> None:
+        """Let what trains train, and everything else stand still."""
+        set_trained(self.model, self.leg, own=self.setting.own, adapters=self._adapters)
 
     def train_epoch(self, position: Position, *, after_step: Callable[[], None]) -> None:
         """Train for one epoch, or for what is left of it.
@@ -235,7 +238,7 @@ def _optimizer(model: MultiExitModel, leg: Leg) -> torch.optim.Optimizer:
 
 def _average(model: MultiExitModel, decay: float) -> ModelEmaV3:
     """timm's moving average; its decay rises to what is asked for, so that a short training averages something too."""
-    return ModelEmaV3(model, decay=decay, use_warmup=True)  # type: ignore[no-untyped-call]
+    return ModelEmaV3(model, decay=decay, use_warmup=True)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, leg: Leg, *, steps: int) -> Any:
