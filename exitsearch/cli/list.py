@@ -10,12 +10,12 @@ from typing import Any
 from exitsearch.cli import options
 from exitsearch.errors import InputError
 
-HELP = "list head types, placements of a model, budget distributions, or models"
+HELP = "list head types, placements of a model, budget distributions, models, or training recipes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("what", choices=("heads", "placements", "budgets", "models"))
+    parser.add_argument("what", choices=("heads", "placements", "budgets", "models", "recipes"))
     parser.add_argument("name", nargs="?", help="placements: a model; models: a pattern such as 'vit_*'")
     parser.add_argument("--plugin", type=Path, metavar="FILE", help="Python file that registers exit heads of your own")
     options.add_json(parser)
@@ -27,7 +27,14 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.report.tables import rows_table
 
     options.load_plugin(args)
-    title, rows = {"heads": _heads, "placements": _placements, "budgets": _budgets, "models": _models}[args.what](args)
+    makers = {
+        "heads": _heads,
+        "placements": _placements,
+        "budgets": _budgets,
+        "models": _models,
+        "recipes": _recipes,
+    }
+    title, rows = makers[args.what](args)
     if args.json:
         console.print_json({args.what: rows})
     else:
@@ -92,3 +99,32 @@ def _models(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     if not found:
         raise InputError(f"no model that can be cut matches {pattern!r}; try exitsearch list models '*vit*'")
     return "Models", [{"model": row.name, "family": row.family, "pretrained": ", ".join(row.tags)} for row in found]
+
+
+def _recipes(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
+    import dataclasses
+
+    from exitsearch.learn.recipes.recipe import RECIPES
+
+    rows: list[dict[str, Any]] = []
+    for recipe in RECIPES.values():
+        row: dict[str, Any] = {"recipe": recipe.name, "description": recipe.description}
+        if args.json:
+            row["heads"] = None if recipe.head_recipe is None else dataclasses.asdict(recipe.head_recipe)
+            row["stages"] = [
+                {**dataclasses.asdict(stage), "formula": stage.named_loss.formula} for stage in recipe.stages
+            ]
+            row |= {"adapter_rank": recipe.adapter_rank, "families": recipe.families}
+        else:
+            stages = recipe.stages or (recipe.head_recipe,)
+            row["stages"] = "; ".join(_stage_text(stage) for stage in stages)
+            row["minimises"] = "; ".join(stage.named_loss.formula for stage in recipe.stages) or "CE of each head alone"
+        rows.append({**row, "source": recipe.source})
+    return "Recipes (--recipe)", rows
+
+
+def _stage_text(stage: Any) -> str:
+    """What a stage trains and for how long; a recipe of heads is one stage."""
+    trained = getattr(stage, "trains", "heads")
+    each = " of each exit in turn" if getattr(stage, "each_exit", False) else ""
+    return f"{trained}{each}, {stage.epochs} epochs, batch {stage.batch_size}, rate {stage.learning_rate:g}"

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import torch
 
-from exitsearch.errors import ExitSearchError, MismatchError
+from exitsearch.errors import MismatchError
 from exitsearch.learn.answers import HELD_OUT
-from exitsearch.learn.bank.checkpoint import save_tensors
-from exitsearch.learn.bank.recipe import HeadRecipe
-from exitsearch.learn.bank.train import Note, Progress, train_bank
+from exitsearch.learn.bank.recipe import HeadRecipe, get_head_recipe
+from exitsearch.learn.bank.train import Note, Progress
 from exitsearch.learn.data import DataSplits, data_outputs, load_data
+from exitsearch.learn.engine.folder import OUTCOMES_FOLDER as OUTCOMES_FOLDER
+from exitsearch.learn.engine.folder import write_model
+from exitsearch.learn.engine.heads import train_heads_first
 from exitsearch.models.backbone import Backbone
-from exitsearch.models.multi_exit import CONFIG_FILE, MODEL_FILE, attach_exits, build_model, load_heads
+from exitsearch.models.multi_exit import attach_exits, build_model
 from exitsearch.specs.config import MultiExitConfig
-
-OUTCOMES_FOLDER = "outcomes"
 
 
 @dataclass(frozen=True)
@@ -90,24 +90,19 @@ def train_config(
         model = attach_exits(backbone.to(device), config=config, seed=seed)
     if isinstance(data, str):
         data = load_data(data, backbone=model.backbone)
-    exits = [(exit_.placement, str(exit_.choice)) for exit_ in config.exits]
-    outcomes = train_bank(
-        model.backbone,
+    outcomes = train_heads_first(
+        model,
         data,
         out=out / OUTCOMES_FOLDER,
-        exits=exits,
-        recipe=recipe,
+        recipe=get_head_recipe(recipe),
         seed=seed,
         device=device,
         restart=restart,
         progress=progress,
         note=note,
     )
-    if dropped := [head for head in outcomes.dropped if (head.placement, head.head) in exits]:
-        raise ExitSearchError(f"{dropped[0]}; train with a lower learning rate, or choose without it (search --forbid)")
-    load_heads(model, out / OUTCOMES_FOLDER)
-    config.write(out / CONFIG_FILE)
-    save_tensors(out / MODEL_FILE, dict(model.state_dict()))
+    write_model(model, out)
+    exits = [(exit_.placement, str(exit_.choice)) for exit_ in config.exits]
     found = {(outcome.placement, outcome.head): outcome.scores for outcome in outcomes.heads}
     return TrainResult(
         folder=out,

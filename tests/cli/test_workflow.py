@@ -114,7 +114,7 @@ def test_a_profile_without_outcomes_names_the_command(folder: Path, capsys: pyte
     assert "only counts operations" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("what", ["heads", "placements", "budgets", "models"])
+@pytest.mark.parametrize("what", ["heads", "placements", "budgets", "models", "recipes"])
 def test_lists(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     rows = run_json(capsys, "list", what)[what]
     assert rows

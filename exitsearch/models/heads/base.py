@@ -83,6 +83,14 @@ class ExitHead(nn.Module, ABC):
         """
         return []
 
+    def body_reader(self) -> nn.Module | None:
+        """The layer whose first input is the head's body: what losses compare between exits.
+
+        The first of the last layers, unless a head says otherwise; None where it names none.
+        """
+        layers = self.output_layers()
+        return layers[0] if layers else None
+
     def attach_output_scale(self) -> OutputScale:
         """Put an `OutputScale` behind the outputs; one that is there stays."""
         if _OUTPUT_SCALE not in self._modules:

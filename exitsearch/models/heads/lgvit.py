@@ -50,6 +50,10 @@ class _LgVitHead(ExitHead):
         second: Tensor = self.fc_distilled(pooled + distillation)
         return (outputs + second) / 2
 
+    def body_reader(self) -> nn.Module:
+        """The norm (or nothing) that follows the body, before the mean over its tokens."""
+        return self.norm
+
     def output_layers(self) -> list[nn.Linear]:
         """The last layer, and the distillation token's where there is one: their answers are averaged."""
         return [self.fc] if self.fc_distilled is None else [self.fc, self.fc_distilled]
