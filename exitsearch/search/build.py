@@ -52,19 +52,17 @@ def build_problem(
     costs = {(cost.placement, cost.head): cost for cost in profile.heads}
     values = {**(supposed or {}), **outcomes.values(split)}
     chosen, further = matching_exits(profile, outcomes, request.candidates, costs=costs, values=values)
-    # What the part after a head takes longer delays all but the head's own answer. Counted with the head and taken off
-    # its arrival it does so in every formula: sums of arrivals and heads are those of `Profile.path_ms`.
-    arrival, resume = profile.arrival_ms, profile.resume_ms
+    times = exit_times(profile, chosen)
     problem = Problem(
         candidates=tuple(
             Candidate(
                 placement=place,
                 head=head,
-                arrival_ms=float(arrival[place] - resume[place]),
-                head_ms=float((costs[place, head].latency_ms or 0.0) + resume[place]),
+                arrival_ms=arrival_ms,
+                head_ms=head_ms,
                 value=values[place, head],
             )
-            for place, head in chosen
+            for (place, head), (arrival_ms, head_ms) in zip(chosen, times, strict=True)
         ),
         final_ms=profile.full_ms,
         final_value=outcomes.final_value(split),
@@ -79,6 +77,24 @@ def build_problem(
         if row.source is not None and row.source.always:
             problem = _measured(problem, profile, row)[0]
     return _with_limits(problem, profile, outcomes, request.limits), [*warnings, *further]
+
+
+def exit_times(profile: Profile, exits: Iterable[Pair]) -> list[tuple[float, float]]:
+    """`arrival_ms` and `head_ms` of some exits, as a `Candidate` has them.
+
+    What the part after a head takes longer delays all but the head's own answer. Counted with the head and taken off
+    its arrival it does so in every formula: sums of arrivals and heads are those of `Profile.path_ms`.
+
+    Raises:
+        InputError: the profile holds no such head.
+    """
+    arrival, resume = profile.arrival_ms, profile.resume_ms
+    costs = {(cost.placement, cost.head): cost.latency_ms or 0.0 for cost in profile.heads}
+    found = []
+    for place, head in exits:
+        own = costs[place, head] if (place, head) in costs else profile.head_ms(place, head)  # which says what is there
+        found.append((float(arrival[place] - resume[place]), float(own + resume[place])))
+    return found
 
 
 def _measured(problem: Problem, profile: Profile, resource: Resource) -> tuple[Problem, bool]:
