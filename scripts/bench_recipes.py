@@ -34,7 +34,7 @@ from rich.table import Table
 
 import exitsearch
 from exitsearch.cli.console import Terminal
-from exitsearch.errors import FileError, InputError, MismatchError
+from exitsearch.errors import ExitSearchError, FileError, InputError, MismatchError
 from exitsearch.learn.bank.recipe import get_head_recipe
 from exitsearch.learn.bank.train import train_bank
 from exitsearch.learn.data import DataSplits, Split, data_outputs, in_order, load_data
@@ -100,7 +100,7 @@ def held(split: Split, count: int | None) -> Split:
 
 def made_data(options: argparse.Namespace, backbone: Backbone) -> DataSplits:
     data = load_data(options.data, backbone=backbone, root=options.data_dir, workers=0)
-    counts = {"heads": options.train, "choice": options.held_out, "report": options.held_out}
+    counts = {"heads": options.train, "choice": options.choice, "report": options.report}
     parts = {name: held(data.split(name), count) for name, count in counts.items()}
     return dataclasses.replace(data, identity=identity_of(data.identity, _DRAW, list(counts.values())), **parts)
 
@@ -174,13 +174,6 @@ def asked_recipe(name: str, options: argparse.Namespace) -> Recipe:
     return get_recipe(recipe, epochs=options.epochs if recipe.stages else options.head_epochs)
 
 
-def start_model(question: Question, name: str, seed: int, backbone: Backbone) -> MultiExitModel:
-    """What a run begins with: the model that `frozen` trained with this seed, or new heads."""
-    if name != BASELINE and question.options.start == BASELINE:
-        return load_model(question.folder(BASELINE, seed))
-    return attach_exits(backbone, config=question.config, seed=seed)
-
-
 @torch.inference_mode()
 def difficulty(model: MultiExitModel, split: Split) -> torch.Tensor:
     """How difficult each training sample is for the exits that a curriculum begins with."""
@@ -191,7 +184,10 @@ def difficulty(model: MultiExitModel, split: Split) -> torch.Tensor:
 
 
 def run(question: Question, name: str, seed: int) -> dict[str, Any]:
-    """Train by a recipe with a seed, or read what came of it; a run that cannot be has only a `reason`."""
+    """Train by a recipe with a seed, or read what came of it; a run that cannot be has only a `reason`.
+
+    A reason is not kept: it costs little to hear it again, and another version may have mended it.
+    """
     folder, options = question.folder(name, seed), question.options
     if (folder / RUN_FILE).exists():
         found = read_data(folder / RUN_FILE)
@@ -200,8 +196,13 @@ def run(question: Question, name: str, seed: int) -> dict[str, Any]:
     row: dict[str, Any] = {"recipe": name, "seed": seed}
     again = folder.exists()
     recipe = asked_recipe(name, options)
-    # The embedded weights, read anew: training changes them.
-    model = start_model(question, name, seed, create_backbone_for(options))
+    warm = name != BASELINE and options.start == BASELINE
+    # Otherwise with the backbone's weights read anew: training changes them.
+    model = (
+        load_model(question.folder(BASELINE, seed))
+        if warm
+        else attach_exits(create_backbone_for(options), config=question.config, seed=seed)
+    )
     curriculum = any(stage.order == "curriculum" for stage in recipe.stages)
     began, cpu = time.perf_counter(), time.process_time()
     try:
@@ -212,19 +213,19 @@ def run(question: Question, name: str, seed: int) -> dict[str, Any]:
                 recipe=recipe,
                 out=folder,
                 seed=seed,
+                warm=warm,
                 chances=chances_of(question.config),
                 judge=judge_of(question.config),
-                order=difficulty(model, question.data.heads) if curriculum else None,
+                order=difficulty(model, question.data.heads).argsort(stable=True) if curriculum else None,
                 progress=report,
                 note=WATCH.note,
             )
-    except InputError as error:
-        row["reason"] = str(error)
-    else:
-        row["scores"] = {split: list(scores) for split, scores in trained.scores.items()}
-        row["values"] = {split: judge_of(question.config)(scores) for split, scores in trained.scores.items()}
-        row["seconds"], row["cpu_seconds"] = time.perf_counter() - began, time.process_time() - cpu
-        row["resumed"] = again  # then its seconds are those of the last call alone
+    except ExitSearchError as error:
+        return {**row, "reason": str(error)}
+    row["scores"] = {split: list(scores) for split, scores in trained.scores.items()}
+    row["values"] = {split: judge_of(question.config)(scores) for split, scores in trained.scores.items()}
+    row["seconds"], row["cpu_seconds"] = time.perf_counter() - began, time.process_time() - cpu
+    row["resumed"] = again  # then its seconds are those of the last call alone
     write_json(folder / RUN_FILE, row)
     return row
 
@@ -350,7 +351,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, metavar="FILE", help="the choice (default: one is made)")
     figures.add_option(parser, "--model", default=FASHION_NAME)
     parser.add_argument("--train", type=int, metavar="N", help="samples that are trained on (default: all)")
-    parser.add_argument("--held-out", type=int, metavar="N", help="samples of choice and of report (default: all)")
+    parser.add_argument("--choice", type=int, metavar="N", help="samples judged by after every epoch (default: all)")
+    parser.add_argument("--report", type=int, metavar="N", help="samples of the table (default: all)")
     parser.add_argument("--epochs", type=int, default=5, metavar="N", help="of every stage (default: 5)")
     parser.add_argument("--head-epochs", type=int, default=5, metavar="N", help=f"of {BASELINE} (default: 5)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="0 to N - 1 (default: 3)")
