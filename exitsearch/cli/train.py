@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exitsearch.cli import options
-from exitsearch.errors import MismatchError
+
+if TYPE_CHECKING:
+    from exitsearch.learn.recipes.recipe import Recipe
+    from exitsearch.pipeline.outcomes import Training
+    from exitsearch.pipeline.train import ModelTraining, Trained
+    from exitsearch.specs.config import MultiExitConfig
 
 HELP = "train the model of a chosen.json; writes weights that load_model reads back"
+
+# Options that stand for attributes of every stage, beside those that train-heads has too.
+_CHANGES = (
+    "optimizer",
+    "weight_decay",
+    "schedule",
+    "warmup_epochs",
+    "clip_grad",
+    "ema",
+    "mixup",
+    "cutmix",
+    "label_smoothing",
+    "rand_augment",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,63 +36,153 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="chosen.json, or the folder it is in"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: trained/ beside the config")
-    parser.add_argument("--plugin", type=Path, metavar="FILE", help="Python file that registers exit heads of your own")
     parser.add_argument(
-        "--pretrained", action=argparse.BooleanOptionalAction, default=None, help="insist on pretrained weights, or not"
+        "--out", type=Path, metavar="DIR", help="default: trained/, or trained-RECIPE/, beside the config"
     )
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="local safetensors weights of the backbone")
+    parser.add_argument("--restart", action="store_true", help="throw away what an earlier training left in the folder")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what it would take, from a few steps; write nothing"
+    )
+    parser.add_argument("--plugin", type=Path, metavar="FILE", help="Python file that registers exit heads of your own")
+    _add_start(parser)
     options.add_machine(parser)
+    _add_engine(parser)
     options.add_data(parser, batch_size=True)
+    _add_changes(parser)
     options.add_seed(parser)
     options.add_json(parser)
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    """What the model begins with."""
+    group = parser.add_argument_group("starting point")
+    group.add_argument(
+        "--start",
+        metavar="OUTCOMES",
+        help="folder of trained heads to begin with, or fresh (default: one in outcomes/ that fits; recipes that train "
+        "the heads alone begin fresh)",
+    )
+    group.add_argument(
+        "--pretrained",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="insist on pretrained weights, or train from scratch",
+    )
+    group.add_argument("--checkpoint", type=Path, metavar="FILE", help="local safetensors weights of the backbone")
+    group.add_argument(
+        "--teacher",
+        metavar="T",
+        help="learn from another model: timm's name, FILE.safetensors (or MODEL:FILE), or a trained model's folder",
+    )
+    group.add_argument(
+        "--unlabelled", type=Path, metavar="DIR", help="further images, for recipes that need no labels (copycat)"
+    )
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    """How the engine runs, which the result is not meant to depend on."""
+    group = parser.add_argument_group("engine (recipes with stages)")
+    group.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="no", help="default: no")
+    group.add_argument(
+        "--accumulate",
+        type=options.positive_int,
+        default=1,
+        metavar="N",
+        help="compute a batch in N parts, for as much less memory",
+    )
+    group.add_argument("--tensorboard", action="store_true", help="write events to DIR/tensorboard")
+
+
+def _add_changes(parser: argparse.ArgumentParser) -> None:
+    """What is asked for instead of a recipe's own numbers."""
+    group = parser.add_argument_group("instead of the recipe's own (recipes with stages)")
+    group.add_argument("--optimizer", metavar="O", help="timm's name of one (adamw, sgd, lamb, ...)")
+    group.add_argument("--weight-decay", type=options.finite, metavar="W")
+    group.add_argument("--schedule", metavar="S", help="timm's name of one (cosine, ...), or constant")
+    group.add_argument("--warmup-epochs", type=options.finite, metavar="N", help="in which the rate rises")
+    group.add_argument(
+        "--clip-grad", type=options.finite, metavar="NORM", help="largest norm of all gradients together"
+    )
+    group.add_argument("--ema", type=options.finite, metavar="DECAY", help="keep a moving average of the weights")
+    group.add_argument("--mixup", type=options.finite, metavar="ALPHA")
+    group.add_argument("--cutmix", type=options.finite, metavar="ALPHA")
+    group.add_argument("--label-smoothing", type=options.finite, metavar="SHARE")
+    group.add_argument("--rand-augment", metavar="R", help="timm's text of one: rand-m9-mstd0.5")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, write the weights, print predicted beside observed."""
     from exitsearch.cli import console
-    from exitsearch.learn.train import train_config
-    from exitsearch.measure.machine import resolve_device
-    from exitsearch.pipeline.backbone import BackboneRequest
-    from exitsearch.pipeline.profile import torch_threads
-    from exitsearch.report import tables
+    from exitsearch.pipeline.train import own_watch, train_chosen, trained_folder
     from exitsearch.specs.load import load_config
 
     options.load_plugin(args)
     config = load_config(args.config)
-    name = config.backbone.name
-    if name is None:
-        raise MismatchError(f"{args.config} does not name its backbone; search again with --model NAME")
     training = options.read_training(args, batch_size=True)
-    data_name = training.data_for(name)
-    device = resolve_device(training.device)
-    facts = config.backbone
-    backbone = BackboneRequest(
-        name=name,
+    asked = _read(args)
+    recipe = asked.changes.of(training.recipe)
+    if args.dry_run:
+        return _estimate(args, config, recipe, training, asked)
+    folder = args.out or trained_folder(args.config, recipe)
+    watch = own_watch(console.Terminal())
+    result = train_chosen(config, recipe, training, asked, out=folder, watch=watch)
+    if isinstance(watch, console.Terminal):
+        _print(args, result)
+    return 0
+
+
+def _read(args: argparse.Namespace) -> ModelTraining:
+    """How the model is trained, beside recipe and data."""
+    from exitsearch.pipeline.train import Changes, ModelTraining
+
+    changes = {name: getattr(args, name) for name in (*_CHANGES, "epochs", "batch_size", "augment")}
+    return ModelTraining.given(
+        "training",
+        changes=Changes.given("recipe", learning_rate=args.lr, **changes),
+        start=args.start,
         pretrained=args.pretrained,
         checkpoint=args.checkpoint,
-        num_outputs=facts.num_outputs,
-        image_size=facts.input_size[1:] if facts.input_size else None,
-        in_chans=facts.input_size[0] if facts.input_size else None,
-        task=facts.task,
-        seed=args.seed,
-    ).create_trained(console.Terminal())
-    data = training.load(data_name, backbone=backbone, watch=console.Terminal())
-    folder = args.out or (args.config if args.config.is_dir() else args.config.parent) / "trained"
-    with console.progress(f"training {len(config.exits)} exits") as report, torch_threads(args.threads):
-        result = train_config(
-            config,
-            backbone=backbone,
-            data=data,
-            recipe=training.asked_recipe(),
-            out=folder,
-            seed=args.seed,
-            progress=report,
-            note=console.note,
-            device=device,
-        )
+        teacher=args.teacher,
+        unlabelled=args.unlabelled,
+        mixed_precision=args.mixed_precision,
+        accumulate=args.accumulate,
+        tensorboard=args.tensorboard,
+        restart=args.restart,
+    )
+
+
+def _print(args: argparse.Namespace, result: Trained) -> None:
+    """The scores of the trained exits, and which weights were kept."""
+    from exitsearch.cli import console
+    from exitsearch.report import tables
+
     if args.json:
-        console.print_json({"folder": str(folder), "scores": result.scores, "predicted": config.exit_scores})
+        found = {"folder": str(result.folder), "scores": result.scores, "predicted": result.config.exit_scores}
+        kept = {} if result.kept is None else {"kept": result.kept, "criterion": result.criterion}
+        console.print_json(found | kept)
+        return
+    kept_words = (
+        []
+        if result.kept is None
+        else [
+            f"kept: the weights after epoch {result.kept['epoch']} of {result.kept['stage']}, the best by "
+            f"{result.criterion} ({result.kept['value']:.4f})"
+        ]
+    )
+    console.say(args, tables.trained_table(result.config, result.scores), *kept_words, f"wrote {result.folder}")
+
+
+def _estimate(
+    args: argparse.Namespace, config: MultiExitConfig, recipe: Recipe, training: Training, asked: ModelTraining
+) -> int:
+    """Print what the training would take."""
+    from exitsearch.cli import console
+    from exitsearch.pipeline.estimate import estimate_model
+    from exitsearch.report.training import training_summary, training_table
+
+    found = estimate_model(config, recipe, training, asked, watch=console.Terminal())
+    if args.json:
+        console.print_json(training_summary(found))
     else:
-        console.say(args, tables.trained_table(config, result.scores), f"wrote {folder}")
+        console.say(args, training_table(found))
     return 0

@@ -82,6 +82,10 @@ class Cut:
             program = self._training_programs[index]
         return program.forward(state)
 
+    def forget_training(self) -> None:
+        """Trace the model in training mode anew when it is next run there: for who changed its layers."""
+        self._training_programs = None
+
 
 def cut_model(
     model: nn.Module, *, input_size: tuple[int, int, int], name: str, modules: Sequence[str] | None = None

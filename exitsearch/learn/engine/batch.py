@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from timm.data import Mixup, rand_augment_transform
-from timm.data.mixup import mixup_target
+from timm.data.auto_augment import rand_augment_transform
+from timm.data.mixup import Mixup, mixup_target
 from torch import Tensor
 
 from exitsearch.errors import InputError
@@ -77,12 +78,9 @@ class Changes:
     def __init__(self, stage: Stage, *, data: DataSplits, backbone: Backbone, scale: TargetScale | None) -> None:
         self.stage, self.scale, self.outputs = stage, scale, data.num_outputs
         self.normalisation = Normalisation.of(backbone)
-        asked = [name for name in ("mixup", "cutmix", "label_smoothing") if getattr(stage, name)]
-        if asked and data.task == "regression":
-            raise InputError(f"{asked[0]} makes shares of classes, and this is a regression; leave it out")
         self.is_class = data.task == "classification"
         self.mixup = (
-            Mixup(
+            Mixup(  # type: ignore[no-untyped-call]
                 mixup_alpha=stage.mixup,
                 cutmix_alpha=stage.cutmix,
                 label_smoothing=stage.label_smoothing,
@@ -126,17 +124,21 @@ class Changes:
             mixed: tuple[Tensor, Tensor] = self.mixup(inputs[:even].clone(), labels[:even])
             return mixed
         if self.mixup is not None or self.stage.label_smoothing:
-            return inputs, mixup_target(labels, self.outputs, smoothing=self.stage.label_smoothing)
+            soft: Tensor = mixup_target(  # type: ignore[no-untyped-call]
+                labels, self.outputs, smoothing=self.stage.label_smoothing
+            )
+            return inputs, soft
         return inputs, labels
 
     def _augmented(self, inputs: Tensor) -> Tensor:
         """Inputs changed by RandAugment, one by one: timm's works on images."""
+        assert self.rand_augment is not None
         images = self.normalisation.undo(inputs.float()).cpu()
         low, high = float(images.min()), float(images.max())
         if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
             raise InputError(
-                f"rand_augment is for images, whose values lie in 0..1, found {low:.3g} to {high:.3g}; for spectrograms "
-                "there is --augment specaugment"
+                f"rand_augment is for images, whose values lie in 0..1, found {low:.3g} to {high:.3g}; for "
+                "spectrograms there is --augment specaugment"
             )
         channels = images.shape[1]
         pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).expand(-1, max(3, channels), -1, -1)
@@ -167,4 +169,4 @@ def parts(size: int, *, count: int) -> list[slice]:
     """
     count = max(1, min(count, size // 2))
     ends = [-(-size * number // count) for number in range(count + 1)]
-    return [slice(begin, end) for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(begin, end) for begin, end in itertools.pairwise(ends)]

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from exitsearch.learn.bank.checkpoint import save_tensors
 from exitsearch.learn.bank.processes import Processes
 from exitsearch.learn.bank.recipe import get_head_recipe
 from exitsearch.learn.data import DataSplits, Split
 from exitsearch.learn.engine import folder as folders
 from exitsearch.learn.engine.heads import train_heads_first
-from exitsearch.learn.engine.judge import Judge, criterion_words, default_judge, exit_scores
+from exitsearch.learn.engine.judge import Judge, criterion_words, default_judge, exit_answers, exit_scores
 from exitsearch.learn.engine.legs import legs_of
 from exitsearch.learn.engine.record import (
     RECORD_FILE,
@@ -30,10 +32,11 @@ from exitsearch.learn.engine.setting import Progress, Setting
 from exitsearch.learn.engine.state import CHECKPOINTS_FOLDER
 from exitsearch.learn.engine.units import restore, scale_of, standardise
 from exitsearch.learn.engine.unlabelled import with_unlabelled
+from exitsearch.learn.recipes.curriculum import sample_difficulty
 from exitsearch.learn.recipes.outputs import exit_facts
 from exitsearch.learn.recipes.recipe import Recipe
 from exitsearch.learn.targets import TargetScale
-from exitsearch.models.multi_exit import MODEL_FILE, MultiExitModel, load_state
+from exitsearch.models.multi_exit import MODEL_FILE, MultiExitModel, load_state, read_tensors
 
 # Samples at once when the finished model is scored; its stages say it while it trains.
 _EVALUATION_BATCH = 256
@@ -86,11 +89,12 @@ class Call:
         scale = scale_of(self.model, TargetScale.for_task(self.data.heads.labels, task=self.data.task))
         share = self._train_heads()
         self.model.to(self.accelerator.device)
+        setting = self._setting(identity, scale)
         if scale is not None and self.recipe.stages:
             standardise(self.model, scale, trained=self.warm or self.recipe.heads is not None)
         run = EngineRun(
             self.model,
-            setting=self._setting(identity, scale),
+            setting=setting,
             record=record,
             checkpoint_minutes=self.checkpoint_minutes,
             until=self.until,
@@ -190,11 +194,30 @@ class Call:
             seed=self.seed,
             scale=scale,
             teacher=self.teacher,
-            easy_first=self.order,
+            difficulty=self._difficulty(),
             accumulate=self.accumulate,
             adapter_rank=self.recipe.adapter_rank,
             own=self.own,
         )
+
+    def _difficulty(self) -> Tensor | None:
+        """How difficult each training sample is, where a stage asks for it; kept, so that no restart changes it."""
+        if all(stage.order != "curriculum" for stage in self.recipe.stages):
+            return None
+        if self.order is not None:
+            return torch.argsort(self.order).double()
+        path = self.out / CHECKPOINTS_FOLDER / folders.DIFFICULTY_FILE
+
+        def find() -> Tensor:
+            if not path.exists():
+                labels = self.data.heads.labels
+                outputs = exit_answers(self.model, self.data.heads, device=self.accelerator.device)
+                found = sample_difficulty(outputs, labels, task=self.data.task)
+                save_tensors(path, {"difficulty": found})
+            return read_tensors(path)["difficulty"]
+
+        difficulty: Tensor = from_first(self.accelerator, find)
+        return difficulty
 
     def _finish(self, run: EngineRun) -> TrainingRecord:
         """Score the model on the held-out splits, write it, say so, and remove what was needed on the way."""
@@ -217,8 +240,10 @@ class Call:
         return record
 
     def _say_trained(self) -> None:
+        """Say of the backbone whose weights it has now: heads that were trained over others do not belong to it."""
         backbone = self.model.backbone
-        backbone.weights = from_first(self.accelerator, lambda: folders.weights_identity(self.out))
+        if any(stage.trains != "heads" for stage in self.recipe.stages):
+            backbone.weights = from_first(self.accelerator, lambda: folders.weights_identity(self.out))
         backbone.final_is_trained = True
 
 

@@ -15,6 +15,7 @@ from exitsearch.models.multi_exit import CONFIG_FILE, MODEL_FILE, MultiExitModel
 # Heads that are trained before the stages, in the folder of what is needed on the way; or as the result itself.
 HEADS_FIRST_FOLDER = "heads"
 OUTCOMES_FOLDER = "outcomes"
+DIFFICULTY_FILE = "difficulty.safetensors"
 
 
 def clear(out: Path) -> None:

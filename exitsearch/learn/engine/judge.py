@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from exitsearch.errors import ExitSearchError
-from exitsearch.learn.data import Split, batches
+from exitsearch.learn.data import Split, batches, in_order
 from exitsearch.learn.data.tiles import picture_labels, sum_batch, whole_batches
 from exitsearch.learn.losses import score_sum
 from exitsearch.learn.targets import TargetScale
@@ -19,6 +19,9 @@ from exitsearch.specs.backbone import Task
 
 # From the metric of every exit on the choice split, the final one last, to what is kept the best of: higher is better.
 Judge = Callable[[Sequence[float]], float]
+
+# Samples that answer at once where nothing else is said.
+_AT_ONCE = 256
 
 MEAN_ACCURACY = "mean accuracy of the exits on the choice split"
 MEAN_ERROR = "minus the mean error of the exits on the choice split"
@@ -89,6 +92,16 @@ def exit_scores(
                 f"{words} answers with numbers that are not finite; train with a lower learning rate (--lr)"
             )
     return scores
+
+
+@torch.no_grad()
+def exit_answers(model: MultiExitModel, split: Split, *, device: torch.device) -> list[Tensor]:
+    """What every exit answers to each sample of a split, on the CPU [samples, num_outputs], the final one last."""
+    model.eval()
+    found: list[list[Tensor]] = []
+    for inputs, _ in batches(split, order=in_order(len(split), _AT_ONCE), device=device):
+        found.append([outputs.float().cpu() for outputs in model(inputs)])
+    return [torch.cat(answers) for answers in zip(*found, strict=True)]
 
 
 def _starts(split: Split, order: list[list[int]]) -> list[int]:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, param_groups_weight_decay
-from timm.scheduler import create_scheduler_v2
-from timm.utils import ModelEmaV3
+from timm.optim._optim_factory import create_optimizer_v2
+from timm.optim._param_groups import param_groups_weight_decay
+from timm.scheduler.scheduler_factory import create_scheduler_v2
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from exitsearch.errors import ExitSearchError, InputError
@@ -27,6 +28,7 @@ from exitsearch.learn.engine.objective import Objective
 from exitsearch.learn.engine.setting import Setting
 from exitsearch.learn.engine.state import Position, Trained, load_into, optimizer_parts, restore_optimizer
 from exitsearch.learn.engine.streams import drawn_from, stream_seed
+from exitsearch.models.adapters import adapter_parameters, attach_adapters, merge_adapters
 from exitsearch.models.multi_exit import MultiExitModel
 
 # Where a rate that warms up begins, as a share of the highest. Not 0, at which a first step would teach nothing.
@@ -60,7 +62,7 @@ class Learner:
         self.changes = Changes(stage, data=setting.data, backbone=model.backbone, scale=setting.scale)
         self.own_optimizer = _optimizer(model, leg)
         self.schedule = _schedule(self.own_optimizer, leg, steps=self.steps)
-        self.average = None if stage.ema is None else ModelEmaV3(model, decay=stage.ema, use_warmup=True)
+        self.average: Any = None if stage.ema is None else _average(model, stage.ema)
         self.objective = self.accelerator.prepare_model(Objective(model, stage=stage, facts=setting.facts))
         self.optimizer = self.accelerator.prepare_optimizer(self.own_optimizer)
         if setting.teacher is not None:
@@ -143,8 +145,8 @@ class Learner:
         for name, value in terms.items():
             if not math.isfinite(value):
                 raise ExitSearchError(
-                    f"the training diverged: in the stage {self.leg.name}, epoch {epoch + 1}, step {step + 1}, the term "
-                    f"{name} of the loss became {value}; train with a lower learning rate (--lr), and with --restart"
+                    f"the training diverged: in the stage {self.leg.name}, epoch {epoch + 1}, step {step + 1}, the "
+                    f"term {name} of the loss became {value}; train with a lower learning rate (--lr) and --restart"
                 )
 
     @torch.no_grad()
@@ -169,7 +171,7 @@ class Learner:
         model = self.judged()
         if self.has_adapters:
             model = copy.deepcopy(model)
-            _merge(model)
+            merge_adapters(model.backbone)
         return dict(model.state_dict())
 
     def trained_parts(self) -> Trained:
@@ -199,7 +201,7 @@ class Learner:
             self.model.load_state_dict(self.average.module.state_dict())
         self.close()
         if self.has_adapters:
-            _merge(self.model)
+            merge_adapters(self.model.backbone)
 
     def close(self) -> None:
         """Let go of what Accelerate holds of it."""
@@ -209,18 +211,9 @@ class Learner:
 
 def _attached(model: MultiExitModel, setting: Setting, leg: Leg) -> list[nn.Parameter]:
     """The parameters of the adapters that a leg trains."""
-    from exitsearch.models.adapters import attach_adapters
-
     assert setting.adapter_rank is not None
-    known = {id(parameter) for parameter in model.backbone.parameters()}
     attach_adapters(model.backbone, rank=setting.adapter_rank, seed=stream_seed(setting.seed, leg.name, "adapters"))
-    return [parameter for parameter in model.backbone.parameters() if id(parameter) not in known]
-
-
-def _merge(model: MultiExitModel) -> None:
-    from exitsearch.models.adapters import merge_adapters
-
-    merge_adapters(model.backbone)
+    return adapter_parameters(model.backbone)
 
 
 def _optimizer(model: MultiExitModel, leg: Leg) -> torch.optim.Optimizer:
@@ -240,15 +233,21 @@ def _optimizer(model: MultiExitModel, leg: Leg) -> torch.optim.Optimizer:
     return made
 
 
+def _average(model: MultiExitModel, decay: float) -> ModelEmaV3:
+    """timm's moving average; its decay rises to what is asked for, so that a short training averages something too."""
+    return ModelEmaV3(model, decay=decay, use_warmup=True)  # type: ignore[no-untyped-call]
+
+
 def _schedule(optimizer: torch.optim.Optimizer, leg: Leg, *, steps: int) -> Any:
     """timm's schedule of a name, asked before every step."""
     stage = leg.stage
+    warm: Any = min(stage.warmup_epochs, stage.epochs)  # a fraction will do, whatever timm declares
     try:
         schedule, _ = create_scheduler_v2(
             optimizer,
             sched=stage.schedule,
             num_epochs=stage.epochs,
-            warmup_epochs=min(stage.warmup_epochs, stage.epochs),
+            warmup_epochs=warm,
             warmup_lr=_COLD * stage.learning_rate,
             step_on_epochs=False,
             updates_per_epoch=steps,

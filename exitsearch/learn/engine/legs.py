@@ -5,7 +5,8 @@ A stage is one leg, or one for each chosen exit where it trains them one after t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -78,43 +79,39 @@ def set_trained(
             parameter.requires_grad_(False)
 
 
-def check_recipe(
-    recipe: Recipe,
-    *,
-    model: MultiExitModel,
-    teacher: nn.Module | None,
-    chances: Sequence[float] | None,
-    order: Tensor | None,
-    samples: int,
-) -> None:
-    """Refuse a recipe that lacks what it needs, before anything is trained.
+def check_given(recipe: Recipe, *, teacher: nn.Module | None, warm: bool, order: Tensor | None, samples: int) -> None:
+    """Refuse a recipe that lacks what it is to be given, or is given what it does not take, before anything is trained.
 
     Args:
-        recipe: is to train the model.
+        recipe: is to train.
         teacher: another model.
-        chances: of the exits' answers.
+        warm: whether the heads have learnt already, or learn first.
         order: numbers of samples, easy ones first.
         samples: of the training split.
 
     Raises:
         InputError: names the stage and what it lacks.
     """
-    legs_of(recipe, exits=len(model.heads))
     for stage in recipe.stages:
         if stage.teacher == "given" and teacher is None:
             raise InputError(
                 f"the stage {stage.name} of {recipe.name} learns from another model, and none was given; name one with "
                 "--teacher"
             )
-        if stage.order == "curriculum" and order is None:
+        if stage.order == "curriculum" and order is None and not warm:
             raise InputError(
-                f"the stage {stage.name} of {recipe.name} shows easy samples first, and how easy they are is not known; "
-                "give the outcomes of trained heads (--start OUTCOMES)"
+                f"the stage {stage.name} of {recipe.name} shows easy samples first, and untrained heads do not tell "
+                "which they are; begin with trained ones (--start OUTCOMES)"
             )
-        if not model.config.exits and stage.trains == "heads":
-            raise InputError(
-                f"the stage {stage.name} of {recipe.name} trains exit heads, and the configuration has none; take a "
-                "recipe that trains all (joint)"
-            )
+    if teacher is not None and all(stage.teacher is None for stage in recipe.stages):
+        raise InputError(f"{recipe.name} learns from no teacher; leave out --teacher, or take the recipe distill")
     if order is not None and sorted(order.tolist()) != list(range(samples)):
         raise InputError(f"an order names each of the {samples:,} samples once, found {len(order):,} numbers")
+
+
+def with_teacher(recipe: Recipe) -> Recipe:
+    """The same, learning from a given model wherever it would learn from its own final exit."""
+    stages = (
+        dataclasses.replace(stage, teacher="given") if stage.teacher == "final" else stage for stage in recipe.stages
+    )
+    return dataclasses.replace(recipe, stages=tuple(stages))

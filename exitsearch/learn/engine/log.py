@@ -65,7 +65,7 @@ class Log:
                     "events for TensorBoard need the package tensorboard: pip install 'exitsearch[tensorboard]', or "
                     "leave out --tensorboard"
                 ) from None
-            self._events = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=behind)  # type: ignore[no-untyped-call]
+            self._events = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=behind)
 
     def write(self, rows: list[dict[str, Any]], *, step: int) -> None:
         """Write all rows; the last one is new.

@@ -1,4 +1,4 @@
-"""EngineRun: the legs of a training one after the other, with what is judged, kept, logged and checkpointed on the way."""
+"""EngineRun: the legs of a training one after the other; what is judged, kept, logged and checkpointed on the way."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ class EngineRun:
         self._seconds, self._tensorboard = 60 * checkpoint_minutes, tensorboard
         self.position = Position()
         self._steps = [setting.steps(leg) for leg in setting.legs]
+        self._whole = sum(each * leg.stage.epochs for each, leg in zip(self._steps, setting.legs, strict=True))
         self._saved = self._begun = time.monotonic()
         self._log: Log | None = None
 
@@ -122,7 +123,8 @@ class EngineRun:
         def read() -> tuple[Position, Trained] | None:
             return load_state(self.setting.out, identity=self.setting.identity)
 
-        return from_first(self.setting.accelerator, read)
+        found: tuple[Position, Trained] | None = from_first(self.setting.accelerator, read)
+        return found
 
     def _after_step(self, learner: Learner) -> None:
         """Log, tell, and keep where it stands when it is time."""
@@ -134,7 +136,7 @@ class EngineRun:
                 position.seconds = time.monotonic() - self._begun
                 self._save(learner.trained_parts())
         if self.progress is not None:
-            done = self._behind() / sum(each * leg.stage.epochs for each, leg in zip(self._steps, self.setting.legs))
+            done = self._behind() / self._whole
             loss = sum(position.sums.values()) / max(1, position.step)
             words = f"{learner.leg.name}, epoch {position.epoch + 1}/{learner.leg.stage.epochs}, loss {loss:.3f}"
             self.progress(done, words)

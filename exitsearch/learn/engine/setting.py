@@ -15,6 +15,7 @@ from exitsearch.learn.engine.batch import own_share
 from exitsearch.learn.engine.judge import Judge
 from exitsearch.learn.engine.legs import Leg
 from exitsearch.learn.engine.streams import stream_seed
+from exitsearch.learn.recipes.curriculum import epoch_order
 from exitsearch.learn.recipes.outputs import ExitFacts
 from exitsearch.learn.targets import TargetScale
 
@@ -38,7 +39,7 @@ class Setting:
         seed: of order, dropout and mixing.
         scale: that regression targets are learnt in; None: in their own.
         teacher: another model; None where there is none.
-        easy_first: numbers of the samples of `heads`, easy ones first; None where they are not known.
+        difficulty: of each sample of `heads`, higher is harder; None where no stage asks for it.
         accumulate: parts in which a batch is computed.
         adapter_rank: of the adapters of the backbone.
         own: whether each parameter of the model, by its name, trains at all.
@@ -55,7 +56,7 @@ class Setting:
     seed: int
     scale: TargetScale | None
     teacher: nn.Module | None
-    easy_first: Tensor | None
+    difficulty: Tensor | None
     accumulate: int
     adapter_rank: int | None
     own: Mapping[str, bool]
@@ -78,12 +79,9 @@ class Setting:
         stage, count = leg.stage, len(self.split(leg))
         seed = stream_seed(self.seed, leg.name, "order")
         if stage.order == "curriculum":
-            from exitsearch.learn.recipes.curriculum import epoch_order
-
-            assert self.easy_first is not None
-            found = epoch_order(
-                self.easy_first, epoch=epoch, epochs=stage.epochs, batch_size=stage.batch_size, seed=seed
-            )
+            assert self.difficulty is not None
+            drawn = epoch_order(self.difficulty, epoch=epoch, epochs=stage.epochs, seed=seed).tolist()
+            found = [drawn[start : start + stage.batch_size] for start in range(0, count, stage.batch_size)]
         else:
             found = shuffled(count, stage.batch_size, seed=seed, epoch=epoch)
         fewest = 2 * self.accelerator.num_processes

@@ -35,9 +35,11 @@ from exitsearch.learn.data import DataSplits, Split, check_data
 from exitsearch.learn.engine.call import Call
 from exitsearch.learn.engine.devices import MixedPrecision, accelerated
 from exitsearch.learn.engine.judge import Judge as Judge
-from exitsearch.learn.engine.legs import check_recipe
+from exitsearch.learn.engine.legs import check_given, with_teacher
 from exitsearch.learn.engine.record import KeptWeights
 from exitsearch.learn.engine.setting import Progress
+from exitsearch.learn.recipes.check import check_recipe, model_family
+from exitsearch.learn.recipes.outputs import exit_facts
 from exitsearch.learn.recipes.recipe import Recipe, get_recipe
 from exitsearch.models.multi_exit import MultiExitModel
 
@@ -105,13 +107,15 @@ def train_model(
         seed: of order, dropout and mixing.
         warm: whether the model's heads have learnt already. A recipe that would train them first over the frozen
             backbone leaves that out, and those of a regression are taken to answer in the targets' own unit.
-        teacher: a model from the data's inputs to logits [batch, num_outputs], for stages that learn from another one.
+        teacher: a model from the data's inputs to logits [batch, num_outputs]: takes the place of the model's own final
+            exit in stages that learn from that.
         unlabelled: further samples, prepared for the backbone, for stages that do not look at labels.
         chances: of each chosen exit and last of the final one, that its answer is the one in hand when the budget
             strikes; for losses that ask for them.
         judge: from the metric of every exit on the choice split, the final one last, to what is kept the best of;
             None: their mean, for a regression minus the mean error.
-        order: numbers of the samples of the training split, easy ones first; for stages of a curriculum.
+        order: numbers of the samples of the training split, easy ones first, for stages of a curriculum; None asks the
+            trained heads (`sample_difficulty`).
         mixed_precision: `bf16` or `fp16` (on a GPU) for forward and backward passes, or `no`.
         accumulate: parts, at least 1, in which a process computes its share of a batch: as many times less memory for
             activations, and the same steps but for batch norms.
@@ -143,7 +147,12 @@ def train_model(
         raise InputError(f"a training stops after at least 1 epoch, found until {until}")
     if warm and recipe.stages:
         recipe = dataclasses.replace(recipe, heads=None)
-    check_recipe(recipe, model=model, teacher=teacher, chances=chances, order=order, samples=len(data.heads))
+    check_given(recipe, teacher=teacher, warm=warm or recipe.heads is not None, order=order, samples=len(data.heads))
+    if teacher is not None:
+        recipe = with_teacher(recipe)
+    note = note or (lambda sentence: warnings.warn(sentence, stacklevel=2))
+    for sentence in check_recipe(recipe, facts=exit_facts(model, chances=chances), family=model_family(model)):
+        note(sentence)
     own = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     try:
         with accelerated(torch.device(device), mixed_precision=mixed_precision) as accelerator, denormals_flushed():
@@ -166,7 +175,7 @@ def train_model(
                 tensorboard=tensorboard,
                 own=own,
                 progress=progress,
-                note=note or (lambda sentence: warnings.warn(sentence, stacklevel=2)),
+                note=note,
             )
             record = call.train(restart=restart)
     finally:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from exitsearch.errors import InputError
 from exitsearch.learn.data import Split
+from exitsearch.learn.data.images import ImagesSplit, Paths, image_files
+from exitsearch.learn.data.transform import ImageTransform
+from exitsearch.models.backbone import Backbone
+from exitsearch.specs.backbone import Task
 
 
 class JoinedSplit(Split):
@@ -44,3 +50,25 @@ class JoinedSplit(Split):
 def with_unlabelled(labelled: Split, unlabelled: Split | None) -> Split:
     """What stages that do not look at labels train on."""
     return labelled if unlabelled is None else JoinedSplit(labelled, unlabelled)
+
+
+def unlabelled_images(folder: Path | str, *, backbone: Backbone, task: Task) -> Split:
+    """Every image in a folder and the folders in it, prepared for a backbone, without labels.
+
+    Args:
+        folder: of images.
+        backbone: for which they are prepared.
+        task: what labels would be.
+
+    Raises:
+        InputError: no such folder, or no image in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(f"unlabelled samples come from a folder of images, found no folder {folder}")
+    names = sorted(file.name for file in image_files(root, "."))
+    if not names:
+        raise InputError(f"unlabelled samples come from a folder of images, found none in {folder}")
+    filler = math.nan if task == "regression" else -1
+    labels = torch.full((len(names),), filler, dtype=torch.float32 if task == "regression" else torch.int64)
+    return ImagesSplit(Paths(root, names), labels, transform=ImageTransform.for_backbone(backbone))

@@ -20,8 +20,7 @@ from exitsearch.errors import InputError
 from exitsearch.specs.backbone import Task
 
 # Share of the samples, the easiest ones, that the first epoch shows; and share of the epochs after which all are shown.
-# In the paper's range (it starts at 4% to 25% on CIFAR, and reaches all well before the end), on the mild side, since a
-# backbone that is fine-tuned has seen much already.
+# A mild pace: a backbone that is fine-tuned has learned much already.
 START = 0.3
 GROWN = 0.5
 
