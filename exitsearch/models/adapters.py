@@ -15,9 +15,11 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.amp import is_autocast_available
 from torch.nn.utils import parametrize
 
 from exitsearch.errors import InputError
@@ -49,8 +51,10 @@ class LowRank(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight with its addition, in its shape."""
-        # In the weight's own precision under autocast too: what is merged is then what was trained.
-        with torch.autocast(weight.device.type, enabled=False):
+        # In the weight's own precision under autocast too: what is merged is then what was trained. The meta device,
+        # on which a model is traced, knows no autocast.
+        device = weight.device.type
+        with torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext():
             return weight + (self.up @ self.down).reshape(weight.shape)
 
 
