@@ -59,6 +59,7 @@ class AfterTraining:
         exits: every chosen exit in order, and last the final one.
         predicted: what the search predicted.
         value: what the trained exits are worth.
+        own: the trained exits with thresholds found anew, under the policy `confidence`; None where they could not be.
         again: the best choice now, as the search finds it; None where it could not be asked.
         together: what it was asked of: the trained exits, and heads of the bank that stand on the same weights.
         notes: sentences that a user should read.
@@ -71,6 +72,7 @@ class AfterTraining:
     exits: tuple[TrainedExit, ...]
     predicted: Worth
     value: Worth
+    own: SearchResult | None
     again: SearchResult | None
     together: Together | None
     notes: tuple[str, ...]
@@ -142,6 +144,7 @@ def after_training(
         exits=_exits(config, outcomes, chances),
         predicted=Worth(config.expected.value, config.expected.held_out, config.expected.interval),
         value=value,
+        own=question.own_exits if config.policy == "confidence" else None,
         again=again,
         together=together,
         notes=tuple(notes),

@@ -97,7 +97,7 @@ class Question:
 
     def _replayed(self) -> tuple[Worth, Sequence[float]]:
         """The same under `confidence`: with thresholds found anew, or without a profile by the judge."""
-        result = self._own_exits
+        result = self.own_exits
         if result is not None:
             return Worth(result.value, result.held_out, result.interval), [row.chance for row in result.rows]
         config, profile = self.config, self.found.profile
@@ -105,7 +105,7 @@ class Question:
         return Worth(judge_of(config, profile=profile)(scores)), chances_of(config, scores=scores, profile=profile)
 
     @cached_property
-    def _own_exits(self) -> SearchResult | None:
+    def own_exits(self) -> SearchResult | None:
         """The trained exits alone, with thresholds found anew; None where they cannot be replayed."""
         if not self.can_be_asked or not self.config.exits:
             return None
@@ -141,7 +141,7 @@ class Question:
         limits = asked.limits.model_copy(update={"forbid": []})
         trials = asked.trials if trials is None else trials
         found = self._search(together, limits, trials=trials if self.config.policy == "confidence" else 0)
-        own = self._own_exits if self.config.policy == "confidence" else None
+        own = self.own_exits if self.config.policy == "confidence" else None
         if own is None or own.value <= found.value or not found.problem.allows(_choice(found, own)):
             return found
         return own
