@@ -2,9 +2,9 @@
 
     DIR/compare/<model>/static.json, model.safetensors     what was trained; the same again is not trained twice
 
-What is equal, and said: the samples, the epochs, the machine and the minutes of the measurement. What is not: a backbone
-that had been trained before its exits were has had more than these epochs, and so has a static model that begins with
-pretrained weights. Both are named.
+What is equal, and said: the samples, the epochs, the machine and the minutes of the measurement. What is not: a
+backbone that had been trained before its exits were has had more than these epochs, and so has a static model that
+begins with pretrained weights. Both are named.
 """
 
 from __future__ import annotations
@@ -276,8 +276,8 @@ class _Static:
             samples = outcomes.samples(split)
             if samples is None or not np.array_equal(samples.labels, picture_labels(data.split(split)).numpy()):
                 raise MismatchError(
-                    f"{data.name} has other samples in the split {split} than those that the multi-exit model was judged "
-                    "on; give the data that it was trained on"
+                    f"{data.name} has other samples in the split {split} than those that the multi-exit model was "
+                    "judged on; give the data that it was trained on"
                 )
 
     def _known(self, folder: Path, facts: dict[str, Scalar]) -> StaticRecord | None:
