@@ -4,6 +4,9 @@ Each round runs every path once, in random order, and the plain backbone once fo
 always a yardstick nearby: as in `latency.py`, every time is divided by the machine's speed when it was taken, and the
 same rule ends the warm-up. A path is one pass through the segments with its heads where they attach; the clock is read
 at every answer and nowhere else, as in use, and what the reading takes belongs to no answer.
+
+Other models may be timed beside, each with a whole pass in every round: under one load, by one clock, and divided by
+the speed that the same yardstick shows.
 """
 
 from __future__ import annotations
@@ -58,6 +61,7 @@ def time_paths(
     max_seconds: float = 60.0,
     seed: int = 0,
     progress: Progress = no_progress,
+    beside: Sequence[tuple[Runtime, Sequence[Any]]] = (),
 ) -> tuple[list[PathTimes], list[float]]:
     """Time whole paths, interleaved with the plain backbone.
 
@@ -70,27 +74,35 @@ def time_paths(
         max_seconds: or when this time is spent; at least ten rounds are run.
         seed: of the order of passes and the draw of inputs.
         progress: called with the share of the work that is done, 0 to 1, and a text.
+        beside: other models and their own batches; each is timed like a path without exits.
 
     Returns:
-        Times of each path, and every time of the plain backbone.
+        Times of each path and then of each model beside, and every time of the plain backbone.
     """
     draw = random.Random(seed)
     whole: list[float] = []
-    answers: list[list[list[float]]] = [[[] for _ in range(len(path) + 1)] for path in paths]
+    timed_exits: list[tuple[UnitKey, ...]] = [*map(tuple, paths), *(() for _ in beside)]
+    answers: list[list[list[float]]] = [[[] for _ in range(len(path) + 1)] for path in timed_exits]
     # For each pass of each path: how many times the plain backbone had been timed by then.
-    nearest: list[list[int]] = [[] for _ in paths]
+    nearest: list[list[int]] = [[] for _ in timed_exits]
+
+    def one_pass(index: int, x: Any) -> list[float]:
+        if index < len(paths):
+            return _run_path(runtime, paths[index], x, clock)
+        other, batches = beside[index - len(paths)]
+        return [run_whole(other, draw.choice(batches), clock).total_ms]
 
     def one_round() -> None:
         x = draw.choice(inputs)
-        order: list[int | None] = list(draw.sample(range(len(paths)), len(paths)))
-        for start in range(0, max(1, len(paths)), _PATHS_A_YARDSTICK):
+        order: list[int | None] = list(draw.sample(range(len(timed_exits)), len(timed_exits)))
+        for start in range(0, max(1, len(timed_exits)), _PATHS_A_YARDSTICK):
             group = [None, *order[start : start + _PATHS_A_YARDSTICK]]
             for index in draw.sample(group, len(group)):
                 if index is None:
                     whole.append(run_whole(runtime, x, clock).total_ms)
                     continue
                 nearest[index].append(len(whole))
-                for samples, time in zip(answers[index], _run_path(runtime, paths[index], x, clock), strict=True):
+                for samples, time in zip(answers[index], one_pass(index, x), strict=True):
                     samples.append(time)
 
     def at_median_speed() -> list[list[NDArray[np.float64]]]:
@@ -123,12 +135,12 @@ def time_paths(
             ask = rounds + 1 + int(ASK_AGAIN * rounds)
     timed = [
         PathTimes(
-            exits=tuple(path),
+            exits=path,
             answers_ms=[statistics.median(samples) for samples in times_at_median],
             intervals_ms=[statistics.median_interval(samples) for samples in times_at_median],
             samples_ms=times,
         )
-        for path, times, times_at_median in zip(paths, answers, at_median_speed(), strict=True)
+        for path, times, times_at_median in zip(timed_exits, answers, at_median_speed(), strict=True)
     ]
     return timed, whole
 

@@ -83,7 +83,7 @@ def repeat_proof(
         raise InputError(
             f"this chosen.json was made for {asked.worth or 'the metric'}; name that with --worth or --class-weights"
         )
-    profile = _at_its_batch(config, profile)
+    profile = at_its_batch(config, profile)
     valued, standing, problem = _question(config, profile, outcomes, utility)
     findings = [
         _compared("profile", config.profile.get("identity"), profile.identity),
@@ -214,7 +214,7 @@ def _bound(
     return min(bound, choose_from(problem, answers, trials=asked.trials, seed=asked.seed).bound)
 
 
-def _at_its_batch(config: MultiExitConfig, profile: Profile) -> Profile:
+def at_its_batch(config: MultiExitConfig, profile: Profile) -> Profile:
     """The part of a profile that a file was made from; the whole profile where none is."""
     for size in profile.batch_sizes:
         part = profile.at_batch(size)

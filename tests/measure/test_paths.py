@@ -67,3 +67,22 @@ def test_order_follows_the_seed():
 
     assert log(3) == log(3)
     assert log(3) != log(4)
+
+
+def test_models_beside_are_timed_in_the_same_rounds():
+    """Another model of 2 + 1 ms on the same clock; both are 30% slower together, which moves no ratio."""
+    runtime = FakeRuntime(heads=HEADS, slow=jumps)
+    other = FakeRuntime(segments=1)
+    other.spend = runtime.spend
+    timed, whole = time_paths(
+        runtime,
+        [[(0, "a")]],
+        ["x"],
+        runtime.clock,
+        max_seconds=20.0,
+        precision=1e-9,
+        beside=[(other, ["y"])],
+    )
+    assert [len(times.samples_ms[0]) for times in timed] == [len(whole)] * 2
+    assert timed[1].exits == ()
+    assert timed[1].answers_ms[0] / timed[0].answers_ms[1] == pytest.approx(3.0 / 10.75, rel=2e-3)

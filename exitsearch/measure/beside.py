@@ -1,0 +1,112 @@
+"""A multi-exit model and other models, timed in one run: the same machine, the same minutes, the same clock.
+
+Times of two runs differ by a percent or two, and by far more where something else has begun to run in between. So every
+round has each path of the multi-exit model once, each other model once, and the plain backbone as yardstick; the
+protocol is that of `paths.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+
+from exitsearch.errors import InputError
+from exitsearch.measure import statistics
+from exitsearch.measure.clock import clock_for
+from exitsearch.measure.latency import Progress, no_progress
+from exitsearch.measure.paths import PathTimes, time_paths
+from exitsearch.measure.preparation import Condition, made_ready
+from exitsearch.measure.runtimes import UnitKey
+from exitsearch.models.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class BesideTimes:
+    """What one run gave.
+
+    Attributes:
+        paths: of the multi-exit model, in the order asked for.
+        models: of the other models, each with one answer.
+        whole_ms: median time of the plain backbone.
+        slowdown: every time of the plain backbone over that median: samples of how slow the machine is.
+        condition: device, dtype, batch size, threads and runtime.
+    """
+
+    paths: list[PathTimes]
+    models: list[PathTimes]
+    whole_ms: float
+    slowdown: list[float]
+    condition: dict[str, str | int]
+
+
+def measure_beside(
+    backbone: Backbone,
+    paths: Sequence[Sequence[UnitKey]],
+    models: Sequence[Backbone],
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str = "fp32",
+    batch_size: int = 1,
+    threads: int | None = None,
+    runtime: str = "eager",
+    precision: float = 0.01,
+    max_seconds: float = 20.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> BesideTimes:
+    """Time paths of a multi-exit model and whole passes of other models in the same rounds.
+
+    Args:
+        backbone: of the multi-exit model; left as it is. Heads have random weights, which take as long.
+        paths: (placement, head) pairs in placement order, for each path.
+        models: the others; left as they are.
+        device: `cpu`, `cuda` or `cuda:N`.
+        dtype: `fp32`, `bf16` or `fp16`.
+        batch_size: inputs of one batch, from 1.
+        threads: threads that torch computes with on the CPU; None keeps torch's number.
+        runtime: how all of them are executed.
+        precision: rounds end when every median is known this well.
+        max_seconds: or when this time is spent; at least ten rounds are run.
+        seed: of the order of passes and of inputs.
+        progress: called with the share of the work that is done, 0 to 1, and a text.
+
+    Raises:
+        InputError: an option out of range, or an unknown name.
+        UnavailableError: the device is not there.
+    """
+    if not 1 <= batch_size <= 2**20:
+        raise InputError(f"--batch-size must be from 1 to {2**20}, found {batch_size}")
+    condition = Condition.resolve(device, dtype=dtype, threads=threads, runtime=runtime, seed=seed)
+    keys = sorted({(placement, head) for path in paths for placement, head in path})
+    with ExitStack() as stack:
+        ready = stack.enter_context(made_ready(backbone, keys, condition, batch_size=batch_size))
+        others = [stack.enter_context(made_ready(model, [], condition, batch_size=batch_size)) for model in models]
+        timed, whole = time_paths(
+            ready.runtime,
+            paths,
+            ready.inputs,
+            clock_for(condition.device),
+            precision=precision,
+            max_seconds=max_seconds,
+            seed=seed,
+            progress=progress or no_progress,
+            beside=[(other.runtime, other.inputs) for other in others],
+        )
+        facts: dict[str, str | int] = {
+            "device": condition.device.type,
+            "dtype": dtype,
+            "batch_size": batch_size,
+            "threads": ready.threads,
+            "runtime": runtime,
+        }
+    middle = statistics.median(whole)
+    return BesideTimes(
+        paths=timed[: len(paths)],
+        models=timed[len(paths) :],
+        whole_ms=middle,
+        slowdown=[time / middle for time in whole],
+        condition=facts,
+    )
