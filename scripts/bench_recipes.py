@@ -40,11 +40,10 @@ from exitsearch.learn.bank.train import train_bank
 from exitsearch.learn.data import DataSplits, Split, data_outputs, in_order, load_data
 from exitsearch.learn.data.splits import HeldSplit, identity_of
 from exitsearch.learn.engine.train import train_model
-from exitsearch.learn.recipes.curriculum import sample_difficulty
 from exitsearch.learn.recipes.recipe import Recipe, get_recipe
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.heads import fitting_exits
-from exitsearch.models.multi_exit import MultiExitModel, attach_exits, load_model
+from exitsearch.models.multi_exit import attach_exits, load_model
 from exitsearch.pipeline.judge import chances_of, judge_of
 from exitsearch.specs.backbone import FASHION_NAME
 from exitsearch.specs.candidates import Candidates
@@ -174,15 +173,6 @@ def asked_recipe(name: str, options: argparse.Namespace) -> Recipe:
     return get_recipe(recipe, epochs=options.epochs if recipe.stages else options.head_epochs)
 
 
-@torch.inference_mode()
-def difficulty(model: MultiExitModel, split: Split) -> torch.Tensor:
-    """How difficult each training sample is for the exits that a curriculum begins with."""
-    found = [[one.float() for one in model(split.batch(block)[0])] for block in in_order(len(split), 256)]
-    return sample_difficulty(
-        [torch.cat(parts) for parts in zip(*found, strict=True)], split.labels, task=model.backbone.facts.task
-    )
-
-
 def run(question: Question, name: str, seed: int) -> dict[str, Any]:
     """Train by a recipe with a seed, or read what came of it; a run that cannot be has only a `reason`.
 
@@ -203,7 +193,6 @@ def run(question: Question, name: str, seed: int) -> dict[str, Any]:
         if warm
         else attach_exits(create_backbone_for(options), config=question.config, seed=seed)
     )
-    curriculum = any(stage.order == "curriculum" for stage in recipe.stages)
     began, cpu = time.perf_counter(), time.process_time()
     try:
         with WATCH.progress(f"{name}, seed {seed}") as report:
@@ -216,7 +205,6 @@ def run(question: Question, name: str, seed: int) -> dict[str, Any]:
                 warm=warm,
                 chances=chances_of(question.config),
                 judge=judge_of(question.config),
-                order=difficulty(model, question.data.heads).argsort(stable=True) if curriculum else None,
                 progress=report,
                 note=WATCH.note,
             )
@@ -288,7 +276,7 @@ def _cell(number: tuple[float, float | None], form: str) -> str:
 
 
 def verdicts(found: Mapping[str, Mapping[str, Any]], config: MultiExitConfig) -> list[str]:
-    """Which recipe is best, by expected value and at every exit, and whether that is more than the noise of the seeds."""
+    """Which recipe is best, by expected value and at every exit, and whether that is more than the seeds' noise."""
     if not found:
         return []
     sign = -1 if config.expected.metric == "mae" else 1

@@ -6,11 +6,11 @@
             found = stage(inputs, targets)      # {"loss": their sum, "exit_0": ..., "exit_1": ..., "final": ...}
             ...
 
-What it takes off a loop's hands is what goes wrong there unseen. Loops and libraries call `train()` as they please, and
-batch norms and dropout of a backbone that is to stand still would come to life: here `train()` wakes only what the stage
-trains. The loss is computed inside `forward`, so that DistributedDataParallel around this module averages the gradients
-of every exit. The dictionary with `loss` is what timm's tasks, Lightning's `training_step` and the Hugging Face
-`Trainer` take.
+What it takes off a loop's hands is what goes wrong there unseen. Loops and libraries call `train()` as they please,
+and batch norms and dropout of a backbone that is to stand still would come to life: here `train()` wakes only what the
+stage trains. The loss is computed inside `forward`, so that DistributedDataParallel around this module averages the
+gradients of every exit. The dictionary with `loss` is what timm's tasks, Lightning's `training_step` and the
+`Trainer` of Hugging Face take.
 
 The rest is the loop's own: the optimiser, its rates, the order of samples, mixup (which gives soft targets), and of a
 regression the unit of the targets (`units.py`).
@@ -24,12 +24,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from exitsearch.errors import InputError, UnsupportedError
+from exitsearch.errors import InputError
 from exitsearch.learn.engine.legs import Leg, legs_of, set_trained
 from exitsearch.learn.engine.objective import Objective
 from exitsearch.learn.recipes.check import check_recipe
 from exitsearch.learn.recipes.outputs import ExitFacts, exit_facts
 from exitsearch.learn.recipes.recipe import Recipe, get_recipe
+from exitsearch.models.adapters import adapter_parameters, attach_adapters, merge_adapters
 from exitsearch.models.multi_exit import MultiExitModel
 
 
@@ -47,6 +48,10 @@ class StageModule(nn.Module):
         teacher: another model, from inputs to logits [batch, num_outputs], on the model's device. No part of this
             module: its weights are neither saved nor trained along.
         accumulate: calls of `forward` for one step of the optimiser, at least 1.
+        adapter_rank: of the adapters that are attached to the backbone where the stage trains them.
+
+    Raises:
+        InputError: an `accumulate` below 1, or adapters that cannot be attached.
     """
 
     def __init__(
@@ -57,12 +62,16 @@ class StageModule(nn.Module):
         facts: ExitFacts,
         teacher: nn.Module | None = None,
         accumulate: int = 1,
+        adapter_rank: int | None = None,
     ) -> None:
         super().__init__()
         if accumulate < 1:
             raise InputError(f"a step of the optimiser takes at least 1 batch, found accumulate {accumulate}")
         self.leg, self._accumulate, self._calls = leg, accumulate, 0
         self._own = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+        if leg.stage.trains == "adapters":
+            assert adapter_rank is not None
+            attach_adapters(model.backbone, rank=adapter_rank, seed=torch.initial_seed() % 2**31)
         self.objective = Objective(model, stage=leg.stage, facts=facts)
         # Kept out of torch's registration.
         self.__dict__["teacher"] = None if teacher is None else teacher.eval().requires_grad_(False)
@@ -80,14 +89,15 @@ class StageModule(nn.Module):
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for what the stage trains, eval mode and no gradients for the rest; False: eval mode for all."""
+        """Training mode for what the stage trains, eval mode and no gradient for the rest; False: eval mode for all."""
         super().train(mode)
         if mode:
-            set_trained(self.model, self.leg, own=self._own)
+            set_trained(self.model, self.leg, own=self._own, adapters=adapter_parameters(self.model.backbone))
         return self
 
     def release(self) -> None:
-        """Give the model back as it came: in eval mode, with the gradients that it asked for before."""
+        """Give the model back: adapters merged, in eval mode, with the gradients that it asked for before."""
+        merge_adapters(self.model.backbone)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(self._own.get(name, True))
         self.model.eval()
@@ -130,7 +140,6 @@ def stage_modules(
 
     Raises:
         InputError: a recipe without stages, or one that cannot train this model.
-        UnsupportedError: a recipe with adapters, which `train_model` attaches and merges.
     """
     recipe, facts = get_recipe(recipe), exit_facts(model, chances=chances)
     if not recipe.stages:
@@ -140,8 +149,6 @@ def stage_modules(
         )
     check_recipe(recipe, facts=facts)
     for stage in recipe.stages:
-        if stage.trains == "adapters":
-            raise UnsupportedError(f"adapters are attached and merged by exitsearch train --recipe {recipe.name}")
         if stage.teacher == "given" and teacher is None:
             raise InputError(f"the stage {stage.name} of {recipe.name} learns from another model; give it as teacher")
     if not model.backbone.final_is_trained and recipe.stages[0].trains == "heads":
@@ -156,7 +163,8 @@ def _in_turn(
     model: MultiExitModel, recipe: Recipe, facts: ExitFacts, teacher: nn.Module | None, accumulate: int
 ) -> Iterator[StageModule]:
     for leg in legs_of(recipe, exits=len(model.heads)):
-        module = StageModule(model, leg=leg, facts=facts, teacher=teacher, accumulate=accumulate)
+        rank = recipe.adapter_rank
+        module = StageModule(model, leg=leg, facts=facts, teacher=teacher, accumulate=accumulate, adapter_rank=rank)
         try:
             yield module
         finally:
