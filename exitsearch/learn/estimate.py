@@ -155,7 +155,7 @@ def estimate_training(
     device, pairs = torch.device(device), sorted(set(exits))
     backbone.to(device)
     before = watch_peak(device)
-    loading, held = _read(data.heads, recipe, seed=seed, steps=steps + 1, device=device)
+    loading, held = read_some(data.heads, batch_size=recipe.batch_size, seed=seed, steps=steps + 1, device=device)
     heads = {(placement, head): _head(backbone, placement, head, seed) for placement, head in pairs}
     flags = [(parameter, parameter.requires_grad) for parameter in backbone.parameters()]
     try:
@@ -204,9 +204,9 @@ def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _read(split: Split, recipe: HeadRecipe, *, seed: int, steps: int, device: torch.device) -> tuple[float, HeldSplit]:
+def read_some(split: Split, *, batch_size: int, seed: int, steps: int, device: torch.device) -> tuple[float, HeldSplit]:
     """Seconds from one batch to the next, and the first ones as a split of their own."""
-    order = shuffled(len(split), recipe.batch_size, seed=seed, epoch=0)
+    order = shuffled(len(split), batch_size, seed=seed, epoch=0)
     workers = split.workers.count if split.workers else 0
     order = (order * steps)[: max(steps, _BATCHES_EACH * max(1, workers))]
     # Until the first batch of each process is there, they start up.

@@ -1,4 +1,4 @@
-"""What the step `train-heads` would take."""
+"""What the steps `train-heads` and `train` would take."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from exitsearch.pipeline.outcomes import Training
 from exitsearch.pipeline.profile import torch_threads
 from exitsearch.pipeline.watch import Watch
 from exitsearch.specs.candidates import Candidates
+from exitsearch.specs.config import MultiExitConfig
 
 if TYPE_CHECKING:
+    from exitsearch.learn.engine.estimate import ModelEstimate
     from exitsearch.learn.estimate import Estimate
+    from exitsearch.learn.recipes.recipe import Recipe
+    from exitsearch.pipeline.train import ModelTraining
 
 
 def estimate_outcomes(
@@ -38,3 +42,31 @@ def estimate_outcomes(
         )
     splits.close()
     return found
+
+
+def estimate_model(
+    config: MultiExitConfig, recipe: Recipe, training: Training, asked: ModelTraining, *, watch: Watch
+) -> ModelEstimate:
+    """Take a few real steps of every stage that `train_chosen` would run with these arguments, and write nothing."""
+    from exitsearch.learn.engine.estimate import estimate_model_training
+    from exitsearch.measure.machine import resolve_device
+    from exitsearch.pipeline.train import make, prepare
+
+    device = resolve_device(training.device)
+    made = make(config, training, asked, watch=watch)
+    try:
+        model, given = prepare(made, recipe, training, asked, watch=watch)
+        known = {name: given[name] for name in ("warm", "teacher", "chances") if name in given}
+        with torch_threads(training.threads):
+            return estimate_model_training(
+                model,
+                made.data,
+                recipe=recipe,
+                seed=training.seed,
+                mixed_precision=asked.mixed_precision,  # type: ignore[arg-type]  # it is checked there
+                accumulate=asked.accumulate,
+                device=device,
+                **known,
+            )
+    finally:
+        made.data.close()

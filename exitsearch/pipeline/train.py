@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from exitsearch.errors import ExitSearchError, InputError, MismatchError
+from exitsearch.pipeline.after import AfterTraining, after_training
 from exitsearch.pipeline.backbone import BackboneRequest
+from exitsearch.pipeline.judge import chances_of, judge_of
+from exitsearch.pipeline.model_training import Changes as Changes
+from exitsearch.pipeline.model_training import ModelTraining as ModelTraining
+from exitsearch.pipeline.origins import profile_of
 from exitsearch.pipeline.outcomes import RECIPE, Training
 from exitsearch.pipeline.profile import torch_threads
 from exitsearch.pipeline.start import FRESH as FRESH
 from exitsearch.pipeline.start import take_heads
 from exitsearch.pipeline.watch import Quiet, Silent, Watch
 from exitsearch.specs.config import MultiExitConfig
-from exitsearch.specs.document import Part
 from exitsearch.specs.load import load_config
 
 if TYPE_CHECKING:
@@ -28,66 +29,6 @@ if TYPE_CHECKING:
 
 # The folder of a trained model, beside its configuration; those of other recipes carry the recipe's name behind it.
 TRAINED = "trained"
-
-
-class Changes(Part):
-    """What was asked for instead of a recipe's own numbers, in every stage; None keeps those. As in `Stage`.
-
-    Attributes:
-        epochs, batch_size, learning_rate, augment: of a recipe that trains the heads alone too.
-    """
-
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    augment: str | None = None
-    optimizer: str | None = None
-    weight_decay: float | None = None
-    schedule: str | None = None
-    warmup_epochs: float | None = None
-    clip_grad: float | None = None
-    ema: float | None = None
-    mixup: float | None = None
-    cutmix: float | None = None
-    label_smoothing: float | None = None
-    rand_augment: str | None = None
-
-    def of(self, recipe: str | Recipe) -> Recipe:
-        """A recipe with these numbers.
-
-        Raises:
-            InputError: no recipe has that name, or a value is out of its range.
-        """
-        from exitsearch.learn.recipes.recipe import get_recipe
-
-        return get_recipe(recipe, **self.model_dump())
-
-
-class ModelTraining(Part):
-    """How a chosen model is trained, beside recipe and data.
-
-    Attributes:
-        changes: of the recipe.
-        start: an outcomes folder whose heads it begins with, or `fresh`; None takes one that fits, if it is at hand.
-        pretrained, checkpoint: of the backbone, as in `create_backbone`.
-        teacher: as in `load_teacher`.
-        unlabelled: a folder of images for stages that do not look at labels.
-        mixed_precision: `no`, `bf16` or `fp16`.
-        accumulate: parts in which a batch is computed.
-        tensorboard: write events.
-        restart: throw away what stands in the folder.
-    """
-
-    changes: Changes = Changes()
-    start: str | None = None
-    pretrained: bool | None = None
-    checkpoint: Path | None = None
-    teacher: str | None = None
-    unlabelled: Path | None = None
-    mixed_precision: str = "no"
-    accumulate: int = Field(default=1, ge=1)
-    tensorboard: bool = False
-    restart: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +49,7 @@ class Trained:
     scores: dict[str, list[float]]
     criterion: str | None = None
     kept: dict[str, Any] | None = None
-    after: Any = None
+    after: AfterTraining | None = None
 
 
 @dataclass(frozen=True)
@@ -289,6 +230,8 @@ def prepare(
     from exitsearch.models.multi_exit import attach_exits
 
     model = attach_exits(made.backbone, config=made.config, seed=training.seed)
+    if not recipe.stages:  # the heads learn from the start, whatever stands elsewhere
+        return model, {}
     source = take_heads(model, made.data, start=asked.start)
     given: dict[str, Any] = {"warm": source is not None}
     watch.note("the heads begin fresh" if source is None else f"the heads begin as they stand in {source}")
@@ -307,15 +250,12 @@ def prepare(
 
 def _judged(config: MultiExitConfig, recipe: Recipe, watch: Watch) -> dict[str, Any]:
     """What weights are kept by, and how likely each exit's answer is the one in hand, as the configuration asks."""
-    if importlib.util.find_spec("exitsearch.pipeline.judge") is None:
-        return {}
-    from exitsearch.pipeline.judge import chances_of, judge_of
-
     found: dict[str, Any] = {}
+    profile = profile_of(config).profile
     if any(stage.loss == "budget" for stage in recipe.stages):
-        found["chances"] = chances_of(config)
+        found["chances"] = chances_of(config, profile=profile)
     try:
-        found["judge"] = judge_of(config)
+        found["judge"] = judge_of(config, profile=profile)
     except InputError as error:
         watch.note(f"weights are kept by the mean score of the exits, since their value is not known: {error}")
     return found
@@ -325,8 +265,6 @@ def _write_outcomes(
     model: MultiExitModel, data: DataSplits, recipe: Recipe, *, out: Path, before: str, seed: int
 ) -> None:
     """What the trained exits answer to every sample, beside the model."""
-    if importlib.util.find_spec("exitsearch.learn.trained") is None:
-        return
     from exitsearch.learn.trained import trained_outcomes
 
     epochs = sum(stage.epochs for stage in recipe.stages)
@@ -334,12 +272,8 @@ def _write_outcomes(
     trained_outcomes(model, data, out=out, recipe_facts=facts, start=before)
 
 
-def _look_at(config: MultiExitConfig, folder: Path, watch: Watch) -> Any:
+def _look_at(config: MultiExitConfig, folder: Path, watch: Watch) -> AfterTraining | None:
     """What the trained model is worth beside what was predicted; None, and a sentence, where that cannot be known."""
-    if importlib.util.find_spec("exitsearch.pipeline.after") is None:
-        return None
-    from exitsearch.pipeline.after import after_training
-
     try:
         return after_training(config, folder, watch=watch)
     except ExitSearchError as error:  # the model stands, whatever cannot be said of it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Sequence
 from math import log
 
@@ -44,8 +46,14 @@ def small_config(backbone: Backbone, exits: Sequence = EXITS) -> MultiExitConfig
 
 def small_model(exits: Sequence = EXITS, *, task: str = "classification", seed: int = 0) -> MultiExitModel:
     """In eval mode, untrained."""
-    backbone = small_backbone(task=task, seed=seed)
+    backbone = copy.deepcopy(_backbone(task, seed))
     return attach_exits(backbone, config=small_config(backbone, exits), seed=seed)
+
+
+@functools.cache
+def _backbone(task: str, seed: int) -> Backbone:
+    """Cut once for all tests."""
+    return small_backbone(task=task, seed=seed)
 
 
 def small_inputs(count: int = 4) -> Tensor:

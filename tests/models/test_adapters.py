@@ -56,9 +56,14 @@ def test_from_nothing_to_plain_weights(name: str) -> None:
     assert not any("Parametrized" in type(part).__name__ for part in backbone.modules())
 
 
-@pytest.fixture
-def backbone() -> Backbone:
+@pytest.fixture(scope="module")
+def made() -> Backbone:
     return create_backbone("test_vit", pretrained=False)
+
+
+@pytest.fixture
+def backbone(made: Backbone) -> Backbone:
+    return copy.deepcopy(made)
 
 
 def test_a_merged_backbone_is_an_ordinary_one(backbone: Backbone) -> None:

@@ -52,8 +52,7 @@ class Learner:
         self.accelerator, stage = setting.accelerator, leg.stage
         model.to(self.accelerator.device)
         self.has_adapters = stage.trains == "adapters"
-        adapters = _attached(model, setting, leg) if self.has_adapters else []
-        self.set_modes = lambda: set_trained(model, leg, own=setting.own, adapters=adapters)
+        self._adapters = _attached(model, setting, leg) if self.has_adapters else []
         self.set_modes()
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not self.trained:
@@ -67,6 +66,10 @@ class Learner:
         self.optimizer = self.accelerator.prepare_optimizer(self.own_optimizer)
         if setting.teacher is not None:
             setting.teacher.to(self.accelerator.device).eval().requires_grad_(False)
+
+    def set_modes(self) -> None:
+        """Let what trains train, and everything else stand still."""
+        set_trained(self.model, self.leg, own=self.setting.own, adapters=self._adapters)
 
     def train_epoch(self, position: Position, *, after_step: Callable[[], None]) -> None:
         """Train for one epoch, or for what is left of it.
@@ -83,7 +86,7 @@ class Learner:
         self.set_modes()
         found = batches(split, order=mine, start=position.step, device=self.accelerator.device)
         for step, (inputs, labels) in enumerate(found, position.step):
-            terms = self._step(inputs, labels, epoch=epoch, step=step, whole=len(order[step]))
+            terms = self.step_over(inputs, labels, epoch=epoch, step=step, whole=len(order[step]))
             for name, value in terms.items():
                 position.sums[name] = position.sums.get(name, 0.0) + value
             position.step = step + 1
@@ -94,7 +97,7 @@ class Learner:
         """The learning rate of the last step."""
         return float(self.own_optimizer.param_groups[0]["lr"])
 
-    def _step(self, inputs: Tensor, labels: Tensor, *, epoch: int, step: int, whole: int) -> dict[str, float]:
+    def step_over(self, inputs: Tensor, labels: Tensor, *, epoch: int, step: int, whole: int) -> dict[str, float]:
         """One step of the optimiser; the terms of its loss."""
         done, stage = epoch * self.steps + step, self.leg.stage
         self.schedule.step_update(done)
@@ -235,7 +238,7 @@ def _optimizer(model: MultiExitModel, leg: Leg) -> torch.optim.Optimizer:
 
 def _average(model: MultiExitModel, decay: float) -> ModelEmaV3:
     """timm's moving average; its decay rises to what is asked for, so that a short training averages something too."""
-    return ModelEmaV3(model, decay=decay, use_warmup=True)  # type: ignore[no-untyped-call]
+    return ModelEmaV3(model, decay=decay, use_warmup=True)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, leg: Leg, *, steps: int) -> Any:
