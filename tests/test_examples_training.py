@@ -44,31 +44,35 @@ def config() -> MultiExitConfig:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A configuration, and 320 digits in folders by their classes."""
+    """A configuration, and 240 digits in folders by their classes."""
     folder = tmp_path_factory.mktemp("examples")
     config().write(folder / "chosen.json")
     images, labels = load_digits(return_X_y=True)
-    for number, (image, label) in enumerate(zip(images[:320], labels[:320], strict=True)):
+    for number, (image, label) in enumerate(zip(images[:240], labels[:240], strict=True)):
         path = folder / "digits" / ("val" if number % 4 == 0 else "train") / str(label) / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((image.reshape(8, 8) * 15.9).astype("uint8")).save(path)
     return folder
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_trains_judges_and_saves(folder: Path, loop: str) -> None:
-    """The loss falls from one epoch to the next, and the model that is read back answers as it was judged."""
-    script = EXAMPLES / f"train_{loop}.py"
-    assert len(script.read_text().splitlines()) <= 60
-    out = folder / loop
+def called(folder: Path, loop: str, *argv: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, str(script), "chosen.json", "--data", "digits/", "--epochs", "2", "--out", str(out)],
+        [sys.executable, str(EXAMPLES / f"train_{loop}.py"), "chosen.json", "--data", "digits/", *argv],
         cwd=folder,
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_trains_judges_and_saves(folder: Path, loop: str) -> None:
+    """The loss falls from one epoch to the next, and the model that is read back answers as it was judged."""
+    assert len((EXAMPLES / f"train_{loop}.py").read_text().splitlines()) <= 60
+    out = folder / loop
+    done = called(folder, loop, "--epochs", "2", "--out", str(out))
     first, second = (float(loss) for loss in re.findall(r"joint, epoch \d: loss ([\d.]+)", done.stdout))
     assert second < first
     judged = [float(score) for score in re.findall(r"exit \d: accuracy ([\d.]+)", done.stdout)]
@@ -85,10 +89,7 @@ def test_trains_judges_and_saves(folder: Path, loop: str) -> None:
 
 def test_stages_follow_each_other(folder: Path) -> None:
     """A recipe of several legs in the plain loop: one head after the other."""
-    script = str(EXAMPLES / "train_plain.py")
-    argv = ["chosen.json", "--data", "digits/", "--epochs", "1", "--recipe", "layerwise", "--out", "layerwise"]
-    done = subprocess.run([sys.executable, script, *argv], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = called(folder, "plain", "--epochs", "1", "--recipe", "layerwise", "--out", "layerwise")
     assert re.findall(r"(each/\d), epoch 1: loss [\d.]+", done.stdout) == ["each/0", "each/1"]
 
 
