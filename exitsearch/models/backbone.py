@@ -176,6 +176,7 @@ def create_backbone(
     task: Task = "classification",
     device: torch.device | str | None = None,
     seed: int = 0,
+    at_most: int | None = None,
 ) -> Backbone:
     """Create a timm model, or take a module of one's own, and cut it at every placement. It is in eval mode.
 
@@ -198,9 +199,11 @@ def create_backbone(
         device: where to put it; `meta` builds shapes without memory; None means the CPU, and leaves a module of one's
             own where it is.
         seed: seed of random weights and of a new classifier.
+        at_most: how many numbers (parameters and buffers) a timm model may have; a larger one is refused before it
+            takes any memory. None sets no limit.
 
     Raises:
-        InputError: unknown name, or an option that the model does not take.
+        InputError: unknown name, an option that the model does not take, or a model that is larger than `at_most`.
         UnavailableError: the pretrained weights cannot be had here.
         UnsupportedError: the model cannot be cut.
     """
@@ -230,6 +233,8 @@ def create_backbone(
         if in_chans < 1:
             raise InputError(f"a backbone has 1 input channel or more, found in_chans {in_chans}")
         channels = arguments["in_chans"] = in_chans
+    if at_most is not None:
+        _check_size(name, arguments, at_most)
     module = _create_module(name, pretrained and checkpoint is None, arguments, device or "cpu", seed)
     weights = f"random:{seed}"
     if checkpoint is not None:
@@ -343,6 +348,19 @@ def _create_module(
                 "safetensors file with --checkpoint"
             ) from None
     return module.to(device)
+
+
+def _check_size(name: str, arguments: dict[str, Any], at_most: int) -> None:
+    try:
+        state = _create_module(name, False, arguments, "meta", 0).state_dict()
+        needed = sum(tensor.numel() for tensor in state.values())
+    except (RuntimeError, OverflowError) as error:  # sizes that torch cannot even name
+        raise InputError(f"timm cannot make {name} with {_shown(arguments)}: {str(error).splitlines()[0]}") from None
+    if needed > at_most:
+        raise InputError(
+            f"{name} with {_shown(arguments)} has {needed:,} numbers, and at most {at_most:,} are expected; its "
+            "weights belong to another model"
+        )
 
 
 def _shown(arguments: dict[str, Any]) -> str:

@@ -9,29 +9,34 @@ for outputs in model.iter_exits(images):     # one by one; what is not asked for
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from exitsearch.errors import FileError, InputError, MismatchError
+from exitsearch.errors import FileError, InputError, MismatchError, shown
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.heads import create_head
+from exitsearch.models.hub import CONFIG_FILE as CONFIG_FILE
+from exitsearch.models.hub import MODEL_FILE as MODEL_FILE
+from exitsearch.models.hub import HubModel
+from exitsearch.models.tensors import numbers_in
+from exitsearch.models.tensors import read_tensors as read_tensors
 from exitsearch.specs.answers import exit_file
-from exitsearch.specs.config import MultiExitConfig
+from exitsearch.specs.config import ExitChoice, MultiExitConfig
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
 
-CONFIG_FILE = "chosen.json"
-MODEL_FILE = "model.safetensors"
 HEADS_FOLDER = "heads"
 FINAL_FILE = "final.safetensors"
+# Of a model that is loaded: 4,096 x 4,096 pixels in four channels.
+_LARGEST_INPUT = 4 * 4096 * 4096
 
 
-class MultiExitModel(nn.Module):
+class MultiExitModel(HubModel):
     """A backbone and its chosen exit heads.
 
     Attributes:
@@ -65,6 +70,12 @@ class MultiExitModel(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Outputs [batch, num_outputs] of every chosen exit in order, and last of the final exit."""
         return list(self.iter_exits(x))
+
+    @classmethod
+    def _load(cls, folder: Path, *, device: torch.device | str) -> Self:
+        model = load_model(folder, device=device)
+        assert isinstance(model, cls)
+        return model
 
 
 def exit_seed(seed: int, placement: int, head: str) -> int:
@@ -107,6 +118,7 @@ def build_model(
     if facts.name is None:
         raise InputError("the configuration names no backbone (it came from a table); set backbone.name in it")
     whole = weights is not None and not Path(weights).is_dir()
+    held = _numbers_held(config, Path(weights)) if whole and weights is not None else None
     backbone = create_backbone(
         facts.name,
         pretrained=False if whole else pretrained,
@@ -117,7 +129,10 @@ def build_model(
         task=facts.task,
         device=device,
         seed=seed,
+        at_most=held,
     )
+    if held is not None:
+        _check_heads(backbone, config=config, at_most=held)
     model = attach_exits(backbone, config=config, seed=seed)
     if weights is not None:
         if whole:
@@ -142,28 +157,58 @@ def attach_exits(backbone: Backbone, *, config: MultiExitConfig, seed: int = 0) 
     facts = config.backbone
     facts.check_same(backbone.facts, mine="the configuration", others="the model")
     device = next(backbone.parameters()).device
-    heads: list[nn.Module] = []
-    for exit_ in config.exits:
-        if exit_.placement >= len(backbone.placements):
-            raise InputError(
-                f"{facts.name} has placements 0 to {len(backbone.placements) - 1}, the configuration has an exit at "
-                f"{exit_.placement}; it was chosen for another backbone"
-            )
-        head = create_head(
-            exit_.choice,
-            placement=backbone.placements[exit_.placement],
-            num_outputs=backbone.num_outputs,
-            seed=exit_seed(seed, exit_.placement, str(exit_.choice)),
-        )
-        heads.append(head.to(device))
+    heads: list[nn.Module] = [_exit_head(backbone, exit_, seed=seed).to(device) for exit_ in config.exits]
     return MultiExitModel(backbone, heads=heads, config=config).eval()
 
 
+def _exit_head(backbone: Backbone, exit_: ExitChoice, *, seed: int, device: str | None = None) -> nn.Module:
+    if exit_.placement >= len(backbone.placements):
+        raise InputError(
+            f"{backbone.facts.name} has placements 0 to {len(backbone.placements) - 1}, the configuration has an exit "
+            f"at {exit_.placement}; it was chosen for another backbone"
+        )
+    return create_head(
+        exit_.choice,
+        placement=backbone.placements[exit_.placement],
+        num_outputs=backbone.num_outputs,
+        seed=exit_seed(seed, exit_.placement, str(exit_.choice)),
+        device=device,
+    )
+
+
+def _numbers_held(config: MultiExitConfig, path: Path) -> int:
+    """How many numbers the file of a whole model holds: no model may be larger, whatever its configuration asks for.
+
+    A configuration may come from anywhere; a few bytes of it must not take all memory.
+    """
+    held = numbers_in(path)
+    size = config.backbone.input_size
+    if size is not None and math.prod(size) > _LARGEST_INPUT:
+        raise FileError(
+            path.with_name(CONFIG_FILE), f"an input has at most {_LARGEST_INPUT:,} numbers, found {shown(list(size))}"
+        )
+    return held
+
+
+def _check_heads(backbone: Backbone, *, config: MultiExitConfig, at_most: int) -> None:
+    """Refuse heads that are larger than the file of the whole model, before they take memory."""
+    for exit_ in config.exits:
+        head = _exit_head(backbone, exit_, seed=0, device="meta")
+        if (needed := sum(tensor.numel() for tensor in head.state_dict().values())) > at_most:
+            raise InputError(
+                f"the head {exit_.choice} at placement {exit_.placement} has {needed:,} numbers, and the file of the "
+                f"whole model holds {at_most:,}"
+            )
+
+
 def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> MultiExitModel:
-    """Load what `exitsearch train` wrote (`model.safetensors` and `chosen.json`), in eval mode.
+    """Load what `exitsearch train` and `save_pretrained` write (`model.safetensors`, `chosen.json`), in eval mode.
+
+    Nothing that the files say is run, and no more memory is taken than for what they hold.
 
     Raises:
         FileError: when a file is missing, broken, or the weights do not fit the configuration.
+        InputError: a model or head that is not known here, or larger than the file of weights.
     """
     folder = Path(folder)
     config = MultiExitConfig.read(folder / CONFIG_FILE)
@@ -231,17 +276,3 @@ def load_state(module: nn.Module, path: Path) -> None:
         raise FileError(
             path, f"the weights do not fit the configuration ({' '.join(lines[1:2]) or lines[0]})"
         ) from None
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a safetensors file.
-
-    Raises:
-        FileError: when it is missing or broken.
-    """
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise FileError(path, "no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise FileError(path, f"not a safetensors file that can be read: {error}") from None

@@ -15,22 +15,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from exitsearch.errors import FileError, MismatchError
 from exitsearch.learn.bank.trainee import FINAL, Trainee, split_key
 from exitsearch.learn.bank.trainer import HeadTrainer
 from exitsearch.models.multi_exit import FINAL_FILE, head_file
-from exitsearch.specs.document import Document, unwritable
+from exitsearch.models.tensors import save_tensors as save_tensors
+from exitsearch.specs.document import Document
 
 CHECKPOINT_FILE = "training.json"
 CHECKPOINTS_FOLDER = "training"
@@ -103,39 +101,6 @@ def _shown(value: object) -> str:
 def identity_digest(identity: Mapping[str, Any]) -> str:
     """16 hexadecimal digits that stand for what heads are trained on and how."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file whole: under a temporary name, then renamed.
-
-    Args:
-        path: the file; its folder is made.
-        tensors: by name.
-        metadata: texts in the file's header.
-
-    Raises:
-        FileError: when it cannot be written.
-        ExitSearchError: when the disk is full.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A copy on the CPU each: safetensors takes neither views nor tensors that share memory.
-        save_file(
-            {
-                name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-                for name, tensor in tensors.items()
-            },
-            partial,
-            metadata=metadata,
-        )
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise unwritable(path, error) from None
 
 
 def unit_file(key: str) -> str:
