@@ -2,6 +2,7 @@
 
 model = build_model(load_config("chosen.json"))
 outputs = model(images)                      # a list: every chosen exit in order, last the final exit
+outputs = model(images, audio=sounds)        # where heads read a side input
 for outputs in model.iter_exits(images):     # one by one; what is not asked for is not computed
     ...
 """
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from exitsearch.errors import FileError, InputError, MismatchError
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.heads import create_head
+from exitsearch.models.inputs import Batch, gathered, run_head
+from exitsearch.models.inputs import side_inputs as side_of
 from exitsearch.specs.answers import exit_file
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
@@ -47,24 +50,30 @@ class MultiExitModel(nn.Module):
         self.heads = nn.ModuleList(heads)
         self.config = config
 
-    def iter_exits(self, x: Tensor) -> Iterator[Tensor]:
+    def iter_exits(self, x: Batch, **side: Tensor) -> Iterator[Tensor]:
         """Yield the outputs [batch, num_outputs] of each chosen exit in order and last of the final exit.
 
         Nothing beyond the exit asked for is computed.
 
         Args:
-            x: inputs [batch, channels, height, width].
+            x: inputs [batch, channels, height, width]; or all inputs, side inputs among them, as `Inputs`.
+            side: side inputs by name, as the model declares them (`backbone.side_inputs`).
+
+        Raises:
+            InputError: a side input that a chosen head reads is missing, of another size, or unknown.
         """
+        inputs = gathered(x, side, declared=self.backbone.side_inputs)
+        beside = side_of(inputs)
         chosen = {exit_.placement: head for exit_, head in zip(self.config.exits, self.heads, strict=True)}
-        state: tuple[Tensor, ...] = (x,)
-        for placement, state in enumerate(self.backbone.states(x)):
+        state: tuple[Tensor, ...] = ()
+        for placement, state in enumerate(self.backbone.states(inputs)):
             if placement in chosen:
-                yield chosen[placement](state[0])
+                yield run_head(chosen[placement], state[0], beside)
         yield self.backbone.final(state)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Batch, **side: Tensor) -> list[Tensor]:
         """Outputs [batch, num_outputs] of every chosen exit in order, and last of the final exit."""
-        return list(self.iter_exits(x))
+        return list(self.iter_exits(x, **side))
 
 
 def exit_seed(seed: int, placement: int, head: str) -> int:
@@ -115,6 +124,7 @@ def build_model(
         image_size=facts.input_size[1:] if facts.input_size else None,
         in_chans=facts.input_size[0] if facts.input_size else None,
         task=facts.task,
+        side_inputs=facts.side_inputs,
         device=device,
         seed=seed,
     )
