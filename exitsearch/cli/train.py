@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         image_size=facts.input_size[1:] if facts.input_size else None,
         in_chans=facts.input_size[0] if facts.input_size else None,
         task=facts.task,
+        side_inputs=facts.side_inputs,
         seed=args.seed,
     ).create_trained(console.Terminal())
     data = training.load(data_name, backbone=backbone, watch=console.Terminal())
