@@ -15,6 +15,7 @@ pytest runs every `test_...` method; none needs pytest itself, so any other runn
 from __future__ import annotations
 
 import importlib.util
+import math
 import unittest
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -23,10 +24,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from exitsearch.errors import UnsupportedError
+from exitsearch.errors import InputError, UnsupportedError
 from exitsearch.models.heads import ExitHead, check_fits, create_head, get_head_type
+from exitsearch.models.inputs import run_head
 from exitsearch.specs.head import HeadChoice, Option
 from exitsearch.specs.placement import Layout, Placement
+from exitsearch.specs.side import Size
 
 
 def _placement(
@@ -84,6 +87,26 @@ def example_features(placement: Placement, *, batch_size: int = 1, seed: int = 0
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def example_side(features: Tensor, sizes: Mapping[str, Size]) -> dict[str, Tensor]:
+    """Side inputs beside features, each sample's made of its own features' numbers, so that they belong together.
+
+    Args:
+        features: as of `example_features`.
+        sizes: (channels, height, width) by name.
+    """
+    flat = features.flatten(1)
+    return {
+        name: flat.repeat(1, -(-math.prod(size) // flat.shape[1]))[:, : math.prod(size)].reshape(-1, *size)
+        for name, size in sizes.items()
+    }
+
+
+def answer(head: nn.Module, features: Tensor) -> Tensor:
+    """What a head answers to features, and to `example_side` where it reads side inputs."""
+    sizes = head.reads if isinstance(head, ExitHead) else {}
+    return run_head(head, features, example_side(features, sizes))
+
+
 class HeadConformance:
     """What every head type must hold to. Subclass it with a name that pytest collects (`Test...`).
 
@@ -92,12 +115,20 @@ class HeadConformance:
         options: options of the head type under test.
         layouts: placements to test at, by name.
         num_outputs: outputs of the heads under test.
+        side_inputs: (channels, height, width) of each side input that the model has, by name.
     """
 
     head: ClassVar[str]
     options: ClassVar[Mapping[str, Option]] = {}
     layouts: ClassVar[Mapping[str, Placement]] = LAYOUTS
     num_outputs: ClassVar[int] = 7
+    side_inputs: ClassVar[Mapping[str, Size]] = {}
+
+    @property
+    def places(self) -> dict[str, Placement]:
+        """The layouts, with the model's side inputs."""
+        told = {"side_inputs": dict(self.side_inputs)}
+        return {name: placement.model_copy(update=told) for name, placement in self.layouts.items()}
 
     @property
     def choice(self) -> HeadChoice:
@@ -110,7 +141,7 @@ class HeadConformance:
 
     def fitting(self) -> Iterator[tuple[str, Placement]]:
         """Name and placement of every layout that the head fits."""
-        found = [(name, at) for name, at in self.layouts.items() if check_fits(self.choice, at) is None]
+        found = [(name, at) for name, at in self.places.items() if check_fits(self.choice, at) is None]
         assert found, f"{self.choice} fits none of the layouts {', '.join(self.layouts)}"
         yield from found
 
@@ -134,7 +165,7 @@ class HeadConformance:
             head = self.make(placement)
             for batch_size in (1, 3):
                 with torch.no_grad():
-                    outputs = head(example_features(placement, batch_size=batch_size))
+                    outputs = answer(head, example_features(placement, batch_size=batch_size))
                 assert tuple(outputs.shape) == (batch_size, self.num_outputs), f"{name}: {tuple(outputs.shape)}"
                 assert bool(torch.isfinite(outputs).all()), f"{name}: outputs are not finite"
 
@@ -142,7 +173,7 @@ class HeadConformance:
         """One output (regression) keeps its axis."""
         for name, placement in self.one_of_each_layout():
             head = create_head(self.choice, placement=placement, num_outputs=1, seed=0).eval()
-            assert tuple(head(example_features(placement, batch_size=3)).shape) == (3, 1), name
+            assert tuple(answer(head, example_features(placement, batch_size=3)).shape) == (3, 1), name
 
     def test_has_parameters(self) -> None:
         """There is something to train, and the weights under the L2 penalty are among it."""
@@ -162,7 +193,7 @@ class HeadConformance:
         silent: set[str] = set()
         for name, placement in self.fitting():
             head = self.make(placement)
-            head(example_features(placement, batch_size=3)).square().sum().backward()
+            answer(head, example_features(placement, batch_size=3)).square().sum().backward()
             for key, parameter in head.named_parameters():
                 assert parameter.grad is not None, f"{name}: no gradient reaches {key}"
                 assert bool(torch.isfinite(parameter.grad).all()), f"{name}: the gradient of {key} is not finite"
@@ -174,7 +205,8 @@ class HeadConformance:
         for name, placement in self.fitting():
             head, features = self.make(placement), example_features(placement, batch_size=3)
             with torch.no_grad():
-                _assert_close(head(features)[1:2], head(features[1:2]), f"{name}: the batch changes an answer")
+                alone = answer(head, features[1:2])
+                _assert_close(answer(head, features)[1:2], alone, f"{name}: the batch changes an answer")
 
     def test_eval_is_deterministic(self) -> None:
         """In eval mode the same features give the same outputs, and they are left as they were."""
@@ -182,7 +214,7 @@ class HeadConformance:
             head, features = self.make(placement), example_features(placement, batch_size=3)
             before = features.clone()
             with torch.no_grad():
-                first, second = head(features), head(features)
+                first, second = answer(head, features), answer(head, features)
             assert torch.equal(first, second), f"{name}: two passes differ"
             assert torch.equal(features, before), f"{name}: the head changes its input"
 
@@ -191,12 +223,12 @@ class HeadConformance:
         for name, placement in self.fitting():
             head, features = self.make(placement), example_features(placement, batch_size=3)
             with torch.no_grad():
-                expected = head(features)
+                expected = answer(head, features)
                 head.train()
                 for module in head.modules():
                     if any(kind in base.__name__ for base in type(module).__mro__ for kind in _MODE_DEPENDENT):
                         module.eval()
-                _assert_close(head(features), expected, f"{name}: training mode differs without dropout")
+                _assert_close(answer(head, features), expected, f"{name}: training mode differs without dropout")
 
     def test_seed(self) -> None:
         """A seed fixes the weights, another changes them, and torch's own generator is left alone."""
@@ -212,19 +244,20 @@ class HeadConformance:
         for name, placement in self.fitting():
             head, features = self.make(placement), example_features(placement, batch_size=3)
             with torch.no_grad():
-                head.train()(features)  # moves the running statistics of batch norm, if any
-                expected = head.eval()(features)
+                answer(head.train(), features)  # moves the running statistics of batch norm, if any
+                expected = answer(head.eval(), features)
                 written = safetensors.torch.save(head.state_dict())
                 other = self.make(placement, seed=1)
                 other.load_state_dict(safetensors.torch.load(written))
-                assert torch.equal(other(features), expected), f"{name}: the state does not hold all of the head"
+                again = answer(other, features)
+                assert torch.equal(again, expected), f"{name}: the state does not hold all of the head"
 
     def test_affine_of_the_outputs(self) -> None:
         """Tripling what the `output_layers` give and adding 5 does so to the outputs; or an `OutputScale` does."""
         for name, placement in self.fitting():
             head, features = self.make(placement), example_features(placement, batch_size=3)
             with torch.no_grad():
-                expected = 3 * head(features) + 5
+                expected = 3 * answer(head, features) + 5
                 for layer in head.output_layers():
                     assert layer.bias is not None, f"{name}: a layer of output_layers() has no bias"
                     layer.weight.mul_(3)
@@ -233,17 +266,34 @@ class HeadConformance:
                     behind = head.attach_output_scale()
                     behind.scale.fill_(3)
                     behind.shift.fill_(5)
-                _assert_close(head(features), expected, f"{name}: output_layers() do not carry the outputs")
+                _assert_close(answer(head, features), expected, f"{name}: output_layers() do not carry the outputs")
                 other = self.make(placement, seed=1)
                 other.load_state_dict(head.state_dict())
-                _assert_close(other(features), expected, f"{name}: the state does not hold scale and shift")
+                _assert_close(answer(other, features), expected, f"{name}: the state does not hold scale and shift")
 
     def test_meta_device(self) -> None:
         """The head is built and run on the meta device, where parameters and MACs are counted without memory."""
         for name, placement in self.fitting():
             head = create_head(self.choice, placement=placement, num_outputs=self.num_outputs, device="meta").eval()
-            outputs = head(example_features(placement, batch_size=3).to("meta"))
+            outputs = answer(head, example_features(placement, batch_size=3).to("meta"))
             assert tuple(outputs.shape) == (3, self.num_outputs), name
+
+    def test_side_inputs(self) -> None:
+        """Every side input that the head says it reads changes its answers, and one that is missing is refused."""
+        for name, placement in self.fitting():
+            head, features = self.make(placement), example_features(placement, batch_size=3)
+            side = example_side(features, head.reads)
+            for key, values in side.items():
+                with torch.no_grad():
+                    changed = run_head(head, features, {**side, key: values + 1})
+                assert not torch.equal(answer(head, features), changed), f"{name}: {key} makes no difference"
+                refusal = None
+                try:
+                    run_head(head, features, {other: value for other, value in side.items() if other != key})
+                except InputError as error:
+                    refusal = str(error)
+                assert refusal is not None, f"{name}: without {key} the head answers"
+                assert key in refusal, f"{name}: {refusal!r} does not name {key}"
 
     def test_export(self) -> None:
         """torch.export takes the head with a free batch size, and the program gives the same outputs."""
@@ -253,7 +303,8 @@ class HeadConformance:
                 program = _exported(head, placement)
                 for batch_size in (1, 3):
                     features = example_features(placement, batch_size=batch_size, seed=1)
-                    _assert_close(program.module()(features), head(features), f"{name}: the exported program differs")
+                    found = program.module()(features, *example_side(features, head.reads).values())
+                    _assert_close(found, answer(head, features), f"{name}: the exported program differs")
 
     def test_compile(self) -> None:
         """torch.compile takes the head as one graph with a free batch size, and it gives the same outputs."""
@@ -264,7 +315,8 @@ class HeadConformance:
         with torch.no_grad():
             for batch_size in (2, 3):
                 features = example_features(placement, batch_size=batch_size, seed=1)
-                _assert_close(compiled(features), head(features), f"{name}: the compiled head differs")
+                found = compiled(features, **example_side(features, head.reads))
+                _assert_close(found, answer(head, features), f"{name}: the compiled head differs")
 
     def test_onnx(self) -> None:
         """Where onnx and onnxscript are installed, ONNX export takes the head, and its checker the file."""
@@ -285,7 +337,7 @@ class HeadConformance:
 
     def test_refusal(self) -> None:
         """Where the head does not fit, a sentence says so and names what would do."""
-        for name, placement in self.layouts.items():
+        for name, placement in self.places.items():
             reason = check_fits(self.choice, placement)
             if reason is None:
                 continue
@@ -299,10 +351,26 @@ class HeadConformance:
             assert reason in refusal, f"{name}: {refusal!r} does not say {reason!r}"
 
 
-def _exported(head: nn.Module, placement: Placement) -> Any:
+class _InOrder(nn.Module):
+    """A head that takes side inputs one after the other: exported programs name none of their own."""
+
+    def __init__(self, head: ExitHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor, *side: Tensor) -> Tensor:
+        outputs: Tensor = self.head(features, **dict(zip(self.head.reads, side, strict=True)))
+        return outputs
+
+
+def _exported(head: ExitHead, placement: Placement) -> Any:
     # An example batch of 2 or more: torch.export takes a 1 for a fixed size.
     features = example_features(placement, batch_size=2)
-    return torch.export.export(head, (features,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False)
+    free, side = {0: torch.export.Dim("batch")}, tuple(example_side(features, head.reads).values())
+    if not side:
+        return torch.export.export(head, (features,), dynamic_shapes=(free,), strict=False)
+    shapes = (free, (free,) * len(side))
+    return torch.export.export(_InOrder(head), (features, *side), dynamic_shapes=shapes, strict=False)
 
 
 def _assert_close(found: Tensor, expected: Tensor, message: str) -> None:

@@ -30,13 +30,14 @@ from torch import Tensor
 from exitsearch.errors import InputError
 from exitsearch.learn.data import batches, in_order, load_data
 from exitsearch.models.backbone import Backbone, create_backbone
+from exitsearch.models.inputs import Batch, main_input
 
 MUST_STAY_UNDER = 1.05
 # Of the classes there need to be two; of splits three, of which one is read.
 CLASSES = 4
 FEW = 8
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[tuple[Batch, Tensor]]
 
 
 def timms(root: Path, backbone: Backbone, *, batch_size: int, workers: int, prefetcher: bool) -> Batches:
@@ -94,7 +95,7 @@ def compare(folder: Path, options: argparse.Namespace) -> int:
         loader = timms(root, backbone, batch_size=options.batch_size, workers=options.workers, prefetcher=prefetcher)
         sides[name] = lambda loader=loader: loader  # type: ignore[misc]
     same = all(
-        torch.equal(own[0], other[0]) and torch.equal(own[1], other[1])
+        torch.equal(main_input(own[0]), main_input(other[0])) and torch.equal(own[1], other[1])
         for own, other in zip(sides["ours"](), sides["plain"](), strict=True)
     )
     passed(sides["prefetcher"])  # the others have had their first pass

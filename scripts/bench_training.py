@@ -31,6 +31,7 @@ from exitsearch.learn.data import DataSplits, batches, load_data, shuffled
 from exitsearch.learn.losses import decay_penalty, task_loss
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.heads import create_head, fitting_exits
+from exitsearch.models.inputs import Batch
 from exitsearch.models.multi_exit import exit_seed
 from exitsearch.specs.backbone import EMBEDDED_NAME
 from exitsearch.specs.candidates import Candidates
@@ -52,7 +53,7 @@ class Unavoidable:
             self._heads.setdefault(placement, []).append((own, adam))
 
     @denormals_flushed()
-    def train(self, ready: Sequence[tuple[Tensor, Tensor]]) -> float:
+    def train(self, ready: Sequence[tuple[Batch, Tensor]]) -> float:
         """Seconds of some steps."""
         start = time.perf_counter()
         for images, labels in ready:

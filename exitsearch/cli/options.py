@@ -28,6 +28,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--in-chans", type=positive_int, metavar="N", help="channels of the input: 1 for greys and sound"
     )
     group.add_argument(
+        "--side",
+        metavar="NAME=CxHxW",
+        help="further inputs that heads may read, as audio=1x32x64 for a column of sounds",
+    )
+    group.add_argument(
         "--pretrained",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -192,6 +197,7 @@ def read_backbone(args: argparse.Namespace, space: SearchSpace | None, *, metric
         num_outputs=args.num_outputs,
         image_size=args.image_size,
         in_chans=args.in_chans,
+        side_inputs=args.side,
         task="regression" if metric == "mae" else "classification",
         seed=args.seed,
     )

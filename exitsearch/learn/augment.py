@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable
+from typing import overload
 
 import torch
 from torch import Tensor
 
 from exitsearch.errors import one_of
+from exitsearch.models.inputs import Batch, Inputs
 
 # SpecAugment's policy for Switchboard, mild (2019, arXiv 1904.08779, table 1): two masks of up to 15 of 80 bands, two
 # of up to a fifth of the frames; no time warping, which its table 6 finds worth least.
@@ -68,16 +70,22 @@ def read_augmentations(names: str | Iterable[str] | None) -> tuple[str, ...]:
     return tuple(name for name in AUGMENTATIONS if name in asked)
 
 
-def augment(inputs: Tensor, names: Iterable[str], *, seed: int, epoch: int, step: int) -> Tensor:
+@overload
+def augment(inputs: Tensor, names: Iterable[str], *, seed: int, epoch: int, step: int) -> Tensor: ...
+@overload
+def augment(inputs: Inputs, names: Iterable[str], *, seed: int, epoch: int, step: int) -> Inputs: ...
+def augment(inputs: Batch, names: Iterable[str], *, seed: int, epoch: int, step: int) -> Batch:
     """A training batch [batch, channels, height, width], changed as named; the same for the same numbers.
 
     Args:
-        inputs: prepared for the backbone; left as they are.
+        inputs: prepared for the backbone; left as they are. Of several inputs only the backbone's own are changed.
         names: of augmentations, known ones.
         seed: of the training.
         epoch: from 0.
         step: of the epoch, from 0.
     """
+    if isinstance(inputs, Inputs):
+        return inputs.with_x(augment(inputs.x, names, seed=seed, epoch=epoch, step=step))
     for name in names:
         generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}/{epoch}/{step}".encode()))
         inputs = AUGMENTATIONS[name](inputs, generator)

@@ -19,6 +19,7 @@ from exitsearch.learn.data.splits import HeldSplit
 from exitsearch.learn.memory import peak_bytes, watch_peak
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head
+from exitsearch.models.inputs import Batch, joined_inputs, side_inputs
 from exitsearch.models.multi_exit import exit_seed
 from exitsearch.specs.candidates import Pair
 from exitsearch.specs.head import HeadChoice
@@ -211,7 +212,7 @@ def read_some(split: Split, *, batch_size: int, seed: int, steps: int, device: t
     order = (order * steps)[: max(steps, _BATCHES_EACH * max(1, workers))]
     # Until the first batch of each process is there, they start up.
     warm = min(max(1, workers), len(order) - 1)
-    images: list[Tensor] = []
+    images: list[Batch] = []
     labels: list[Tensor] = []
     begun = last = time.perf_counter()
     timed = 0
@@ -227,7 +228,7 @@ def read_some(split: Split, *, batch_size: int, seed: int, steps: int, device: t
         if number + 1 >= steps and last - begun > _MOST_SECONDS:
             break
     found = (last - begun) / max(1, timed)
-    return found, HeldSplit(torch.cat(images), torch.cat(labels), finish=lambda samples: samples)
+    return found, HeldSplit(joined_inputs(images), torch.cat(labels), finish=lambda samples: samples)
 
 
 def _time_steps(trainer: HeadTrainer, held: HeldSplit, recipe: HeadRecipe) -> float:
@@ -256,7 +257,7 @@ def _time_answers(trainer: HeadTrainer, held: HeldSplit, recipe: HeadRecipe) -> 
         state: tuple[Tensor, ...] = ()
         for placement, state in enumerate(trainer.backbone.states(images)):
             here = (trainee for trainee in trainer.trainees if trainee.placement == placement and trainee.key != FINAL)
-            outputs += [trainee.run(state) for trainee in here]
+            outputs += [trainee.run(state, side_inputs(images)) for trainee in here]
         # Asking for a number waits for the device.
         float(trainer.backbone.final(state).sum())
         seconds.append((time.perf_counter() - begun) / len(indices))

@@ -19,6 +19,7 @@ from exitsearch.learn.data import DataSplits, Split, batches, check_data, in_ord
 from exitsearch.learn.losses import score_sum
 from exitsearch.models import features
 from exitsearch.models.backbone import Backbone, State
+from exitsearch.models.inputs import batch_size as size_of
 from exitsearch.specs.backbone import Task
 from exitsearch.specs.placement import Placement
 
@@ -248,7 +249,7 @@ def _features(
                 break
         if None in wanted:
             yield None, backbone.final(state), labels
-        tell(len(images))
+        tell(size_of(images))
 
 
 class _Teller:

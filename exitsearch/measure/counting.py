@@ -42,9 +42,10 @@ def count_units(backbone: Backbone, keys: Sequence[UnitKey], progress: Progress)
             text, placement=backbone.placements[placement], num_outputs=backbone.num_outputs, device="meta"
         )
         head.eval().to(x.dtype)
+        read = [torch.empty((1, *size), device="meta", dtype=x.dtype) for size in head.reads.values()]
         key = structure(head, features[placement])
         if key not in known:
-            known[key] = macs.count_head(head, features[placement])
+            known[key] = macs.count_head(head, features[placement], side=read)
         counted[placement, text] = known[key]
     return counted
 

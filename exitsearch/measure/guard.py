@@ -120,6 +120,7 @@ def _backbone(profile: Profile) -> Backbone:
         image_size=size,
         in_chans=channels,
         task=known.task,
+        side_inputs=known.side_inputs,
     )
 
 

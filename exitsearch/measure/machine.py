@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 import timm
 import torch
@@ -22,6 +24,7 @@ from exitsearch.measure.load import load_average, usable_cores
 from exitsearch.measure.nvml import GpuReading, read_gpu
 from exitsearch.measure.processor import cpu_name
 from exitsearch.specs.profile import Environment, Scalar
+from exitsearch.specs.side import Size, side_text
 
 # What times and searches depend on, for `exitsearch env`.
 _PACKAGES = ("torch", "timm", "fvcore", "optuna", "numpy", "nvidia-ml-py", "onnxruntime", "openvino")
@@ -100,6 +103,7 @@ def fingerprint(
     runtime: str,
     channels_last: bool = False,
     keeps_memory: bool = False,
+    side_inputs: Mapping[str, Size] = MappingProxyType({}),
     gpu: GpuReading | None = None,
 ) -> Environment:
     """Identity, soft facts and state of a measurement on this machine.
@@ -113,6 +117,7 @@ def fingerprint(
         runtime: name of the runtime.
         channels_last: whether the weights lie so in memory (see `is_channels_last`).
         keeps_memory: whether freed memory stays in the process (`allocator.py`).
+        side_inputs: (channels, height, width) of each, by name.
         gpu: a reading of the GPU; None takes one if the device is a GPU.
     """
     identity: dict[str, Scalar] = {
@@ -124,6 +129,7 @@ def fingerprint(
         "dtype": dtype,
         "batch_size": batch_size,
         "input_size": "x".join(map(str, input_size)),
+        **({"side_inputs": side_text(side_inputs)} if side_inputs else {}),
         "runtime": runtime,
         "torch": ".".join(torch.__version__.split(".")[:2]),
         "timm": timm.__version__,

@@ -91,17 +91,18 @@ def count_model(module: nn.Module, *inputs: Tensor) -> Counts:
     return _count(make_skeleton(module).eval(), _on_meta(inputs), set())[0]
 
 
-def count_head(head: nn.Module, features: Tensor) -> Counts:
+def count_head(head: nn.Module, features: Tensor, *, side: Sequence[Tensor] = ()) -> Counts:
     """Count an exit head; every parameter and buffer it has is counted as its own, used or not.
 
     Args:
         head: called with the features.
         features: what it reads, of one input, on any device.
+        side: the side inputs that it reads (`ExitHead.reads`, in that order), of one input.
 
     Raises:
         UnsupportedError: as in `count_model`.
     """
-    counts = count_model(head, features)
+    counts = count_model(_WithSide(head) if side else head, features, *side)
     return Counts(
         **{
             **vars(counts),
@@ -151,6 +152,17 @@ def count_chain(
         counted.append(counts)
         features.append(state[0])
     return counted, _count(_OnTensors(units[-1]), state, claimed)[0], features
+
+
+class _WithSide(nn.Module):
+    """A head that takes side inputs by name, as a module that takes them in their order."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor, *side: Tensor) -> Any:
+        return self.head(features, **dict(zip(self.head.reads, side, strict=True)))  # type: ignore[arg-type]
 
 
 class _OnTensors(nn.Module):

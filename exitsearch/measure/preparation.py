@@ -110,12 +110,13 @@ def made_ready(
             device=condition.device,
         )
         heads[placement, text] = head.eval().to(wanted)
-    inputs = _random_batches(backbone, condition, batch_size)
+    inputs, side = _random_batches(backbone, condition, batch_size)
     training = [module for module in backbone.module.modules() if module.training]
     backbone.module.eval()
     try:
         with current_device(condition.device), _pinned_threads(condition.threads) as threads:
-            yield Ready(condition.runtime(backbone, heads, example=inputs[0]), inputs, threads, keeps_memory)
+            runtime = condition.runtime(backbone, heads, example=inputs[0], side=side)
+            yield Ready(runtime, inputs, threads, keeps_memory)
     finally:
         for module in training:
             module.training = True
@@ -138,11 +139,15 @@ def _pinned_threads(threads: int | None) -> Iterator[int]:
         torch.set_num_threads(own)
 
 
-def _random_batches(backbone: Backbone, condition: Condition, batch_size: int) -> list[torch.Tensor]:
-    """Random normal batches; zeros and denormal numbers would mislead."""
+def _random_batches(
+    backbone: Backbone, condition: Condition, batch_size: int
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    """Random normal batches, and one of each side input; zeros and denormal numbers would mislead."""
     generator = torch.Generator().manual_seed(condition.seed)
-    shape = (batch_size, *backbone.input_size)
     dtype = resolve_dtype(condition.dtype)
-    return [
-        torch.randn(shape, generator=generator).to(device=condition.device, dtype=dtype) for _ in range(_INPUT_COUNT)
-    ]
+
+    def drawn(size: tuple[int, int, int]) -> torch.Tensor:
+        return torch.randn((batch_size, *size), generator=generator).to(device=condition.device, dtype=dtype)
+
+    inputs = [drawn(backbone.input_size) for _ in range(_INPUT_COUNT)]
+    return inputs, {name: drawn(size) for name, size in backbone.side_inputs.items()}

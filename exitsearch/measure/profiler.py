@@ -205,6 +205,7 @@ def _measure(
             dtype=condition.dtype,
             batch_size=batch_size,
             input_size=backbone.input_size,
+            side_inputs=backbone.side_inputs,
             threads=ready.threads,
             runtime=condition.runtime.name,
             channels_last=is_channels_last(backbone.module),

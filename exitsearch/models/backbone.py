@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ from torch import Tensor, nn
 from exitsearch.errors import InputError, UnavailableError, UnsupportedError
 from exitsearch.models import embedded as embedded  # registers the embedded default with timm
 from exitsearch.models.cut import Cut, cut_model
+from exitsearch.models.inputs import Batch, main_input
 from exitsearch.models.segments import State as State
 from exitsearch.specs.backbone import EMBEDDED_NAME, PACKAGED_NAMES, BackboneFacts, Task
 from exitsearch.specs.document import check_readable
 from exitsearch.specs.placement import Placement
+from exitsearch.specs.side import Size, check_side_inputs
 
 
 class Segment(nn.Module):
@@ -116,27 +118,32 @@ class Backbone(nn.Module):
         assert self.facts.num_outputs is not None
         return self.facts.num_outputs
 
-    def states(self, x: Tensor) -> Iterator[State]:
+    @property
+    def side_inputs(self) -> dict[str, Size]:
+        """(channels, height, width) of each further input that exit heads may read, by name; it reads none itself."""
+        return self.facts.side_inputs
+
+    def states(self, x: Batch) -> Iterator[State]:
         """Yield the state at each placement in turn; what is not asked for is not computed."""
-        state: State = (x,)
+        state: State = (main_input(x),)
         for segment in self.segments:
             state = segment(state)
             yield state
 
-    def stream(self, x: Tensor) -> Iterator[Tensor]:
+    def stream(self, x: Batch) -> Iterator[Tensor]:
         """Yield the features at each placement in turn and last the backbone's own outputs.
 
         Args:
-            x: inputs [batch, channels, height, width].
+            x: inputs [batch, channels, height, width]; side inputs beside them are not looked at.
         """
-        state: State = (x,)
+        state: State = ()
         for state in self.states(x):
             yield state[0]
         yield self.final(state)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Batch) -> Tensor:
         """The model's own forward: outputs [batch, num_outputs]."""
-        outputs: Tensor = self.module(x)
+        outputs: Tensor = self.module(main_input(x))
         return outputs
 
     def example_input(self, batch_size: int = 1, *, generator: torch.Generator | None = None) -> Tensor:
@@ -144,11 +151,17 @@ class Backbone(nn.Module):
 
         Zeros would mislead a measurement: some kernels are faster on them.
         """
+        return self._example(batch_size, self.input_size, generator)
+
+    def example_side(self, batch_size: int = 1, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Random normal side inputs [batch, channels, height, width] by name, where `example_input` is."""
+        return {name: self._example(batch_size, size, generator) for name, size in self.side_inputs.items()}
+
+    def _example(self, batch_size: int, size: Size, generator: torch.Generator | None) -> Tensor:
         parameter = next(self.module.parameters())
-        shape = (batch_size, *self.input_size)
         if parameter.device.type == "meta":
-            return torch.empty(shape, device="meta", dtype=parameter.dtype)
-        return torch.randn(shape, generator=generator).to(parameter.device, parameter.dtype)
+            return torch.empty((batch_size, *size), device="meta", dtype=parameter.dtype)
+        return torch.randn((batch_size, *size), generator=generator).to(parameter.device, parameter.dtype)
 
     def final_classifier(self) -> list[nn.Module]:
         """The last linear layers, which a new number of outputs makes anew (two in a distilled model).
@@ -174,6 +187,7 @@ def create_backbone(
     image_size: int | tuple[int, int] | None = None,
     in_chans: int | None = None,
     task: Task = "classification",
+    side_inputs: Mapping[str, Size] | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
     at_most: int | None = None,
@@ -196,6 +210,8 @@ def create_backbone(
         in_chans: channels of the input (1 for greys and spectrograms); None keeps the model's own. timm sums the first
             layer's pretrained weights over the channels for 1.
         task: what the outputs mean.
+        side_inputs: (channels, height, width) of each further input by name, which exit heads may read beside the
+            features and the backbone does not; None means there are none.
         device: where to put it; `meta` builds shapes without memory; None means the CPU, and leaves a module of one's
             own where it is.
         seed: seed of random weights and of a new classifier.
@@ -214,7 +230,8 @@ def create_backbone(
                 "pretrained, checkpoint, num_outputs, image_size and in_chans are for timm's models; a module is taken "
                 "as it is: build and load it before"
             )
-        return _own_backbone(name, placements=placements, example_input=example_input, task=task, device=device)
+        taken = _own_backbone(name, placements=placements, example_input=example_input, task=task, device=device)
+        return _with_side_inputs(taken, side_inputs)
     if example_input is not None:
         raise InputError(f"example_input is for a module of your own; {name} knows its input size, see image_size")
     _check_name(name)
@@ -247,7 +264,17 @@ def create_backbone(
     facts = BackboneFacts(name=name.split(".")[0], input_size=(channels, height, width), num_outputs=outputs, task=task)
     cut = cut_model(module.eval(), input_size=(channels, height, width), name=name, modules=placements)
     trained = not weights.startswith("random") and outputs == own_outputs
-    return _assembled(module, cut, facts, weights=weights, final_is_trained=trained)
+    return _with_side_inputs(_assembled(module, cut, facts, weights=weights, final_is_trained=trained), side_inputs)
+
+
+def _with_side_inputs(backbone: Backbone, sizes: Mapping[str, Size] | None) -> Backbone:
+    """Let the heads over a backbone read further inputs."""
+    if sizes:
+        checked = check_side_inputs(sizes)
+        backbone.facts = backbone.facts.model_copy(update={"side_inputs": checked})
+        told = (placement.model_copy(update={"side_inputs": checked}) for placement in backbone.placements)
+        backbone.placements = tuple(told)
+    return backbone
 
 
 def _own_backbone(

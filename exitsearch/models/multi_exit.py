@@ -2,6 +2,7 @@
 
 model = build_model(load_config("chosen.json"))
 outputs = model(images)                      # a list: every chosen exit in order, last the final exit
+outputs = model(images, audio=sounds)        # where heads read a side input
 for outputs in model.iter_exits(images):     # one by one; what is not asked for is not computed
     ...
 """
@@ -24,6 +25,8 @@ from exitsearch.models.heads import create_head
 from exitsearch.models.hub import CONFIG_FILE as CONFIG_FILE
 from exitsearch.models.hub import MODEL_FILE as MODEL_FILE
 from exitsearch.models.hub import HubModel
+from exitsearch.models.inputs import Batch, gathered, run_head
+from exitsearch.models.inputs import side_inputs as side_of
 from exitsearch.models.tensors import numbers_in
 from exitsearch.models.tensors import read_tensors as read_tensors
 from exitsearch.specs.answers import exit_file
@@ -52,24 +55,30 @@ class MultiExitModel(HubModel):
         self.heads = nn.ModuleList(heads)
         self.config = config
 
-    def iter_exits(self, x: Tensor) -> Iterator[Tensor]:
+    def iter_exits(self, x: Batch, **side: Tensor) -> Iterator[Tensor]:
         """Yield the outputs [batch, num_outputs] of each chosen exit in order and last of the final exit.
 
         Nothing beyond the exit asked for is computed.
 
         Args:
-            x: inputs [batch, channels, height, width].
+            x: inputs [batch, channels, height, width]; or all inputs, side inputs among them, as `Inputs`.
+            side: side inputs by name, as the model declares them (`backbone.side_inputs`).
+
+        Raises:
+            InputError: a side input that a chosen head reads is missing, of another size, or unknown.
         """
+        inputs = gathered(x, side, declared=self.backbone.side_inputs)
+        beside = side_of(inputs)
         chosen = {exit_.placement: head for exit_, head in zip(self.config.exits, self.heads, strict=True)}
-        state: tuple[Tensor, ...] = (x,)
-        for placement, state in enumerate(self.backbone.states(x)):
+        state: tuple[Tensor, ...] = ()
+        for placement, state in enumerate(self.backbone.states(inputs)):
             if placement in chosen:
-                yield chosen[placement](state[0])
+                yield run_head(chosen[placement], state[0], beside)
         yield self.backbone.final(state)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Batch, **side: Tensor) -> list[Tensor]:
         """Outputs [batch, num_outputs] of every chosen exit in order, and last of the final exit."""
-        return list(self.iter_exits(x))
+        return list(self.iter_exits(x, **side))
 
     @classmethod
     def _load(cls, folder: Path, *, device: torch.device | str) -> Self:
@@ -127,6 +136,7 @@ def build_model(
         image_size=facts.input_size[1:] if facts.input_size else None,
         in_chans=facts.input_size[0] if facts.input_size else None,
         task=facts.task,
+        side_inputs=facts.side_inputs,
         device=device,
         seed=seed,
         at_most=held,

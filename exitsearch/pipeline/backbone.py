@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import field_validator
+
 from exitsearch.errors import UnavailableError
 from exitsearch.pipeline.watch import Watch
 from exitsearch.specs.backbone import EMBEDDED_NAME, Task
 from exitsearch.specs.document import Part
+from exitsearch.specs.side import SideInputs, parse_side_inputs
 from exitsearch.specs.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ class BackboneRequest(Part):
         image_size: side of the input in pixels, or (height, width); None keeps the model's own.
         in_chans: channels of the input; None keeps the model's own.
         task: what the outputs mean.
+        side_inputs: (channels, height, width) of each further input by name, or their text (`audio=1x32x64`); None
+            means there are none.
         seed: of random weights.
     """
 
@@ -36,7 +41,13 @@ class BackboneRequest(Part):
     image_size: int | tuple[int, int] | None = None
     in_chans: int | None = None
     task: Task = "classification"
+    side_inputs: SideInputs | None = None
     seed: int = 0
+
+    @field_validator("side_inputs", mode="before")
+    @classmethod
+    def _read_side_inputs(cls, given: object) -> object:
+        return parse_side_inputs(given) if isinstance(given, str) else given or None
 
     def within(self, space: SearchSpace | None) -> BackboneRequest:
         """The same with what a space knows of its backbone where nothing was asked for."""
@@ -50,6 +61,8 @@ class BackboneRequest(Part):
             update["in_chans"] = theirs.input_size[0]
         if self.num_outputs is None:
             update["num_outputs"] = theirs.num_outputs
+        if self.side_inputs is None:
+            update["side_inputs"] = theirs.side_inputs or None
         return self.model_copy(update=update)
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from exitsearch.specs.document import Part
 from exitsearch.specs.load import load_outcomes
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Metric, Outcomes
 from exitsearch.specs.published import PUBLISHED_OUTCOMES, published_outcomes
+from exitsearch.specs.side import Size
 from exitsearch.specs.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ def train_heads(
     num_outputs: int | None = None,
     image_size: int | None = None,
     in_chans: int | None = None,
+    side_inputs: Mapping[str, Size] | str | None = None,
     pretrained: bool | None = None,
     checkpoint: Path | str | None = None,
     device: str = "cpu",
@@ -261,6 +263,7 @@ def train_heads(
         heads: candidate heads, as a text with commas or one by one; None takes all that fit.
         placements: candidate placements, numbers or a text like `0,2,4-8`; None takes all.
         space: a search space or its file; it and the options both hold.
+        side_inputs: further inputs that heads may read, by name or as `audio=1x32x64`; the data must have them.
         recipe: its name.
         augment: changes of training inputs, as `flip,specaugment`; None keeps the recipe's.
         epochs, batch_size, learning_rate: instead of the recipe's own.
@@ -278,6 +281,7 @@ def train_heads(
         num_outputs=num_outputs,
         image_size=image_size,
         in_chans=in_chans,
+        side_inputs=side_inputs,
         task="regression" if metric == "mae" else "classification",
         seed=seed,
     )

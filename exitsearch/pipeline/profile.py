@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from exitsearch.specs.candidates import Candidates, Pair
 from exitsearch.specs.document import Part
 from exitsearch.specs.load import load_profile, load_space
 from exitsearch.specs.profile import Profile
+from exitsearch.specs.side import Size
 from exitsearch.specs.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def profile(
     num_outputs: int | None = None,
     image_size: int | None = None,
     in_chans: int | None = None,
+    side_inputs: Mapping[str, Size] | str | None = None,
     pretrained: bool | None = None,
     checkpoint: Path | str | None = None,
     precision: float = PRECISION,
@@ -129,6 +131,7 @@ def profile(
         heads: candidate heads, as a text with commas or one by one; None takes all that fit.
         placements: candidate placements, numbers or a text like `0,2,4-8`; None takes all.
         space: a search space or its file; it and the options both hold.
+        side_inputs: further inputs that heads may read, by name or as `audio=1x32x64`.
         out: the file to write; None takes `profiles/<condition>.json`.
         watch: is shown the progress.
 
@@ -143,6 +146,7 @@ def profile(
         num_outputs=num_outputs,
         image_size=image_size,
         in_chans=in_chans,
+        side_inputs=side_inputs,
         seed=seed,
     )
     measuring = Measuring.given(

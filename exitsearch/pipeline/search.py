@@ -313,20 +313,26 @@ def _outcomes(
                 f"run exitsearch train-heads --model {name} --data FOLDER{bring}"
             )
         folder = job.training.folder(name)
-        train = HeadTraining(job.backbone_named(name), job.training, out=folder, watch=watch)
+        train = HeadTraining(_as_measured(job, profile), job.training, out=folder, watch=watch)
         made = _rounds(job, profile, exits, train=train, utility=utility, watch=watch)
         return made.outcomes, str(folder), made.untrained
     outcomes, source = found
     lacking = tuple(pair for pair in exits if pair not in settled(outcomes))
     if not lacking or not job.training.has_data_for(name):
         return outcomes, source, lacking
-    train = HeadTraining(job.backbone_named(name), job.training.going_on(outcomes), out=Path(source), watch=watch)
+    train = HeadTraining(_as_measured(job, profile), job.training.going_on(outcomes), out=Path(source), watch=watch)
     try:
         made = _rounds(job, profile, exits, train=train, outcomes=outcomes, utility=utility, watch=watch)
     except MismatchError as error:
         watch.note(f"the heads in {source} are taken as they are, since no others can be trained beside them: {error}")
         return outcomes, source, lacking
     return made.outcomes, source, made.untrained
+
+
+def _as_measured(job: SearchJob, profile: Profile) -> BackboneRequest:
+    """The backbone that a profile is of, to train heads over, with its side inputs where none were named."""
+    found = job.backbone_named(profile.backbone.name)
+    return found if found.side_inputs else found.changed(side_inputs=profile.backbone.side_inputs or None)
 
 
 def _rounds(

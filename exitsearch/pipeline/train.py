@@ -100,6 +100,7 @@ def make(config: MultiExitConfig, training: Training, asked: ModelTraining, *, w
         image_size=facts.input_size[1:] if facts.input_size else None,
         in_chans=facts.input_size[0] if facts.input_size else None,
         task=facts.task,
+        side_inputs=facts.side_inputs,
         seed=training.seed,
     ).create_trained(watch)
     return Made(config, backbone, training.load(data_name, backbone=backbone, watch=watch))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from exitsearch.errors import MismatchError
 from exitsearch.specs.document import Part
+from exitsearch.specs.side import SideInputs, side_text
 
 Task = Literal["classification", "regression"]
 
@@ -27,12 +28,23 @@ class BackboneFacts(Part):
         input_size: (channels, height, width) of one input; None when unknown.
         num_outputs: classes, or regression targets; None when unknown.
         task: what the outputs mean.
+        side_inputs: (channels, height, width) of each further input, by name, which exit heads may read beside the
+            features. Written only where there are any.
     """
 
     name: str | None
     input_size: tuple[int, int, int] | None = None
     num_outputs: int | None = Field(default=None, ge=1)
     task: Task = "classification"
+    side_inputs: SideInputs = {}
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Documents of models without side inputs, which are nearly all, keep their identity.
+        data: dict[str, Any] = handler(self)
+        if not data.get("side_inputs"):
+            data.pop("side_inputs", None)
+        return data
 
     def check_same(self, other: BackboneFacts, *, mine: str, others: str) -> list[str]:
         """Compare two documents' backbones; unknown facts match everything.
@@ -46,7 +58,7 @@ class BackboneFacts(Part):
             Warnings: differences that shift times a little but leave the documents usable together.
 
         Raises:
-            MismatchError: when they are of different backbones or input sizes.
+            MismatchError: when they are of different backbones or input sizes, or a side input of both has two sizes.
         """
         for key in ("name", "input_size"):
             a, b = getattr(self, key), getattr(other, key)
@@ -54,6 +66,13 @@ class BackboneFacts(Part):
                 raise MismatchError(
                     f"{mine} is of backbone {_shown(self)} and {others} of {_shown(other)}; "
                     f"both must have the same {key}: choose another file or make one of them again"
+                )
+        for name in self.side_inputs.keys() & other.side_inputs.keys():
+            if self.side_inputs[name] != other.side_inputs[name]:
+                raise MismatchError(
+                    f"{mine} is of side inputs {side_text(self.side_inputs)} and {others} of "
+                    f"{side_text(other.side_inputs)}; {name} must have the same size in both: choose another file or "
+                    "make one of them again"
                 )
         if self.num_outputs and other.num_outputs and self.num_outputs != other.num_outputs:
             return [

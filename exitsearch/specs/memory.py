@@ -61,21 +61,31 @@ def held_bytes(profile: Profile, heads: Sequence[HeadCost]) -> int:
     handed = [segment.activation_bytes or 0 for segment in profile.segments]
     last = profile.final.activation_bytes or 0
     held = [before + after for before, after in pairwise([_input_bytes(profile), *handed, last])]
-    return max([*held, *(head_held_bytes(profile, head) for head in heads)])
+    return max([_side_bytes(profile) + max(held), *(head_held_bytes(profile, head) for head in heads)])
 
 
 def head_held_bytes(profile: Profile, head: HeadCost) -> int:
     """Input and output that a head holds together, for one batch. It and its placement know their bytes."""
-    return (profile.segments[head.placement].activation_bytes or 0) + (head.activation_bytes or 0)
+    features = profile.segments[head.placement].activation_bytes or 0
+    return _side_bytes(profile) + features + (head.activation_bytes or 0)
 
 
 def _input_bytes(profile: Profile) -> int:
     """Bytes of one batch of inputs; 0 where the profile does not say how large they are."""
-    facts, size = profile.environment.identity, profile.backbone.input_size
-    batch = profile.batch_sizes[0]
-    if size is None or batch is None:
-        return 0
-    return math.prod(size) * batch * _ELEMENT_BYTES.get(str(facts.get("dtype")), 0)
+    size = profile.backbone.input_size
+    return 0 if size is None else math.prod(size) * _batch_elements_bytes(profile)
+
+
+def _side_bytes(profile: Profile) -> int:
+    """Bytes of one batch of all side inputs, which are held until the last head may have read them."""
+    sizes = profile.backbone.side_inputs.values()
+    return sum(math.prod(size) for size in sizes) * _batch_elements_bytes(profile)
+
+
+def _batch_elements_bytes(profile: Profile) -> int:
+    """Bytes of one number of every input of a batch; 0 where the profile does not say."""
+    batch, dtype = profile.batch_sizes[0], str(profile.environment.identity.get("dtype"))
+    return 0 if batch is None else batch * _ELEMENT_BYTES.get(dtype, 0)
 
 
 def _device_peak(profile: Profile, heads: Sequence[HeadCost], weights: int) -> int | None:
@@ -86,4 +96,4 @@ def _device_peak(profile: Profile, heads: Sequence[HeadCost], weights: int) -> i
     units = (*profile.segments, profile.final)
     peaks = [before + (unit.scratch_bytes or 0) for before, unit in zip(handed, units, strict=True)]
     peaks += [handed[head.placement + 1] + (head.scratch_bytes or 0) for head in heads]
-    return weights + max(peaks)
+    return weights + _side_bytes(profile) + max(peaks)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from exitsearch.errors import InputError, shown
 from exitsearch.specs.document import Part
+from exitsearch.specs.side import SideInputs
 from exitsearch.specs.table import whole_number
 
 Layout = Literal["tokens", "nchw", "nhwc"]
@@ -33,6 +34,8 @@ class Placement(Part):
             products, attention); None when unknown.
         carried: sizes, without the batch axis, of the tensors that go on from here beside the features: skip
             connections, other branches, relative positions.
+        side_inputs: (channels, height, width) of each further input of the model, by name, which a head here may read
+            beside the features. Written only where there are any.
     """
 
     index: int = Field(ge=0)
@@ -46,6 +49,15 @@ class Placement(Part):
     depth: int = Field(ge=1)
     macs_share: float | None = Field(default=None, ge=0, le=1)
     carried: list[list[int]] = []
+    side_inputs: SideInputs = {}
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Profiles of models without side inputs keep their identity.
+        data: dict[str, Any] = handler(self)
+        if not data.get("side_inputs"):
+            data.pop("side_inputs", None)
+        return data
 
     @property
     def patch_count(self) -> int:

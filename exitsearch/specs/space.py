@@ -33,14 +33,16 @@ from exitsearch.specs.document import Document, Part
 from exitsearch.specs.head import HeadChoice, Option
 from exitsearch.specs.knobs import Knobs
 from exitsearch.specs.limits import Limits
+from exitsearch.specs.side import SideInputs
 
 
 class SpaceBackbone(Part):
-    """The backbone a space is meant for; None leaves the choice to the command line."""
+    """The backbone a space is meant for, and its side inputs; None leaves the choice to the command line."""
 
     name: str | None = None
     input_size: tuple[int, int, int] | None = None
     num_outputs: int | None = Field(default=None, ge=1)
+    side_inputs: SideInputs | None = None
 
 
 class SpaceHead(Part):

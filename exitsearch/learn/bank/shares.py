@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from exitsearch.learn.bank.denormals import denormals_flushed
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head
+from exitsearch.models.inputs import run_head
 
 Pair = tuple[int, str]
 
@@ -36,7 +37,9 @@ def head_seconds(
     known: dict[tuple[str, tuple[int, ...]], float] = {}
     last = max((placement for placement, _ in pairs), default=-1)
     backbone.to(device).eval()
-    states = backbone.states(backbone.example_input(batch_size, generator=torch.Generator().manual_seed(0)))
+    generator = torch.Generator().manual_seed(0)
+    states = backbone.states(backbone.example_input(batch_size, generator=generator))
+    side = backbone.example_side(batch_size, generator=generator)
     for placement in range(last + 1):
         with torch.no_grad():
             features = next(states)[0]
@@ -46,12 +49,12 @@ def head_seconds(
                 head = create_head(
                     pair[1], placement=backbone.placements[placement], num_outputs=backbone.num_outputs, seed=0
                 )
-                known[kind] = _seconds(head.to(device), features)
+                known[kind] = _seconds(head.to(device), features, side)
             found[pair] = known[kind]
     return found
 
 
-def _seconds(head: nn.Module, features: Tensor) -> float:
+def _seconds(head: nn.Module, features: Tensor, side: Mapping[str, Tensor]) -> float:
     """Of one forward and backward pass, in training mode and without a trace in the global generator."""
     device = features.device
     seconds: list[float] = []
@@ -59,7 +62,7 @@ def _seconds(head: nn.Module, features: Tensor) -> float:
         for _ in range(_PASSES):
             head.zero_grad(set_to_none=True)
             start = time.perf_counter()
-            head.train()(features).sum().backward()
+            run_head(head.train(), features, side).sum().backward()  # type: ignore[no-untyped-call]
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds.append(time.perf_counter() - start)

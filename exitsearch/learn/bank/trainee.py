@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ class Trainee:
         key: `<placement>/<head>`, or `final`.
         placement: whose features it reads; for `final` the last placement.
         module: the head, or the final classifier's layers.
-        run: from the state at its placement to outputs [batch, num_outputs].
+        run: from the state at its placement, and the batch's side inputs by name, to outputs [batch, num_outputs].
         scale: of the regression targets that it learns on, until its answers are brought into the targets' own unit;
             None: it learns on, and answers in, the targets as they are.
         factor: of the learning rate, lowered on a plateau.
@@ -69,7 +69,7 @@ class Trainee:
     key: str
     placement: int
     module: nn.Module
-    run: Callable[[State], Tensor]
+    run: Callable[[State, Mapping[str, Tensor]], Tensor]
     scale: TargetScale | None = None
     factor: float = 1.0
     best: float | None = None
@@ -85,9 +85,9 @@ class Trainee:
         """For messages: `vit_ee at placement 3`."""
         return key_words(self.key)
 
-    def answer(self, state: State) -> Tensor:
+    def answer(self, state: State, side: Mapping[str, Tensor]) -> Tensor:
         """Outputs [batch, num_outputs] in the targets' own unit, however far it has learnt."""
-        outputs = self.run(state)
+        outputs = self.run(state, side)
         return outputs if self.scale is None else self.scale.restore(outputs)
 
     def finish(self) -> None:

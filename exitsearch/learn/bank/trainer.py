@@ -12,7 +12,7 @@ until the others have caught up.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,7 @@ from exitsearch.learn.data.tiles import picture_labels, sum_batch, whole_batches
 from exitsearch.learn.losses import decay_penalty, task_loss
 from exitsearch.learn.targets import TargetScale, can_answer_in
 from exitsearch.models.backbone import Backbone, State
+from exitsearch.models.inputs import Batch, run_head, side_inputs
 from exitsearch.models.multi_exit import final_parameters
 
 # No gradients, so several training batches fit where one did.
@@ -77,7 +78,7 @@ class HeadTrainer:
             for parameter in final.values():
                 parameter.requires_grad_(True)
             layers = nn.ModuleList(self.backbone.final_classifier())
-            self.trainees.append(Trainee(FINAL, last, layers, self.backbone.final))
+            self.trainees.append(Trainee(FINAL, last, layers, lambda state, side: self.backbone.final(state)))
         for trainee in self.trainees if self.scale is not None else ():
             if can_answer_in(trainee.module):
                 trainee.scale = self.scale
@@ -174,12 +175,13 @@ class HeadTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * self.trainees[group["trainee"]].factor
 
-    def _step(self, images: Tensor, labels: Tensor, learning: list[Trainee], epoch: int, step: int) -> list[float]:
+    def _step(self, images: Batch, labels: Tensor, learning: list[Trainee], epoch: int, step: int) -> list[float]:
         """One batch through backbone and heads, and one step of Adam; returns each head's loss."""
         assert self.optimizer is not None
         self.optimizer.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
         images = augment(images, self.recipe.augment, seed=self.seed, epoch=epoch, step=step)
+        side = side_inputs(images)
         standard = labels if self.scale is None else self.scale.standardise(labels)
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
@@ -188,7 +190,7 @@ class HeadTrainer:
                 for trainee in here:
                     self._seed_dropout(zlib.crc32(f"{self.seed}/{trainee.key}/{epoch}/{step}".encode()))
                     targets = labels if trainee.scale is None else standard
-                    loss = task_loss(trainee.run(state), targets, task=self.backbone.facts.task)
+                    loss = task_loss(trainee.run(state, side), targets, task=self.backbone.facts.task)
                     losses.append(loss.detach())
                     objective = objective + loss
                     penalty = decay_penalty(trainee.module) if self.recipe.weight_decay else None
@@ -208,7 +210,7 @@ class HeadTrainer:
             with torch.cuda.device(self.device):
                 torch.cuda.manual_seed(seed)
 
-    def _states(self, images: Tensor, wanted: list[Trainee]) -> Iterator[tuple[list[Trainee], State]]:
+    def _states(self, images: Batch, wanted: list[Trainee]) -> Iterator[tuple[list[Trainee], State]]:
         """Yield who reads at a placement with the backbone's state there, and stop after the last one who reads."""
         left = len(wanted)
         states = self.backbone.states(images)
@@ -231,7 +233,7 @@ class HeadTrainer:
     def _final(self, state: State) -> Tensor:
         """What the final exit answers, from the last state."""
         trained = [trainee for trainee in self.trainees if trainee.key == FINAL]
-        return trained[0].answer(state) if trained else self.backbone.final(state)
+        return trained[0].answer(state, {}) if trained else self.backbone.final(state)
 
     @torch.inference_mode()
     def stream_answers(
@@ -275,10 +277,12 @@ class HeadTrainer:
 
             state: State = ()
             block = slice(start, start)
-            for placement, state in enumerate(self.backbone.states(images.to(self.device, dtype))):
+            here = images.to(self.device, dtype)
+            side = side_inputs(here)
+            for placement, state in enumerate(self.backbone.states(here)):
                 for trainee in readers:
                     if trainee.placement == placement:
-                        block, answers = told(trainee.answer(state))
+                        block, answers = told(trainee.answer(state, side))
                         yield block, trainee.key, answers
                 if placement == last and FINAL not in wanted:
                     break
@@ -298,9 +302,5 @@ class HeadTrainer:
         return {key: total / len(labels) for key, total in sums.items()}
 
 
-def _reader(head: nn.Module) -> Callable[[State], Tensor]:
-    def run(state: State) -> Tensor:
-        outputs: Tensor = head(state[0])
-        return outputs
-
-    return run
+def _reader(head: nn.Module) -> Callable[[State, Mapping[str, Tensor]], Tensor]:
+    return lambda state, side: run_head(head, state[0], side)

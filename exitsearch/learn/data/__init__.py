@@ -7,7 +7,8 @@
     DIR/labels.csv with `file,target`       regression; files under train/, val/, test/, or else split 60/20/20;
                                             with `file,target,group` files are tiles of pictures (`tiles.py`)
 
-Without `test`, `val` is halved into `choice` and `report`.
+Without `test`, `val` is halved into `choice` and `report`. A further column of `labels.csv` may name a recording beside
+each picture, for models that read it as a side input (`side.py`).
 
 Or `audio-folder:DIR`, a folder of recordings (WAV; with soundfile FLAC and Ogg) in one of the first two forms
 (`audio.py`).
@@ -22,7 +23,7 @@ five of the training samples (`division.py` says which). Nothing is downloaded u
 until a batch asks for them, so memory does not grow with the folder. They are prepared as the backbone's own weights
 were trained, by timm's `resolve_data_config` and `create_transform`.
 
-How it hangs together: `sources.py` finds the kind of data by its name (`digits.py`, `folder.py`, `audio.py`,
+How it hangs together: `sources.py` finds the kind of data by its name (`digits.py`, `folder.py`, `side.py`, `audio.py`,
 `by_timm.py`); each gives `DataSplits` (`splits.py`), read by `batches` (`loading.py`) through processes that stay
 (`workers.py`).
 """

@@ -9,12 +9,15 @@ from torch import Tensor
 
 from exitsearch.errors import InputError
 from exitsearch.learn.data.splits import Split
+from exitsearch.models.inputs import Batch
 
 
 def batches(
     split: Split, *, order: Sequence[list[int]], start: int = 0, device: torch.device | str | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Batch, Tensor]]:
     """Yield (images [batch, channels, height, width], labels [batch]) of the samples that `order` lists by batch.
+
+    Where the split has side inputs, `Inputs` with these beside the images come in their place.
 
     The processes that read, if the split has any, stay for the next call.
 
@@ -34,14 +37,14 @@ def batches(
         yield images, split.labels[indices].to(device, non_blocking=True)
 
 
-def _read(split: Split, order: Sequence[list[int]], *, pin: bool) -> Iterator[Tensor]:
+def _read(split: Split, order: Sequence[list[int]], *, pin: bool) -> Iterator[Batch]:
     if not split.workers:
         yield from map(split.read, order)
         return
     for samples in split.workers.read(split, order, pin=pin):
         if isinstance(samples, InputError):
             raise samples
-        assert isinstance(samples, Tensor)
+        assert isinstance(samples, Batch)
         yield samples
 
 

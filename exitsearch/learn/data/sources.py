@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from exitsearch.learn.data import audio, by_timm, digits, folder
+from exitsearch.learn.data import audio, by_timm, digits, folder, side
 from exitsearch.learn.data.asked import Asked
 from exitsearch.learn.data.splits import DataSplits
 from exitsearch.models.backbone import Backbone
@@ -28,7 +28,7 @@ class Source:
     load: Callable[[Asked, Backbone], DataSplits]
 
 
-FOLDER = Source(folder.outputs, folder.load)
+FOLDER = Source(folder.outputs, side.load)
 # Whole names, and beginnings of names that end in a separator, which is taken off for a folder.
 SOURCES = {
     "digits": Source(digits.outputs, digits.load),

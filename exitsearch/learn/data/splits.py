@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,13 +15,17 @@ from torch.utils.data import Dataset
 from exitsearch.errors import InputError, UnsupportedError
 from exitsearch.learn.data.workers import Workers
 from exitsearch.models.backbone import Backbone
+from exitsearch.models.inputs import Batch, rows
 from exitsearch.specs.backbone import Task
+from exitsearch.specs.side import Size, side_text
 
 SPLITS = ("heads", "choice", "report")
 
 
-class Split(Dataset[tuple[Tensor, Tensor]]):
+class Split(Dataset[tuple[Batch, Tensor]]):
     """Samples and their labels; an ordinary torch data set. A kind of data is a subclass that can `read`.
+
+    A sample is a tensor; where there are side inputs, `Inputs`: the backbone's input as `x`, and each of them by name.
 
     Attributes:
         labels: class indices or targets [samples].
@@ -27,12 +33,14 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         workers: processes that read ahead; None reads in this one.
         device: where batches are wanted unless a caller says otherwise.
         is_quick: whether handing samples from process to process would cost more than reading them.
+        side_inputs: (channels, height, width) of each side input that comes with the samples, by name.
     """
 
     groups: Tensor | None = None
     workers: Workers | None = None
     device = torch.device("cpu")
     is_quick = False
+    side_inputs: Mapping[str, Size] = MappingProxyType({})
 
     def __init__(self, labels: Tensor) -> None:
         self.labels = labels
@@ -40,7 +48,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, indices: list[int]) -> Tensor:
+    def read(self, indices: list[int]) -> Batch:
         """Samples [batch, ...] in the form in which one process hands them to another.
 
         Raises:
@@ -48,15 +56,16 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         """
         raise NotImplementedError
 
-    def finish(self, samples: Tensor) -> Tensor:
+    def finish(self, samples: Any) -> Batch:
         """What `read` gave, on any device, as the backbone's inputs [batch, channels, height, width] there."""
-        return samples
+        found: Batch = samples
+        return found
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Batch, Tensor]:
         images, labels = self.batch([index])
-        return images[0], labels[0]
+        return rows(images, 0), labels[0]
 
-    def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: list[int]) -> tuple[Batch, Tensor]:
         """Images [batch, channels, height, width] and labels [batch].
 
         Raises:
@@ -90,15 +99,15 @@ class HeldSplit(Split):
 
     is_quick = True
 
-    def __init__(self, samples: Tensor, labels: Tensor, *, finish: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, samples: Batch, labels: Tensor, *, finish: Callable[[Any], Batch]) -> None:
         super().__init__(labels)
         self.samples, self._finish = samples, finish
 
-    def read(self, indices: list[int]) -> Tensor:
+    def read(self, indices: list[int]) -> Batch:
         """As they are held."""
-        return self.samples[indices]
+        return rows(self.samples, indices)
 
-    def finish(self, samples: Tensor) -> Tensor:
+    def finish(self, samples: Any) -> Batch:
         """As the other split does."""
         return self._finish(samples)
 
@@ -126,6 +135,11 @@ class DataSplits:
     choice: Split
     report: Split
     classes: tuple[str, ...] = ()
+
+    @property
+    def side_inputs(self) -> Mapping[str, Size]:
+        """(channels, height, width) of each side input that comes with the samples, by name."""
+        return self.heads.side_inputs
 
     def split(self, name: str) -> Split:
         """A split by its name."""
@@ -160,7 +174,7 @@ def check_data(backbone: Backbone, data: DataSplits) -> None:
     """Refuse a backbone and data that do not belong together, and labels that nobody can learn.
 
     Raises:
-        UnsupportedError: when task or outputs differ.
+        UnsupportedError: when task, outputs or side inputs differ.
         InputError: class indices beyond the outputs, or targets that are not finite; says how many and the first.
     """
     facts = backbone.facts
@@ -170,6 +184,12 @@ def check_data(backbone: Backbone, data: DataSplits) -> None:
             f"{facts.num_outputs} ({facts.task}); make it with --num-outputs {data.num_outputs} and the same task"
         )
     for key in SPLITS:
+        if dict(data.split(key).side_inputs) != backbone.side_inputs:
+            raise UnsupportedError(
+                f"the backbone {facts.name} has the side inputs {side_text(backbone.side_inputs)}, the split {key} of "
+                f"{data.name} comes with {side_text(data.split(key).side_inputs)}; declare what there is with --side, "
+                "or take data that have them"
+            )
         labels = data.split(key).labels
         if data.task == "regression":
             rule, wrong = "targets must be finite numbers", ~labels.isfinite()

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from exitsearch.errors import ExitSearchError, InputError
+from exitsearch.models.inputs import Batch
 
 # Below this many images, starting worker processes costs more than they save.
 _FEW_IMAGES = 512
@@ -26,7 +26,7 @@ Task = tuple[int, list[int]]
 class Readable(Protocol):
     """What workers read."""
 
-    def read(self, indices: list[int]) -> Tensor:
+    def read(self, indices: list[int]) -> Batch:
         """The samples of some numbers, as one process hands them to another."""
 
 

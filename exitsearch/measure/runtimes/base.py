@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from exitsearch.models.backbone import Backbone, State
+from exitsearch.models.heads import ExitHead
 from exitsearch.specs.profile import Scalar
 
 # (placement, head): which exit head, where.
@@ -31,6 +32,8 @@ class Runtime(ABC):
         backbone: on the device and in the dtype to measure.
         heads: exit heads on the same device and in the same dtype.
         example: one batch, on the same device: runtimes that fix shapes fix these.
+        side: one batch of each side input that heads read, by name, on the same device. It is handed to them in every
+            pass, and what they compute of it is computed anew each time: nothing may take it for a constant.
 
     Attributes:
         name: the runtime's name in options and files.
@@ -58,7 +61,14 @@ class Runtime(ABC):
     preparation: Mapping[str, Scalar] = MappingProxyType({})
 
     @abstractmethod
-    def __init__(self, backbone: Backbone, heads: Mapping[UnitKey, nn.Module], *, example: Tensor) -> None: ...
+    def __init__(
+        self,
+        backbone: Backbone,
+        heads: Mapping[UnitKey, nn.Module],
+        *,
+        example: Tensor,
+        side: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None: ...
 
     @classmethod
     @abstractmethod
@@ -91,14 +101,37 @@ def heads_by_placement(heads: Mapping[UnitKey, object]) -> dict[int, list[UnitKe
     return found
 
 
+def side_values(head: nn.Module, side: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those side inputs that a head reads, in its own order; none for most heads."""
+    return {name: side[name] for name in head.reads} if isinstance(head, ExitHead) else {}
+
+
+class OnState(nn.Module):
+    """A head that reads side inputs, as a unit that takes a state: the features, then each of those inputs."""
+
+    def __init__(self, head: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.head = head
+        self.names = tuple(names)
+
+    def forward(self, state: State) -> Tensor:
+        """What the head answers."""
+        outputs: Tensor = self.head(state[0], **dict(zip(self.names, state[1:], strict=True)))
+        return outputs
+
+
 @dataclass(frozen=True)
 class UnitsApart(Generic[Unit]):
-    """The units of a runtime that makes each of them ready alone, by the names of `Runtime`."""
+    """The units of a runtime that makes each of them ready alone, by the names of `Runtime`.
+
+    Those of `heads` that stand in `beside` take a state: the features, and then these side inputs.
+    """
 
     segments: list[Unit]
     heads: dict[UnitKey, Unit]
     final: Unit
     whole: Unit
+    beside: dict[UnitKey, tuple[Tensor, ...]]
 
 
 def make_apart(
@@ -107,6 +140,7 @@ def make_apart(
     make: Callable[[nn.Module, Any], tuple[Unit, Any]],
     *,
     example: Tensor,
+    side: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> UnitsApart[Unit]:
     """Make every unit ready with what it will read, in the order of a pass.
 
@@ -115,17 +149,32 @@ def make_apart(
         heads: the same.
         make: from a module and its argument to the unit and the module's result.
         example: one batch.
+        side: one batch of each side input, by name.
     """
     placed = heads_by_placement(heads)
     segments: list[Unit] = []
     ready: dict[UnitKey, Unit] = {}
+    beside: dict[UnitKey, tuple[Tensor, ...]] = {}
     state: State = (example,)
     for placement, segment in enumerate(backbone.segments):
         unit, state = make(segment, state)
         segments.append(unit)
         for key in placed.get(placement, []):
-            ready[key] = make(heads[key], state[0])[0]
-    return UnitsApart(segments, ready, make(backbone.final, state)[0], make(backbone.module, example)[0])
+            if values := side_values(heads[key], side):
+                beside[key] = tuple(values.values())
+                ready[key] = make(OnState(heads[key], tuple(values)), (state[0], *beside[key]))[0]
+            else:
+                ready[key] = make(heads[key], state[0])[0]
+    return UnitsApart(segments, ready, make(backbone.final, state)[0], make(backbone.module, example)[0], beside)
+
+
+def on_features(units: UnitsApart[Callable[[Any], Any]]) -> dict[UnitKey, Callable[[Any], Any]]:
+    """Heads of torch's own tensors as `Runtime.heads` has them: side inputs are handed over beside the features."""
+
+    def fused(unit: Callable[[Any], Any], values: tuple[Tensor, ...]) -> Callable[[Any], Any]:
+        return lambda features: unit((features, *values))
+
+    return {key: fused(unit, units.beside[key]) if key in units.beside else unit for key, unit in units.heads.items()}
 
 
 def decide_on_host(scores: NDArray[Any], task: str) -> object:

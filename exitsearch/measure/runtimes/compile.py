@@ -10,13 +10,14 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from exitsearch.errors import ExitSearchError, UnavailableError
-from exitsearch.measure.runtimes.base import UnitKey, make_apart
+from exitsearch.measure.runtimes.base import UnitKey, make_apart, on_features
 from exitsearch.measure.runtimes.eager import EagerRuntime
 from exitsearch.models.backbone import Backbone
 
@@ -50,12 +51,19 @@ class CompileRuntime(EagerRuntime):
                 "name it in the environment variable CXX"
             ) from None
 
-    def __init__(self, backbone: Backbone, heads: Mapping[UnitKey, nn.Module], *, example: Tensor) -> None:
-        super().__init__(backbone, heads, example=example)
+    def __init__(
+        self,
+        backbone: Backbone,
+        heads: Mapping[UnitKey, nn.Module],
+        *,
+        example: Tensor,
+        side: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(backbone, heads, example=example, side=side)
         begin = time.perf_counter()
         with torch.inference_mode(), _room_for(len(heads) + len(backbone.segments) + 2):
-            units = make_apart(backbone, heads, _compiled, example=example)
-        self.segments, self.heads, self.final, self.whole = units.segments, units.heads, units.final, units.whole
+            units = make_apart(backbone, heads, _compiled, example=example, side=side)
+        self.segments, self.heads, self.final, self.whole = units.segments, on_features(units), units.final, units.whole
         self.preparation = {"compile_seconds": round(time.perf_counter() - begin, 3)}
 
 

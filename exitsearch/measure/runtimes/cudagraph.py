@@ -17,13 +17,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from exitsearch.errors import ExitSearchError, InputError
-from exitsearch.measure.runtimes.base import UnitKey, make_apart
+from exitsearch.measure.runtimes.base import UnitKey, make_apart, on_features
 from exitsearch.measure.runtimes.eager import EagerRuntime
 from exitsearch.models.backbone import Backbone, State
 
@@ -87,14 +88,21 @@ class CudaGraphRuntime(EagerRuntime):
                 "compile on the CPU"
             )
 
-    def __init__(self, backbone: Backbone, heads: Mapping[UnitKey, nn.Module], *, example: Tensor) -> None:
-        super().__init__(backbone, heads, example=example)
+    def __init__(
+        self,
+        backbone: Backbone,
+        heads: Mapping[UnitKey, nn.Module],
+        *,
+        example: Tensor,
+        side: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(backbone, heads, example=example, side=side)
         begin = time.perf_counter()
         recorder = self.recorder(example.device)
         self._input = example.clone()
         with torch.no_grad():
-            units = make_apart(backbone, heads, partial(_recorded, recorder), example=self._input)
-        self.segments, self.heads, self.final = units.segments, units.heads, units.final
+            units = make_apart(backbone, heads, partial(_recorded, recorder), example=self._input, side=side)
+        self.segments, self.heads, self.final = units.segments, on_features(units), units.final
         self.whole = lambda x: units.whole(self._input.copy_(x))
         self.preparation = {"capture_seconds": round(time.perf_counter() - begin, 3)}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
-from exitsearch.measure.runtimes.base import Runtime, UnitKey
+from exitsearch.measure.runtimes.base import Runtime, UnitKey, side_values
 from exitsearch.models.backbone import Backbone, State
 
 
@@ -23,9 +25,17 @@ class EagerRuntime(Runtime):
     def check(cls, device: torch.device, dtype: str) -> None:
         """Nothing is refused: torch runs everywhere, if slowly."""
 
-    def __init__(self, backbone: Backbone, heads: Mapping[UnitKey, nn.Module], *, example: Tensor) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        heads: Mapping[UnitKey, nn.Module],
+        *,
+        example: Tensor,
+        side: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
         self.segments = backbone.segments
-        self.heads = heads
+        read = {key: side_values(head, side) for key, head in heads.items()}
+        self.heads = {key: partial(head, **read[key]) if read[key] else head for key, head in heads.items()}
         self.final = backbone.final
         self.whole = backbone.module
         self.task = backbone.facts.task

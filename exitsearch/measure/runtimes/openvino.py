@@ -18,8 +18,9 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,14 @@ class OpenVinoRuntime(Runtime):
                 "fp32, or --runtime eager"
             )
 
-    def __init__(self, backbone: Backbone, heads: Mapping[UnitKey, nn.Module], *, example: Tensor) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        heads: Mapping[UnitKey, nn.Module],
+        *,
+        example: Tensor,
+        side: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
         library = _library()
         begin = time.perf_counter()
         core = library.Core()
@@ -68,9 +76,9 @@ class OpenVinoRuntime(Runtime):
             return _Unit(core, export_unit(module, argument), options), module(argument)
 
         with torch.inference_mode():
-            units = make_apart(backbone, heads, made, example=example)
+            units = make_apart(backbone, heads, made, example=example, side=side)
         self.segments = units.segments
-        self.heads = {key: unit.first for key, unit in units.heads.items()}
+        self.heads = {key: self._on_features(unit, units.beside.get(key, ())) for key, unit in units.heads.items()}
         self.final = units.final.first
         self.whole = lambda x: units.whole.first(self.begin(x))
         self.identity = {
@@ -87,6 +95,13 @@ class OpenVinoRuntime(Runtime):
             # The torch tensor is kept: its memory is shared, and its id must stay its own.
             self._inputs[id(x)] = (x, _shared(self._library, x.detach()))
         return (self._inputs[id(x)][1],)
+
+    def _on_features(self, unit: _Unit, side: tuple[Tensor, ...]) -> Callable[[Any], Any]:
+        """A head as `Runtime.heads` has it: side inputs are handed over beside the features."""
+        if not side:
+            return unit.first
+        values = tuple(self.begin(value)[0] for value in side)
+        return lambda features: unit.first((*features, *values))
 
     def features(self, state: tuple[Any, ...]) -> tuple[Any, ...]:  # noqa: D102
         return state[:1]

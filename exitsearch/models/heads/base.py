@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from exitsearch.errors import UnsupportedError
 from exitsearch.specs.placement import Placement
+from exitsearch.specs.side import Size, side_text
 
 # Options are the keyword arguments of a head type. Their types and ranges are checked from these annotations.
 Count = Annotated[int, Field(ge=1)]
@@ -57,19 +58,46 @@ class ExitHead(nn.Module, ABC):
     into `output_layers()`, or else kept in an `OutputScale`, which its weights then hold and which loading them brings
     back.
 
+    A head that reads side inputs says so in its constructor, one by one (`size = self.read_side("audio")`), and gets
+    them in its forward by name: `forward(features, **side)`, each [batch, channels, height, width]. What it does with
+    them is its own work, and its cost: nothing is shared between exits.
+
     Attributes:
         placement: where the head stands.
         num_outputs: classes, or regression targets.
+        reads: size of each side input that it reads, by name; empty for most heads.
     """
 
     def __init__(self, placement: Placement, num_outputs: int) -> None:
         super().__init__()
         self.placement = placement
         self.num_outputs = num_outputs
+        self.reads: dict[str, Size] = {}
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
-        """Outputs [batch, num_outputs] from the raw features in the placement's layout."""
+        """Outputs [batch, num_outputs] from the raw features in the placement's layout.
+
+        Those that read side inputs take them as keywords too: `forward(self, features, **side)`.
+        """
+
+    def read_side(self, name: str) -> Size:
+        """Declare that this head reads a side input of the model; for constructors.
+
+        Returns:
+            Its (channels, height, width).
+
+        Raises:
+            UnsupportedError: the model has none of that name.
+        """
+        known = self.placement.side_inputs
+        if name not in known:
+            raise UnsupportedError(
+                f"{type(self).__name__} reads the side input {name!r}, and the side inputs of the model are: "
+                f"{side_text(known)}; declare it with --side {name}=CHANNELSxHEIGHTxWIDTH, or leave that head out"
+            )
+        self.reads[name] = known[name]
+        return known[name]
 
     def decay_parameters(self) -> list[nn.Parameter]:
         """The weights under an L2 penalty in training: those with two axes or more, unless a head says otherwise."""

@@ -6,6 +6,19 @@
 
 The keyword arguments of a builder are the options of its head type. Their types are checked from the annotations
 (pydantic's constraints included), so that `my_head(dropout=2)` on a command line fails with one sentence.
+
+A head may read side inputs of the model (sound beside pictures) besides the features:
+
+    @register_head("my_fusion", description="class token and mean spectrum, one linear layer", needs=("class_token",))
+    class MyFusion(ExitHead):
+        def __init__(self, placement, num_outputs, *, side: str = "audio"):
+            super().__init__(placement, num_outputs)
+            self.side = side
+            channels, bands, frames = self.read_side(side)
+            ...
+
+        def forward(self, features, **side):        # side[self.side]: [batch, channels, bands, frames]
+            ...
 """
 
 from __future__ import annotations
@@ -60,6 +73,9 @@ def register_head(
     name: str, *, description: str = "", source: str = "", needs: Iterable[str] = ()
 ) -> Callable[[BuilderT], BuilderT]:
     """Register a builder or an `ExitHead` class as a head type; a decorator.
+
+    A head that reads side inputs calls `self.read_side(name)` in its constructor for each of them, and takes them in
+    its forward as keywords. An option that names one has the name as its default, or None for "reads none".
 
     Args:
         name: letters, digits, `_`, `-` and `.`, starting with a letter or `_`.

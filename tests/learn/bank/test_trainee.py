@@ -10,7 +10,7 @@ from exitsearch.learn.bank.trainee import Trainee
 
 
 def _trainee(key="3/vit_ee"):
-    return Trainee(key, 3, nn.Identity(), lambda state: state[0])
+    return Trainee(key, 3, nn.Identity(), lambda state, side: state[0])
 
 
 def test_rate_falls_on_a_plateau_of_two_and_training_stops_after_five():
