@@ -10,7 +10,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from .answer import Answer
-from .errors import RunError, RuntimeFault
+from .errors import RunError
 from .work import Best, Work
 
 
@@ -25,7 +25,7 @@ class Started:
 
     def __init__(self, work: Work, inputs: NDArray[Any], *, judge: Callable[[Best | None, float], Answer]) -> None:
         self._work, self._judge = work, judge
-        self._failure: RuntimeFault | None = None
+        self._failure: BaseException | None = None
         self._taken: Answer | None = None
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -34,12 +34,8 @@ class Started:
     def _run(self, inputs: NDArray[Any]) -> None:
         try:
             self._work.run(inputs)
-        except RuntimeFault as error:
+        except BaseException as error:  # nobody would see it in this thread: it is raised where the answer is taken
             self._failure = error
-        except BaseException as error:
-            # Nobody would see it in this thread, and whoever waits would be told that all is well.
-            self._failure = RunError(f"a request failed ({type(error).__name__}: {error})")
-            raise
         finally:
             self._done.set()
 
@@ -62,7 +58,8 @@ class Started:
             RunError: a graph failed before any exit had answered.
         """
         (best,) = self._work.best()
-        if best is None and self._failure is not None:
+        # A graph that fails over an input leaves finished answers standing; a fault of ours does not.
+        if self._failure is not None and (best is None or not isinstance(self._failure, RunError)):
             raise self._failure
         return self._judge(best, best.spent_ms if best else self._work.spent_ms)
 
