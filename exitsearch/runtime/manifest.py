@@ -120,7 +120,7 @@ class Manifest:
         input_size: (channels, height, width).
         dtype: of the input: `float32` or `float16`.
         preprocessing: None where inputs are not images.
-        format: `onnx`, `torch` or `openvino`.
+        format: `onnx` or `openvino`.
         precision: `fp32`, `fp16` or `int8`.
         segments: one per chosen exit, the final part last.
         heads: one per chosen exit.

@@ -74,7 +74,7 @@ def read_manifest(raw: bytes) -> Manifest:
         input_size=(size[0], size[1], size[2]),
         dtype=inputs.choice("dtype", ("float32", "float16")),
         preprocessing=_preprocessing(fields, size),
-        format=fields.choice("format", ("onnx", "torch", "openvino")),
+        format=fields.choice("format", ("onnx", "openvino")),
         precision=fields.choice("precision", ("fp32", "fp16", "int8")),
         segments=fields.items("segments", _segment, least=count + 1, most=count + 1),
         heads=fields.items("heads", _head, least=count, most=count),

@@ -78,7 +78,7 @@ FAULTS = [
     (["preprocessing", "std", 1], 0, "preprocessing.std[1] must be a number from 1e-06 to 1e+06, found 0"),
     (["preprocessing", "mean"], [0.5], "preprocessing.mean must be a list of 3 items"),
     (["preprocessing", "interpolation"], "random", "preprocessing.interpolation must be one of nearest, "),
-    (["format"], "pickle", "format must be one of onnx, torch, openvino, found 'pickle'"),
+    (["format"], "pickle", "format must be one of onnx, openvino, found 'pickle'"),
     (["opset"], None, "opset must be a whole number"),
     (["segments", 0, "file"], "../x.onnx", "segments[0].file must be a name in the bundle's own folder"),
     (["segments", 0, "file"], "absent.onnx", "segments[0].file must be one of files, found 'absent.onnx'"),

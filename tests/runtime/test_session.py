@@ -192,7 +192,7 @@ def test_loading_has_ranges_too(tiny, options):
 
 
 def test_outputs_that_are_no_numbers_are_an_error(tmp_path):
-    """All of an input's numbers as large as they can be, with the signs of a column of weights: their sum is infinite."""
+    """Numbers as large as can be, with the signs of a column of weights: their sum is infinite."""
     bundle = write_tiny_bundle(tmp_path / "b")
     session = load_bundle(bundle.path)
     x = np.sign(bundle.weights["into"][:, 0]).reshape(3, 8, 8) * np.finfo(np.float32).max

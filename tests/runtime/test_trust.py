@@ -156,7 +156,7 @@ def test_what_was_checked_is_what_is_loaded(fresh, monkeypatch):
             r"must take \[3, 8, 9\]",
         ),
         ({"input": {"name": "x", "size": [3, 8, 8], "dtype": "float16"}}, "must take float16, found tensor.float."),
-        ({"format": "torch"}, "this package runs bundles of the format onnx, found torch"),
+        ({"format": "openvino"}, "this package runs bundles of the format onnx, found openvino"),
     ],
 )
 def test_graphs_must_be_what_the_manifest_says(tmp_path, change, sentence):
