@@ -11,8 +11,8 @@ A Python thread that computes in the same process may hold a request up by the i
 """
 
 from .answer import Answer
+from .bundle.manifest import Manifest
 from .errors import BundleError, MissingError, RequestError, RunError, RuntimeFault
-from .manifest import Manifest
 from .session import Session, load_bundle
 from .started import Started
 

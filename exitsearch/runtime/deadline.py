@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .manifest import Latency
+from .bundle.manifest import Latency
 
 # Quantiles that the table holds.
 QUANTILES = (0.5, 0.9, 0.99)

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .bundle.manifest import GraphFacts, Manifest
+from .bundle.trust import CheckedBundle
 from .errors import BundleError, RunError
 from .library import PROVIDER, give_memory_back, load_onnxruntime, session_options, share_arena
-from .manifest import GraphFacts, Manifest
-from .trust import CheckedBundle
 
 Arrays = NDArray[Any]
 State = dict[str, Arrays]

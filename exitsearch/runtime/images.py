@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .bundle.manifest import Preprocessing
 from .errors import MissingError, RequestError, shown
-from .manifest import Preprocessing
 
 Floats = NDArray[np.float32]
 

@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .answer import Answer, Status
+from .bundle.manifest import Manifest
+from .bundle.trust import open_bundle
 from .deadline import QUANTILES, Plan, SlowDown, Table
 from .errors import BundleError, RequestError, shown
 from .graphs import Graphs, Units
 from .images import MOST_PIXELS, described, is_image, prepare_image
-from .manifest import Manifest
 from .policies import Confident, Contract, Interruptible, Policy
 from .scores import confidence as scored
 from .started import Started
-from .trust import open_bundle
 from .work import Best, Work
 
 Arrays = NDArray[Any]

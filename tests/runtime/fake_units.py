@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from exitsearch.runtime.bundle.manifest import Latency
 from exitsearch.runtime.deadline import SlowDown, Table
 from exitsearch.runtime.graphs import Stopped
-from exitsearch.runtime.manifest import Latency
 from exitsearch.runtime.work import Work
 
 

@@ -17,8 +17,8 @@ from timm.data.transforms_factory import create_transform
 
 from exitsearch.learn.data.transform import ImageTransform, open_image
 from exitsearch.runtime import RequestError, load_bundle
+from exitsearch.runtime.bundle.manifest import Preprocessing
 from exitsearch.runtime.images import prepare_image
-from exitsearch.runtime.manifest import Preprocessing
 
 SIZES = [(50, 37), (37, 50), (33, 33), (64, 20), (301, 207), (7, 9)]
 

@@ -73,7 +73,8 @@ def test_the_wheel_holds_the_source_and_no_more(installed):
     _, wheel = installed
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if not name.startswith("exitsearch_runtime-")}
-    files = {path.name for path in (ROOT / "exitsearch" / "runtime").iterdir() if path.suffix in (".py", ".typed")}
+    room = ROOT / "exitsearch" / "runtime"
+    files = {path.relative_to(room).as_posix() for path in room.rglob("*") if path.suffix == ".py"} | {"py.typed"}
     assert names == {f"exitsearch_runtime/{name}" for name in files}
 
 

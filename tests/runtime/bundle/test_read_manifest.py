@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from exitsearch.runtime.fields import FieldError
-from exitsearch.runtime.read_manifest import read_manifest
+from exitsearch.runtime.bundle.fields import FieldError
+from exitsearch.runtime.bundle.read_manifest import read_manifest
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn, TypeVar
 
-from .errors import shown
+from ..errors import shown
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from exitsearch.runtime.fields import FieldError
-from exitsearch.runtime.wire import ExternalData, external_data
+from exitsearch.runtime.bundle.fields import FieldError
+from exitsearch.runtime.bundle.wire import ExternalData, external_data
 
 
 def outside(location="w.bin", **entries) -> TensorProto:
@@ -79,7 +79,7 @@ def test_a_file_is_found_wherever_it_is_named(place):
 
 def test_every_message_of_onnx_that_holds_a_tensor_is_followed():
     """By onnx's own description: a new field that leads to a tensor or to a node would be missed here."""
-    from exitsearch.runtime.wire import _WAYS
+    from exitsearch.runtime.bundle.wire import _WAYS
 
     kinds = {
         "ModelProto": "model", "TrainingInfoProto": "training", "FunctionProto": "function", "GraphProto": "graph",

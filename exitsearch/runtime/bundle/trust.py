@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import BundleError
+from ..errors import BundleError
 from .fields import FieldError
 from .manifest import NAME, Manifest
 from .read_manifest import read_manifest

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from .errors import shown
+from ..errors import shown
 from .fields import FieldError, Fields, items, number, parse_document, text, whole
 from .manifest import NAME, Confidence, FileFacts, GraphFacts, Latency, Manifest, Point, Preprocessing
 

@@ -11,7 +11,7 @@ import pytest
 from tiny_bundle import write_manifest, write_tiny_bundle
 
 from exitsearch.runtime import BundleError, load_bundle
-from exitsearch.runtime.trust import open_bundle
+from exitsearch.runtime.bundle.trust import open_bundle
 
 MOST = 2**30
 
