@@ -3,13 +3,10 @@
 Segment k multiplies what the one before gave by a matrix and keeps what is above 0; a head is one matrix. Weights lie
 in `weights.safetensors`, at whose byte ranges the graphs point. Beside its features every segment hands on a second
 state that has no batch axis, as position tables do.
-
-usage: python scripts/tiny_bundle.py FOLDER [--width N] [--steps N]
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -280,17 +277,3 @@ def _manifest(exits: int, size: tuple[int, int, int], classes: int) -> dict[str,
         "profile": {},
         "outcomes": {},
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path, help="where to write it")
-    parser.add_argument("--width", type=int, default=16, help="of the features (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=1, help="multiplications a segment (default: %(default)s)")
-    arguments = parser.parse_args()
-    found = write_tiny_bundle(arguments.folder, width=arguments.width, steps=arguments.steps)
-    print(f"wrote {found.path}")
-
-
-if __name__ == "__main__":
-    main()

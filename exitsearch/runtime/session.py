@@ -214,6 +214,23 @@ class Session:
         work = self._work(Interruptible(self.manifest.values, plan), begin, rows=1)
         return Started(work, inputs, judge=lambda best, spent: self._answer(best, "ok" if best else "none", spent))
 
+    def every_exit(self, xs: Arrays) -> list[Arrays]:
+        """The outputs [batch, num_outputs] of every exit, the final one last: all heads are run, nothing is planned.
+
+        Args:
+            xs: inputs [batch, channels, height, width] of floating-point numbers.
+
+        Raises:
+            RequestError: they are something else.
+            RunError: a graph failed over them.
+        """
+        self._check_array(xs, axes=4)
+        state, stop, found = self._units.begin(xs), self._units.new_stop(), []
+        for position in range(len(self.exits)):
+            state = self._units.segment(position, state, stop)
+            found.append(self._units.head(position, state, stop))
+        return found
+
     def _predict(
         self,
         inputs: Arrays,
@@ -317,7 +334,7 @@ class Session:
         now = self._clock()
         if arrived is None:
             return now
-        if isinstance(arrived, bool) or not isinstance(arrived, int | float) or not 0 <= now - arrived < 1e6:
+        if isinstance(arrived, bool) or not isinstance(arrived, int | float) or not now - 1e6 <= arrived <= now:
             raise RequestError(
                 f"arrived must be a time of time.perf_counter() that has passed, found {shown(arrived)}; leave it out "
                 "where the request comes now"

@@ -120,6 +120,13 @@ def test_batches_are_answered_row_by_row(loaded, tiny, xs):
     assert {answer.exit for answer in answers} == {2}
 
 
+def test_every_exit_can_be_had(loaded, tiny, xs):
+    found = loaded.every_exit(xs)
+    assert len(found) == len(loaded.exits) == 3
+    for number, outputs in enumerate(found):
+        np.testing.assert_allclose(outputs, tiny.outputs(xs, number), atol=1e-5)
+
+
 def test_a_bundle_without_exits_answers_with_its_final_one(tmp_path, xs):
     bundle = write_tiny_bundle(tmp_path / "b", exits=0)
     session = load_bundle(bundle.path)
@@ -144,11 +151,14 @@ def test_regression_has_values_and_no_label(tmp_path, xs):
         ({"budget_ms": float("nan")}, "budget_ms must be a number above 0"),
         ({"budget_ms": float("inf")}, "budget_ms must be a number above 0"),
         ({"budget_ms": "25"}, "budget_ms must be a number above 0, at most 1e.09, found '25'"),
+        ({"budget_ms": 10**5000}, "found something of type int"),
+        ({"budget_ms": 1j}, "budget_ms must be a number"),
         ({"budget_ms": True}, "budget_ms must be a number"),
         ({"confidence": 1.1}, "confidence must be a number above 0, at most 1, found 1.1"),
         ({"confidence": 0.5, "mean_budget_ms": 3.0}, "give a confidence or a mean_budget_ms, found both"),
         ({"mean_budget_ms": -1}, "mean_budget_ms must be a number above 0"),
         ({"arrived": float("inf")}, "arrived must be a time of time.perf_counter"),
+        ({"arrived": 10**400}, "arrived must be a time of time.perf_counter"),
         ({"arrived": "now"}, "arrived must be a time of time.perf_counter"),
     ],
 )
