@@ -184,6 +184,7 @@ _NUMBERS: tuple[Any, ...] = (
     1e10,
     np.float32(2),
     1j,
+    np.complex64(1),
 )
 
 

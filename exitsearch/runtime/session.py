@@ -364,5 +364,9 @@ class Session:
 
 
 def _check_number(name: str, found: object, *, high: float) -> None:
-    if isinstance(found, bool) or not isinstance(found, int | float | np.number) or not 0 < found <= high:
+    if (
+        isinstance(found, bool)
+        or not isinstance(found, int | float | np.integer | np.floating)
+        or not 0 < found <= high
+    ):
         raise RequestError(f"{name} must be a number above 0, at most {high:g}, found {shown(found)}")

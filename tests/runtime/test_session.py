@@ -135,7 +135,7 @@ def test_a_bundle_without_exits_answers_with_its_final_one(tmp_path, xs):
 
 def test_regression_has_values_and_no_label(tmp_path, xs):
     model = {"name": "tiny", "task": "regression", "num_outputs": 1, "classes": None}
-    bundle = write_tiny_bundle(tmp_path / "b", classes=1, model=model, confidence=None)
+    bundle = write_tiny_bundle(tmp_path / "b", classes=1, model=model, confidence=None, policy="contract")
     session = load_bundle(bundle.path)
     answer = session.predict(xs[0])
     assert (answer.label, answer.confidence, answer.status) == (None, None, "ok")

@@ -43,6 +43,7 @@ def test_a_manifest_is_read(document):
 
 def test_what_may_be_absent(document):
     document["preprocessing"] = document["confidence"] = document["model"]["classes"] = None
+    document["policy"] = "contract"
     found = read_manifest(json.dumps(document).encode())
     assert found.preprocessing is None
     assert found.confidence is None
