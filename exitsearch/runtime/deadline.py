@@ -16,6 +16,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from .bundle.manifest import Latency
 
@@ -115,9 +116,11 @@ class Table:
     def __init__(self, latency: Latency, *, quantile: float) -> None:
         assert quantile in QUANTILES
         self._batch = latency.batch_size
-        self.segments = _pairs(latency.segments[0.5], latency.segments[quantile])
+        segments = _pairs(latency.segments[0.5], latency.segments[quantile])
+        # Sums up to before each segment: every decision on the way asks for some of them.
+        self._until = tuple(accumulate(segments, initial=Times(0.0, 0.0)))
         # The final exit has no head of its own.
-        self.heads = (*_pairs(latency.heads[0.5], latency.heads[quantile]), Times(0.0, 0.0))
+        self._heads = (*_pairs(latency.heads[0.5], latency.heads[quantile]), Times(0.0, 0.0))
 
     def scale(self, rows: int) -> float:
         """By which times of so many inputs at once are multiplied: never more hopeful than one batch after the other.
@@ -128,10 +131,9 @@ class Table:
 
     def way(self, *, done: int, to: int, head: bool = True) -> Times:
         """From behind `done` segments to the answer of exit `to` (or its segment alone)."""
-        total = Times(0.0, 0.0)
-        for position in range(done, to + 1):
-            total = total + self.segments[position]
-        return total + self.heads[to] if head else total
+        begin, end = self._until[done], self._until[to + 1]
+        extra = self._heads[to] if head else Times(0.0, 0.0)
+        return Times(end.median - begin.median + extra.median, end.late - begin.late + extra.late)
 
 
 def _pairs(medians: Sequence[float], late: Sequence[float]) -> tuple[Times, ...]:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ _MOST_ROWS = 65536
 def load_bundle(
     path: Path | str,
     *,
-    threads: int = 1,
+    threads: int | None = None,
     quantile: float = 0.99,
     most_bytes: int = _MOST_BYTES,
     most_pixels: int = MOST_PIXELS,
@@ -53,7 +54,8 @@ def load_bundle(
 
     Args:
         path: its folder.
-        threads: that one request may use, 1 to 1024. Requests of several threads run beside each other anyhow.
+        threads: that one request may use, 1 to 1024; None: as many as the latency table was measured with, which plans
+            are made by, or as this machine has. Requests of several threads run beside each other anyhow.
         quantile: by which deadlines are planned: 0.5, 0.9 or 0.99 of the bundle's latency table.
         most_bytes: that the bundle's files together may have.
         most_pixels: that an image may have before it is resized.
@@ -63,7 +65,7 @@ def load_bundle(
         RequestError: an argument is out of its range.
         MissingError: onnxruntime is not installed, or too old.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= _MOST_THREADS):
         raise RequestError(f"threads must be a whole number from 1 to {_MOST_THREADS}, found {shown(threads)}")
     if quantile not in QUANTILES:
         raise RequestError(f"quantile must be one of 0.5, 0.9 and 0.99, found {shown(quantile)}")
@@ -74,6 +76,8 @@ def load_bundle(
                 f"this package runs bundles of the format onnx, found {bundle.manifest.format}",
                 remedy="write it with exitsearch export --format onnx",
             )
+        if threads is None:
+            threads = min(bundle.manifest.latency.threads, os.cpu_count() or 1)
         graphs = Graphs(bundle, threads=threads)
     return Session(bundle.manifest, units=graphs, quantile=quantile, most_pixels=most_pixels)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 
 import numpy as np
@@ -236,6 +237,23 @@ def test_many_threads_get_the_same_bits(loaded, xs):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_without_a_number_of_threads_the_tables_own_is_taken(tmp_path, monkeypatch):
+    """4,096 threads of a table are no more than this machine has."""
+    from exitsearch.runtime import session as module
+
+    taken = []
+    original = module.Graphs
+    monkeypatch.setattr(module, "Graphs", lambda b, *, threads: taken.append(threads) or original(b, threads=threads))
+    bundle = write_tiny_bundle(tmp_path / "b")
+    document = json.loads((bundle.path / "bundle.json").read_text())
+    for threads in (1, 4096):
+        document["latency"]["threads"] = threads
+        write_manifest(bundle.path, document)
+        load_bundle(bundle.path)
+    load_bundle(bundle.path, threads=2)
+    assert taken == [1, os.cpu_count(), 2]
 
 
 def test_two_threads_a_request_answer_alike(tiny, loaded, xs):

@@ -70,6 +70,7 @@ FAULTS = [
     (["model", "num_outputs"], 4.0, "model.num_outputs must be a whole number"),
     (["model", "classes"], ["a"], "model.classes must be a list of 4 items, found 1 of them"),
     (["model", "classes", 2], "\ud800", "model.classes[2] must be a text"),
+    (["model", "classes", 2], "\x1b[2J", "model.classes[2] must be a text"),
     (["input", "size"], [3, 8], "input.size must be a list of 3 items, found 2 of them"),
     (["input", "size", 1], 65537, "input.size[1] must be a whole number from 1 to 65536, found 65537"),
     (["input", "size"], [3, 65536, 65536], "input.size must hold at most 268435456 numbers"),
