@@ -16,14 +16,15 @@ ALLOWED = {
     "errors": set(),
     "allocator": set(),
     "specs": set(),
+    "runtime": set(),  # a package of its own, too: not even errors
     "search": {"specs"},
     "models": {"specs"},
     "measure": {"specs", "models", "allocator"},
     "learn": {"specs", "models", "allocator"},
-    "deploy": {"specs", "models", "measure", "learn"},
-    "pipeline": {"specs", "search", "models", "measure", "learn", "deploy"},
-    "report": {"specs", "search", "models", "measure", "learn", "deploy", "pipeline"},
-    "cli": {"specs", "search", "models", "measure", "learn", "deploy", "pipeline", "report"},
+    "deploy": {"specs", "runtime", "models", "measure", "learn"},
+    "pipeline": {"specs", "runtime", "search", "models", "measure", "learn", "deploy"},
+    "report": {"specs", "runtime", "search", "models", "measure", "learn", "deploy", "pipeline"},
+    "cli": {"specs", "runtime", "search", "models", "measure", "learn", "deploy", "pipeline", "report"},
     "testing": {"specs", "models"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ALLOWED)
@@ -36,6 +37,11 @@ def imported_modules(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            if room_of(path) == "runtime":
+                depth = len(path.relative_to(PACKAGE / "runtime").parts)
+                assert node.level <= depth, f"{path}: the package exitsearch_runtime has nothing above it"
+                names.update({node.module or ""} if node.level == 0 else ())
+                continue
             assert node.level == 0, f"{path}: relative import; write the whole name"
             names.add(node.module or "")
     return names
@@ -67,6 +73,13 @@ def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
         assert not roots & {"torch", "timm", "numpy", "optuna"}
 
 
+def test_the_runtime_needs_numpy_and_onnxruntime_alone() -> None:
+    """Pillow is imported where an image is given, and asked for in a sentence where it is missing."""
+    for path in sorted((PACKAGE / "runtime").rglob("*.py")):
+        roots = {name.split(".")[0] for name in imported_modules(path)}
+        assert roots <= {*sys.stdlib_module_names, "numpy", "onnxruntime", "PIL"}, path
+
+
 def test_there_is_no_utils() -> None:
     assert not [path for path in PACKAGE.rglob("*.py") if path.stem in ("utils", "helpers", "common", "misc")]
 
@@ -77,10 +90,11 @@ def test_there_is_no_utils() -> None:
         "import exitsearch",
         "from exitsearch.cli.main import build_parser; build_parser()",
         "import exitsearch; exitsearch.parse_budget('uniform:10,80').survival([1.0])",
+        "import exitsearch.runtime",
     ],
 )
 def test_light_things_load_nothing_heavy(code: str) -> None:
-    heavy = "torch timm optuna matplotlib sklearn pandas"
+    heavy = "torch timm optuna matplotlib sklearn pandas onnxruntime"
     program = f"{code}\nimport sys; print([name for name in {heavy.split()} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -1,0 +1,1 @@
+"""A bundle on the disk: its manifest, and whether it can be trusted."""

@@ -1,0 +1,376 @@
+"""A session: a bundle, loaded and ready to answer. For many threads at once, with one set of weights.
+
+>>> from exitsearch.runtime import load_bundle                # doctest: +SKIP
+>>> session = load_bundle("BUNDLE")                           # doctest: +SKIP
+>>> answer = session.predict("cat.jpg", budget_ms=25)         # doctest: +SKIP
+>>> answer.name, answer.exit, answer.in_time                  # doctest: +SKIP
+('cat', 1, True)
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .answer import Answer, Status
+from .bundle.manifest import Manifest
+from .bundle.trust import open_bundle
+from .deadline import QUANTILES, Plan, SlowDown, Table
+from .errors import BundleError, RequestError, shown
+from .graphs import Graphs, Units
+from .images import MOST_PIXELS, described, is_image, prepare_image
+from .policies import Confident, Contract, Interruptible, Policy
+from .scores import confidence as scored
+from .started import Started
+from .work import Best, Work
+
+Arrays = NDArray[Any]
+
+# Bytes of a bundle that are loaded without a word: a model of 2 billion numbers in fp32.
+_MOST_BYTES = 8 * 2**30
+_MOST_THREADS = 1024
+_LONGEST_MS = 1e9
+_MOST_ROWS = 65536
+
+
+def load_bundle(
+    path: Path | str,
+    *,
+    threads: int | None = None,
+    quantile: float = 0.99,
+    most_bytes: int = _MOST_BYTES,
+    most_pixels: int = MOST_PIXELS,
+) -> Session:
+    """Load a bundle.
+
+    Every file is checked against the manifest before any parser sees it (`trust.py` says what that promises). Loading
+    runs every exit once over zeros.
+
+    Args:
+        path: its folder.
+        threads: that one request may use, 1 to 1024; None: as many as the latency table was measured with, which plans
+            are made by, or as this machine has. Requests of several threads run beside each other anyhow.
+        quantile: by which deadlines are planned: 0.5, 0.9 or 0.99 of the bundle's latency table.
+        most_bytes: that the bundle's files together may have.
+        most_pixels: that an image may have before it is resized.
+
+    Raises:
+        BundleError: the bundle is not as it should be, or not for this package.
+        RequestError: an argument is out of its range.
+        MissingError: onnxruntime is not installed, or too old.
+    """
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= _MOST_THREADS):
+        raise RequestError(f"threads must be a whole number from 1 to {_MOST_THREADS}, found {shown(threads)}")
+    if quantile not in QUANTILES:
+        raise RequestError(f"quantile must be one of 0.5, 0.9 and 0.99, found {shown(quantile)}")
+    with open_bundle(path, most_bytes=most_bytes) as bundle:
+        if bundle.manifest.format != "onnx":
+            raise BundleError(
+                path,
+                f"this package runs bundles of the format onnx, found {bundle.manifest.format}",
+                remedy="write it with exitsearch export --format onnx",
+            )
+        if threads is None:
+            threads = min(bundle.manifest.latency.threads, os.cpu_count() or 1)
+        graphs = Graphs(bundle, threads=threads)
+    return Session(bundle.manifest, units=graphs, quantile=quantile, most_pixels=most_pixels)
+
+
+class Session:
+    """A loaded bundle. Made by `load_bundle`.
+
+    Attributes:
+        manifest: what the bundle says about itself.
+        quantile: by which deadlines are planned.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        units: Units,
+        quantile: float = 0.99,
+        most_pixels: int = MOST_PIXELS,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.manifest, self.quantile = manifest, quantile
+        self._units, self._clock, self._most_pixels = units, clock, most_pixels
+        self._table = Table(manifest.latency, quantile=quantile)
+        self._slow_down = SlowDown(quantile=quantile, clock=clock)
+
+    @property
+    def slow_down(self) -> float:
+        """How many times slower than in the table this machine is now, at the quantile; at least 1."""
+        return self._slow_down.factor
+
+    @property
+    def exits(self) -> tuple[str, ...]:
+        """The exits in words, as `3:linear`, last `final`."""
+        return self.manifest.exits
+
+    def prepare(self, image: Any) -> NDArray[np.float32]:
+        """An image as an input [channels, height, width], as the model was trained.
+
+        Args:
+            image: a path, a file opened for bytes, an image of Pillow, or pixels [height, width] or [height, width,
+                channels] of unsigned whole numbers.
+
+        Raises:
+            RequestError: it cannot be decoded, is too large, or the model takes no images.
+            MissingError: Pillow is not installed.
+        """
+        if self.manifest.preprocessing is None:
+            raise RequestError(
+                f"the bundle of {self.manifest.model} does not say how images become inputs; give inputs as arrays "
+                f"{list(self.manifest.input_size)}"
+            )
+        return prepare_image(
+            image, self.manifest.preprocessing, size=self.manifest.input_size, most_pixels=self._most_pixels
+        )
+
+    def predict(
+        self,
+        x: Any,
+        *,
+        budget_ms: float | None = None,
+        confidence: float | None = None,
+        mean_budget_ms: float | None = None,
+        arrived: float | None = None,
+    ) -> Answer:
+        """Answer one input.
+
+        With a budget alone, the best exit that can answer in time does (the policy contract); without anything, the
+        best exit of all. With `confidence` or `mean_budget_ms` the first exit that is sure enough does; a budget beside
+        it is a hard deadline.
+
+        Args:
+            x: an input [channels, height, width] or [1, channels, height, width] of floating-point numbers, or an image
+                as for `prepare`, whose preparation counts as time spent.
+            budget_ms: above 0, counted from `arrived`; no segment is started that could not finish within it, at the
+                session's quantile.
+            confidence: the score at which an input leaves: 0 to 1, or under `patience` how many answers in a row are
+                the same, from 1.
+            mean_budget_ms: that requests may take in the mean (or at the quantile of the bundle's table): the bundle's
+                own operating point for it is taken.
+            arrived: when the request came, by `time.perf_counter()`; None: now.
+
+        Raises:
+            RequestError: something is out of its range or of another shape.
+            RunError: a graph failed over this input.
+        """
+        begin = self._begin(arrived)
+        inputs = self._input(x)[None]
+        return self._predict(inputs, begin, budget_ms, confidence, mean_budget_ms)[0]
+
+    def predict_batch(
+        self,
+        xs: Sequence[Any] | Arrays,
+        *,
+        budget_ms: float | None = None,
+        confidence: float | None = None,
+        mean_budget_ms: float | None = None,
+        arrived: float | None = None,
+    ) -> list[Answer]:
+        """Answer several inputs in one run; arguments as for `predict`.
+
+        A budget is for the whole batch, whose times are planned as those of so many batches of the table. Inputs that
+        are sure leave, the others go on. Bundles of precision int8 answer slightly differently in a batch, since one
+        scale holds for all of it.
+
+        Args:
+            xs: inputs [batch, channels, height, width], or a list of what `predict` takes; 1 to 65,536.
+        """
+        begin = self._begin(arrived)
+        if isinstance(xs, np.ndarray) and not is_image(xs):
+            self._check_array(xs, axes=4)
+            inputs = xs
+        elif isinstance(xs, list | tuple) and 1 <= len(xs) <= _MOST_ROWS:
+            inputs = np.stack([self._input(x) for x in xs])
+        else:
+            raise RequestError(
+                f"a batch is a list of 1 to {_MOST_ROWS} inputs, or an array [batch, channels, height, width], found "
+                f"{described(xs)}"
+            )
+        return self._predict(inputs, begin, budget_ms, confidence, mean_budget_ms)
+
+    def start(self, x: Any, *, arrived: float | None = None) -> Started:
+        """Begin to answer one input whose budget is not known yet (the policy interruptible).
+
+        A thread of its own runs exit after exit; `answer()` of what is returned may be called at any moment, from any
+        thread, takes the best finished answer and ends the work.
+
+        Args:
+            x: as for `predict`.
+            arrived: as for `predict`.
+
+        Raises:
+            RequestError: as for `predict`.
+        """
+        begin = self._begin(arrived)
+        inputs = self._input(x)[None]
+        plan = Plan(self._table, self._slow_down, budget_ms=None)
+        work = self._work(Interruptible(self.manifest.values, plan), begin, rows=1)
+        return Started(work, inputs, judge=lambda best, spent: self._answer(best, "ok" if best else "none", spent))
+
+    def every_exit(self, xs: Arrays) -> list[Arrays]:
+        """The outputs [batch, num_outputs] of every exit, the final one last: all heads are run, nothing is planned.
+
+        Args:
+            xs: inputs [batch, channels, height, width] of floating-point numbers.
+
+        Raises:
+            RequestError: they are something else.
+            RunError: a graph failed over them.
+        """
+        self._check_array(xs, axes=4)
+        state, stop, found = self._units.begin(xs), self._units.new_stop(), []
+        for position in range(len(self.exits)):
+            state = self._units.segment(position, state, stop)
+            found.append(self._units.head(position, state, stop))
+        return found
+
+    def _predict(
+        self,
+        inputs: Arrays,
+        begin: float,
+        budget_ms: float | None,
+        confidence: float | None,
+        mean_budget_ms: float | None,
+    ) -> list[Answer]:
+        if budget_ms is not None:
+            _check_number("budget_ms", budget_ms, high=_LONGEST_MS)
+        plan = Plan(self._table, self._slow_down, budget_ms=budget_ms, rows=len(inputs))
+        policy = self._policy(plan, confidence, mean_budget_ms)
+        if policy is None:
+            return [self._refused(begin, mean_budget_ms) for _ in inputs]
+        work = self._work(policy, begin, rows=len(inputs))
+        work.run(inputs)
+        found = work.best()
+        spent = work.spent_ms
+        if all(best is None for best in found):
+            plan.rows = len(inputs)
+            needed = min(plan.needs_ms(done=0, to=position) for position in range(len(self.exits)))
+            return [Answer(status="refused", time_ms=spent, needed_ms=needed) for _ in inputs]
+        status: Status = "late" if budget_ms is not None and spent > budget_ms else "ok"
+        return [self._answer(best, status, spent) for best in found]
+
+    def _policy(self, plan: Plan, confidence: float | None, mean_budget_ms: float | None) -> Policy | None:
+        """The policy that a request asks for; None: no operating point is within its mean budget."""
+        if confidence is None and mean_budget_ms is None:
+            return Contract(self.manifest.values, plan)
+        table = self.manifest.confidence
+        if self.manifest.task != "classification" or self.manifest.num_outputs < 2:
+            raise RequestError(
+                f"how sure an answer is can be told of classes, this bundle's task is {self.manifest.task} with "
+                f"{self.manifest.num_outputs} outputs; ask with budget_ms alone, or with start()"
+            )
+        if confidence is not None and mean_budget_ms is not None:
+            raise RequestError("give a confidence or a mean_budget_ms, found both; the latter means thresholds too")
+        score = table.score if table else "softmax"
+        thresholds: tuple[float | None, ...]
+        if confidence is not None:
+            _check_number("confidence", confidence, high=len(self.exits) if score == "patience" else 1.0)
+            thresholds = (float(confidence),) * (len(self.exits) - 1)
+        else:
+            assert mean_budget_ms is not None
+            _check_number("mean_budget_ms", mean_budget_ms, high=_LONGEST_MS)
+            if table is None:
+                raise RequestError(
+                    "the bundle has no operating points, since its exits were not chosen with --policy confidence; ask "
+                    "with confidence= or budget_ms="
+                )
+            within = [point for point in table.points if point.budget_ms <= mean_budget_ms * (1 + 1e-9)]
+            if not within:
+                return None
+            thresholds = within[-1].thresholds
+        temperatures = table.temperatures if table else (1.0,) * (len(self.exits) - 1)
+        return Confident(self.manifest.values, plan, thresholds=thresholds, score=score, temperatures=temperatures)
+
+    def _refused(self, begin: float, mean_budget_ms: float | None) -> Answer:
+        assert self.manifest.confidence is not None
+        points = self.manifest.confidence.points
+        needed = points[0].budget_ms if points else None
+        return Answer(status="refused", time_ms=(self._clock() - begin) * 1e3, needed_ms=needed)
+
+    def _work(self, policy: Policy, begin: float, *, rows: int) -> Work:
+        return Work(
+            self._units,
+            policy,
+            table=self._table,
+            slow_down=self._slow_down,
+            clock=self._clock,
+            arrived=begin,
+            rows=rows,
+        )
+
+    def _answer(self, best: Best | None, status: Status, spent_ms: float) -> Answer:
+        if best is None:
+            return Answer(status="none", time_ms=spent_ms)
+        if self.manifest.task == "regression":
+            return Answer(status=status, time_ms=spent_ms, outputs=best.outputs, exit=best.exit)
+        label = int(best.outputs.argmax())
+        return Answer(
+            status=status,
+            time_ms=spent_ms,
+            label=label,
+            name=self.manifest.classes[label] if self.manifest.classes else None,
+            outputs=best.outputs,
+            confidence=self._sureness(best),
+            exit=best.exit,
+        )
+
+    def _sureness(self, best: Best) -> float:
+        if self.manifest.num_outputs < 2:
+            return 1.0
+        table = self.manifest.confidence
+        score = table.score if table and table.score != "patience" else "softmax"
+        own = table is not None and best.exit < len(table.temperatures)
+        temperature = table.temperatures[best.exit] if table and own else 1.0
+        return float(scored(best.outputs[None], score=score, temperature=temperature)[0])
+
+    def _begin(self, arrived: float | None) -> float:
+        now = self._clock()
+        if arrived is None:
+            return now
+        if isinstance(arrived, bool) or not isinstance(arrived, int | float) or not now - 1e6 <= arrived <= now:
+            raise RequestError(
+                f"arrived must be a time of time.perf_counter() that has passed, found {shown(arrived)}; leave it out "
+                "where the request comes now"
+            )
+        return float(arrived)
+
+    def _input(self, x: Any) -> Arrays:
+        """One input [channels, height, width] of any of the kinds that are taken."""
+        if is_image(x):
+            return self.prepare(x)
+        if isinstance(x, np.ndarray) and x.ndim == 4 and x.shape[0] == 1:
+            x = x[0]
+        self._check_array(x, axes=3)
+        return x  # type: ignore[no-any-return]
+
+    def _check_array(self, x: Any, *, axes: int) -> None:
+        size = list(self.manifest.input_size)
+        rule = f"an input is an array {size if axes == 3 else ['batch', *size]} of floating-point numbers"
+        if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.floating):
+            raise RequestError(f"{rule}, found {described(x)}; give that, or an image")
+        rows = x.shape[0] if x.ndim == 4 else 1
+        if x.ndim != axes or list(x.shape[-3:]) != size or not 1 <= rows <= _MOST_ROWS:
+            raise RequestError(f"{rule}, found {described(x)}; prepare(image) makes one of an image")
+        # The largest number of the type that graphs take: what is larger would become infinite on the way.
+        if not (np.abs(x) <= np.finfo(self.manifest.dtype).max).all():
+            raise RequestError(f"{rule}, all of them finite, found others; see where they come from")
+
+
+def _check_number(name: str, found: object, *, high: float) -> None:
+    if (
+        isinstance(found, bool)
+        or not isinstance(found, int | float | np.integer | np.floating)
+        or not 0 < found <= high
+    ):
+        raise RequestError(f"{name} must be a number above 0, at most {high:g}, found {shown(found)}")

@@ -1,0 +1,108 @@
+"""The plan and the tracked slow-down, by hand and by a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from fake_units import FakeClock, table_of
+
+from exitsearch.runtime.deadline import Plan, SlowDown, Times
+
+
+def test_a_way_is_the_sum_of_what_is_left_of_it():
+    """Segments 1, 2, 4 ms with heads 0.5 and 0.25 ms, p99 a tenth more: to exit 1 from the start 1 + 2 + 0.25."""
+    table = table_of([1.0, 2.0, 4.0], [0.5, 0.25], late=1.1)
+    assert table.way(done=0, to=1) == Times(3.25, pytest.approx(3.575))
+    assert table.way(done=1, to=1) == Times(2.25, pytest.approx(2.475))
+    assert table.way(done=2, to=1) == Times(0.25, pytest.approx(0.275))
+    assert table.way(done=0, to=2) == Times(7.0, pytest.approx(7.7))  # the final exit has no head
+    assert table.way(done=1, to=1, head=False).median == 2.0
+
+
+def test_a_plan_takes_the_larger_of_the_quantile_and_the_slowed_median():
+    assert Times(10.0, 12.0).planned(1.0) == 12.0
+    assert Times(10.0, 12.0).planned(1.19) == 12.0
+    assert Times(10.0, 12.0).planned(1.5) == 15.0
+
+
+@pytest.mark.parametrize(("rows", "scale"), [(1, 1.0), (4, 1.0), (5, 1.25), (8, 2.0)])
+def test_a_batch_is_planned_as_so_many_of_the_table(rows, scale):
+    assert table_of([1.0], [], batch_size=4).scale(rows) == scale
+
+
+def test_what_fits_counts_from_the_arrival():
+    plan = Plan(table_of([1.0, 2.0], [0.5]), SlowDown(quantile=0.99, clock=FakeClock()), budget_ms=3.0)
+    assert plan.fits(0.0, done=0, to=1)
+    assert not plan.fits(0.1, done=0, to=1)
+    assert plan.fits(1.0, done=1, to=1)
+    assert plan.fits(1.5, done=0, to=0)
+    assert Plan(plan._table, plan._slow_down, budget_ms=None).fits(1e9, done=0, to=1)
+
+
+def test_rounding_alone_refuses_nothing():
+    """0.1 + 0.2 is 4e-17 above 0.3."""
+    plan = Plan(table_of([0.1, 0.2], [0.0]), SlowDown(quantile=0.99, clock=FakeClock()), budget_ms=0.3)
+    assert plan.fits(0.0, done=0, to=1)
+
+
+def test_the_factor_rises_by_what_is_slower_and_falls_by_what_is_not():
+    clock = FakeClock()
+    slow = SlowDown(quantile=0.9, clock=clock, step=0.2)
+    slow.observe(2.0, median_ms=1.0)
+    assert slow.factor == pytest.approx(math.exp(0.2 * 0.9))
+    slow.observe(1.0, median_ms=1.0)
+    assert slow.factor == pytest.approx(math.exp(0.2 * 0.9 - 0.2 * 0.1))
+
+
+def test_the_factor_never_falls_below_one_and_takes_no_part_in_nothing():
+    slow = SlowDown(quantile=0.99, clock=FakeClock())
+    for _ in range(100):
+        slow.observe(0.1, median_ms=1.0)
+    slow.observe(5.0, median_ms=0.0)
+    assert slow.factor == 1.0
+
+
+@pytest.mark.parametrize("quantile", [0.9, 0.99])
+def test_the_factor_finds_the_quantile(quantile):
+    """Of 20,000 slow-downs drawn from a lognormal, which stays above 1, about a share 1 - q is above the factor."""
+    rng = np.random.default_rng(0)
+    slow = SlowDown(quantile=quantile, clock=FakeClock())
+    above = []
+    for ratio in 2 + rng.lognormal(0.0, 0.5, 20_000):
+        above.append(ratio > slow.factor)
+        slow.observe(ratio, median_ms=1.0)
+    assert np.mean(above[5_000:]) == pytest.approx(1 - quantile, rel=0.15)
+
+
+def test_half_of_what_is_above_one_is_forgotten_in_two_seconds():
+    clock = FakeClock()
+    slow = SlowDown(quantile=0.99, clock=clock)
+    while slow.factor < 5:
+        slow.observe(9.0, median_ms=1.0)
+    before = slow.factor
+    clock.now += 2.0
+    assert slow.factor == pytest.approx(1 + (before - 1) / 2)
+    clock.now += 4.0
+    assert slow.factor == pytest.approx(1 + (before - 1) / 8)
+
+
+def test_after_a_burst_a_budget_that_was_refused_is_taken_again():
+    """Nothing is observed while everything is refused: without forgetting that would stay so for ever."""
+    clock = FakeClock()
+    slow = SlowDown(quantile=0.99, clock=clock)
+    plan = Plan(table_of([1.0], []), slow, budget_ms=1.5)
+    for _ in range(50):
+        slow.observe(100.0, median_ms=1.0)
+    assert not plan.fits(0.0, done=0, to=0)
+    clock.now += 60.0
+    assert plan.fits(0.0, done=0, to=0)
+
+
+def test_a_machine_that_stands_still_is_not_planned_for_for_ever():
+    clock = FakeClock()
+    slow = SlowDown(quantile=0.99, clock=clock)
+    for _ in range(1000):
+        slow.observe(math.inf, median_ms=1.0)
+    assert slow.factor == 1000.0
