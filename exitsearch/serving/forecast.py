@@ -17,6 +17,8 @@ from exitsearch.runtime.deadline import SlowDown, Table, Times
 
 # From a worker's last line to the answer's first byte on the way, measured with uvicorn on one core.
 _REPLY_MS = 0.3
+# Clocks count seconds as floating-point numbers: what rounding alone takes away (a nanosecond) refuses nothing.
+TOLERANCE_MS = 1e-6
 # How often an image is prepared to learn how long that takes; the first is not counted.
 _ROUNDS = 6
 
@@ -51,7 +53,7 @@ class Costs:
             left_ms: of the budget.
             every_head: whether heads on the way are run, as with a confidence; else the best exit in time answers.
         """
-        within = left_ms - self.preparation - self.reply
+        within = left_ms - self.preparation - self.reply + TOLERANCE_MS
         fits = [k for k, ms in enumerate(self.exits) if ms <= within]
         if not fits:
             return self.preparation

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from exitsearch.runtime import Answer
 from exitsearch.serving.faults import Refused
-from exitsearch.serving.forecast import Costs, Forecast
+from exitsearch.serving.forecast import TOLERANCE_MS, Costs, Forecast
 
 # While a machine is slow nothing is learnt from who is refused; the slow-down halves in this time by itself.
 _SLOW_RETRY_S = 2.0
@@ -135,7 +135,7 @@ class Line:
     def _check_alone(self, asked: Asked, costs: Costs, now: float) -> None:
         """Were nobody before it."""
         left = asked.budget_ms - (now - asked.arrived) * 1e3
-        if costs.least <= left:
+        if costs.least <= left + TOLERANCE_MS:
             return
         rest = self._forecast.at_rest(image=asked.image).least
         needed = costs.least + (now - asked.arrived) * 1e3
@@ -157,7 +157,7 @@ class Line:
         """Behind those before it."""
         turn = self._turn(costs, now)
         needed = (turn - asked.arrived) * 1e3 + costs.least
-        if needed > asked.budget_ms:
+        if needed > asked.budget_ms + TOLERANCE_MS:
             raise Refused(
                 "queue",
                 f"no exit answers within {asked.budget_ms:g} ms behind those that wait: {needed:.3g} ms are needed; "

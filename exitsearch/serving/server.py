@@ -47,7 +47,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise InputError(
-            f"cannot listen at {host[:200]}:{port} ({error.strerror or error}); end what listens there, or take another port"
+            f"cannot listen at {host[:200]}:{port} ({error.strerror or error}); take another port"
         ) from None
     return listener
 
