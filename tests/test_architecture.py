@@ -17,6 +17,7 @@ ALLOWED = {
     "allocator": set(),
     "specs": set(),
     "runtime": set(),  # a package of its own, too: not even errors
+    "serving": {"runtime"},  # no torch where bundles are served
     "search": {"specs"},
     "models": {"specs"},
     "measure": {"specs", "models", "allocator"},
@@ -24,7 +25,7 @@ ALLOWED = {
     "deploy": {"specs", "runtime", "models", "measure", "learn"},
     "pipeline": {"specs", "runtime", "search", "models", "measure", "learn", "deploy"},
     "report": {"specs", "runtime", "search", "models", "measure", "learn", "deploy", "pipeline"},
-    "cli": {"specs", "runtime", "search", "models", "measure", "learn", "deploy", "pipeline", "report"},
+    "cli": {"specs", "runtime", "search", "models", "measure", "learn", "deploy", "pipeline", "report", "serving"},
     "testing": {"specs", "models"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ALLOWED)
@@ -78,6 +79,17 @@ def test_the_runtime_needs_numpy_and_onnxruntime_alone() -> None:
     for path in sorted((PACKAGE / "runtime").rglob("*.py")):
         roots = {name.split(".")[0] for name in imported_modules(path)}
         assert roots <= {*sys.stdlib_module_names, "numpy", "onnxruntime", "PIL"}, path
+
+
+def test_serving_needs_its_extra_and_no_torch() -> None:
+    """What a server imports: its extra, and what the runtime needs; pydantic and starlette come with FastAPI."""
+    extra = {"fastapi", "starlette", "pydantic", "uvicorn", "h11", "prometheus_client"}
+    for path in sorted((PACKAGE / "serving").glob("*.py")):
+        roots = {name.split(".")[0] for name in imported_modules(path)}
+        assert roots <= {*sys.stdlib_module_names, "exitsearch", "numpy", "PIL", *extra}, path
+    program = "import exitsearch.serving.server, exitsearch.serving.app, sys; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
 
 
 def test_there_is_no_utils() -> None:

@@ -1,0 +1,144 @@
+"""What answering one request takes on this machine now, in ms: preparing it, its exits, handing the answer on.
+
+The exits' times are the bundle's table and the session's tracked slow-down. What a server adds is tracked in the same
+way, each as a quantile of observed over usual time that forgets (`exitsearch.runtime.deadline.SlowDown`): decoding and
+resizing images, whose usual time is taken when the server starts, and the way back from a worker to the network.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+
+from exitsearch.runtime import Session
+from exitsearch.runtime.deadline import SlowDown, Table, Times
+
+# From a worker's last line to the answer's first byte on the way, measured with uvicorn on one core.
+_REPLY_MS = 0.3
+# Clocks count seconds as floating-point numbers: what rounding alone takes away (a nanosecond) refuses nothing.
+TOLERANCE_MS = 1e-6
+# How often an image is prepared to learn how long that takes; the first is not counted.
+_ROUNDS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Planned times in ms.
+
+    Attributes:
+        exits: from the prepared input to the answer of each exit, no other head run; the final one last.
+        through: to the final exit's answer, every head on the way run.
+        preparation: from an image to an input.
+        reply: from a worker to the network.
+        values: of the exits; higher is better.
+    """
+
+    exits: tuple[float, ...]
+    through: float
+    preparation: float
+    reply: float
+    values: tuple[float, ...]
+
+    @property
+    def least(self) -> float:
+        """The smallest budget that is enough where nothing waits."""
+        return self.preparation + min(self.exits) + self.reply
+
+    def work(self, left_ms: float, *, every_head: bool) -> float:
+        """How long a worker is busy with a request that has so much of its budget left when it begins.
+
+        Args:
+            left_ms: of the budget.
+            every_head: whether heads on the way are run, as with a confidence; else the best exit in time answers.
+        """
+        within = left_ms - self.preparation - self.reply + TOLERANCE_MS
+        fits = [k for k, ms in enumerate(self.exits) if ms <= within]
+        if not fits:
+            return self.preparation
+        if every_head:
+            return self.preparation + min(self.through, within)
+        # Of equally good ones the earliest, as the policy contract chooses.
+        return self.preparation + self.exits[max(fits, key=lambda k: (self.values[k], -k))]
+
+
+class Forecast:
+    """Plans for a session. For many threads at once.
+
+    Args:
+        session: whose requests they are.
+        preparation_ms: how long preparing an image takes as a rule, above 0.
+        clock: seconds; the session's own.
+        reply_ms: how long the way back takes as a rule, above 0.
+    """
+
+    def __init__(
+        self, session: Session, *, preparation_ms: float, clock: Callable[[], float], reply_ms: float = _REPLY_MS
+    ) -> None:
+        assert preparation_ms > 0
+        assert reply_ms > 0
+        self._session = session
+        table = Table(session.manifest.latency, quantile=session.quantile)
+        positions = range(len(session.exits))
+        self._ways = tuple(table.way(done=0, to=position) for position in positions)
+        self._through = sum((table.heads[k] for k in positions[:-1]), start=self._ways[-1])
+        self._preparation_ms, self._reply_ms = preparation_ms, reply_ms
+        self._preparation = SlowDown(quantile=session.quantile, clock=clock)
+        self._reply = SlowDown(quantile=session.quantile, clock=clock)
+
+    def prepared(self, observed_ms: float) -> None:
+        """Take in how long an image took."""
+        self._preparation.observe(observed_ms, median_ms=self._preparation_ms)
+
+    def replied(self, observed_ms: float) -> None:
+        """Take in how long the way back took."""
+        self._reply.observe(observed_ms, median_ms=self._reply_ms)
+
+    @property
+    def reply_ms(self) -> float:
+        """What the way back is planned with now."""
+        return self._reply_ms * self._reply.factor
+
+    def now(self, *, image: bool = True) -> Costs:
+        """On this machine as it is now.
+
+        Args:
+            image: whether the request is an image; else an input that is prepared already.
+        """
+        preparation = self._preparation_ms * self._preparation.factor if image else 0.0
+        return self._costs(self._session.slow_down, preparation, self.reply_ms)
+
+    def at_rest(self, *, image: bool = True) -> Costs:
+        """On this machine with nothing beside it, as the bundle's table says."""
+        return self._costs(1.0, self._preparation_ms if image else 0.0, self._reply_ms)
+
+    def _costs(self, factor: float, preparation: float, reply: float) -> Costs:
+        def planned(times: Times) -> float:
+            return times.planned(factor)
+
+        return Costs(
+            exits=tuple(planned(way) for way in self._ways),
+            through=planned(self._through),
+            preparation=preparation,
+            reply=reply,
+            values=self._session.manifest.values,
+        )
+
+
+def usual_preparation_ms(session: Session, *, clock: Callable[[], float]) -> float:
+    """How long the session takes to prepare a JPEG of twice its input's sides, as a rule.
+
+    Camera images are larger as a rule; the forecast learns that from what comes.
+    """
+    from PIL import Image
+
+    channels, height, width = session.manifest.input_size
+    file = BytesIO()
+    Image.effect_noise((2 * width, 2 * height), 64).convert("RGB" if channels == 3 else "L").save(file, "JPEG")
+    found = []
+    for _ in range(_ROUNDS):
+        begin = clock()
+        session.prepare(BytesIO(file.getvalue()))
+        found.append((clock() - begin) * 1e3)
+    return max(statistics.median(found[1:]), 1e-3)
