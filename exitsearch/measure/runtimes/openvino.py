@@ -48,7 +48,7 @@ class OpenVinoRuntime(Runtime):
                 f"--runtime openvino runs on the CPU, found --device {device}; use --device cpu, or --runtime cudagraph"
             )
         # What a processor does not offer, OpenVINO silently computes in another precision (fp16 in bf16, for one).
-        offered = _library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        offered = openvino_library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if dtype.upper() not in offered:
             raise InputError(
                 f"--runtime openvino does not compute in {dtype} on this processor, found --dtype {dtype}; use --dtype "
@@ -56,16 +56,16 @@ class OpenVinoRuntime(Runtime):
             )
 
     def __init__(self, backbone: Backbone, heads: Mapping[UnitKey, nn.Module], *, example: Tensor) -> None:
-        library = _library()
+        library = openvino_library()
         begin = time.perf_counter()
         core = library.Core()
-        options = _options(_PRECISIONS[example.dtype], torch.get_num_threads())
+        options = unit_options(_PRECISIONS[example.dtype], torch.get_num_threads())
         self._library = library
         self._task = backbone.facts.task
         self._inputs: dict[int, tuple[Tensor, Any]] = {}
 
-        def made(module: nn.Module, argument: Any) -> tuple[_Unit, Any]:
-            return _Unit(core, export_unit(module, argument), options), module(argument)
+        def made(module: nn.Module, argument: Any) -> tuple[OpenVinoUnit, Any]:
+            return OpenVinoUnit(core, export_unit(module, argument), options), module(argument)
 
         with torch.inference_mode():
             units = make_apart(backbone, heads, made, example=example)
@@ -96,7 +96,7 @@ class OpenVinoRuntime(Runtime):
         return decide_on_host(_numbers(outputs), self._task)
 
 
-class _Unit:
+class OpenVinoUnit:
     """One unit: from OpenVINO's tensors to such tensors, always the same ones."""
 
     def __init__(self, core: Any, path: Path, options: Mapping[str, Any]) -> None:
@@ -131,7 +131,7 @@ class _Unit:
         return self(tensors)[0]
 
 
-def _options(precision: str, threads: int) -> dict[str, Any]:
+def unit_options(precision: str, threads: int) -> dict[str, Any]:
     """Options of every compiled model.
 
     Args:
@@ -167,7 +167,7 @@ def _numbers(tensor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     return (data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
-def _library() -> Any:
+def openvino_library() -> Any:
     """The module openvino, once it and what the export needs are there."""
     try:
         for name in ("onnx", "onnxscript"):
