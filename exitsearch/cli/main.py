@@ -22,6 +22,7 @@ COMMANDS = {
     "train-heads": "exitsearch.cli.train_heads",
     "search": "exitsearch.cli.search",
     "train": "exitsearch.cli.train",
+    "export": "exitsearch.cli.export",
     "list": "exitsearch.cli.list",
     "compare": "exitsearch.cli.compare",
     "check": "exitsearch.cli.check",

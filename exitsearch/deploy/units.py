@@ -1,4 +1,4 @@
-"""What becomes a graph: the parts of a multi-exit model between its chosen exits, each as one module over named tensors.
+"""What becomes a graph: the parts of a multi-exit model between its chosen exits, each one module over named tensors.
 
     x -> segment_0 -> features_0, carried_0_1, ... -> segment_1 -> features_1, ... -> segment_2 -> outputs
                           |                                            |
@@ -101,9 +101,10 @@ def divide(model: MultiExitModel) -> GraphUnits:
     """
     backbone = model.backbone
     generator = torch.Generator().manual_seed(0)
-    states = [(backbone.example_input(size, generator=generator),) for size in _BATCHES]
+    states: list[State] = [(backbone.example_input(size, generator=generator),) for size in _BATCHES]
     whole = _unit("whole", _OneOutput(backbone.module), (INPUT,), (OUTPUT,), states)
-    segments, heads, names, start = [], [], (INPUT,), 0
+    segments, heads, start = [], [], 0
+    names: tuple[str, ...] = (INPUT,)
     for number, (exit_, head) in enumerate(zip(model.config.exits, model.heads, strict=True)):
         fused = FusedSegment(backbone.segments[start : exit_.placement + 1])
         following = _following(fused, states)

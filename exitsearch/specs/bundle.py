@@ -53,6 +53,7 @@ The keys of the document:
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -214,7 +215,7 @@ class Bundle(Document):
     @model_validator(mode="after")
     def _check_together(self) -> Bundle:
         count = len(self.exits)
-        lengths = {
+        lengths: dict[str, tuple[Sized, int]] = {
             "segments": (self.segments, count + 1),
             "heads": (self.heads, count),
             "values": (self.values, count + 1),
@@ -234,7 +235,7 @@ class Bundle(Document):
 
     def _check_graphs(self) -> None:
         """Every graph is a file of its own, and takes what stands ready where it runs."""
-        used = [graph.file for graph in (*self.segments, *self.heads)]
+        used = [*(segment.file for segment in self.segments), *(head.file for head in self.heads)]
         for name in used:
             if name not in self.files or used.count(name) > 1:
                 raise ValueError(f"every graph must be a file of its own among files, found {name!r}")

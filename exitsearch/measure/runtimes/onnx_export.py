@@ -1,6 +1,8 @@
 """ONNX graphs from torch modules, and files of single units for timing them in other engines.
 
-`onnx_program` is what every export goes through, a bundle's (`deploy/graphs.py`) too. Exporting a unit takes about a second, and a profile has hundreds of units of a dozen structures. So a unit is exported
+`onnx_program` is what every export goes through, a bundle's (`deploy/graphs.py`) too.
+
+Exporting a unit takes about a second, and a profile has hundreds of units of a dozen structures. So a unit is exported
 once for each structure in a process, and the file with its weights serves all of that structure: the engine does the
 same work on the same shapes, and every session holds weights of its own in memory. The outputs of a chain of such
 sessions are therefore no model's outputs; the files are for timing, not for deployment.

@@ -130,6 +130,7 @@ class OnnxSession:
         self._run_options = library.RunOptions()
 
     def __call__(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Run it over values in the order of its inputs."""
         feeds = dict(zip(self._takes, values, strict=True))
         return tuple(self._session.run_with_ort_values(self._gives, feeds, self._run_options))
 

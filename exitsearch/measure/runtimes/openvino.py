@@ -97,11 +97,21 @@ class OpenVinoRuntime(Runtime):
 
 
 class OpenVinoUnit:
-    """One unit: from OpenVINO's tensors to such tensors, always the same ones."""
+    """One unit: from OpenVINO's tensors to such tensors, always the same ones.
 
-    def __init__(self, core: Any, path: Path, options: Mapping[str, Any]) -> None:
+    Args:
+        core: of OpenVINO.
+        source: an ONNX file, or a model that was read already; its shapes are fixed.
+        options: of the compilation (`unit_options`).
+
+    Raises:
+        UnavailableError: it cannot be loaded.
+        InputError: OpenVINO gives another number of threads.
+    """
+
+    def __init__(self, core: Any, source: Path | str | Any, options: Mapping[str, Any]) -> None:
         try:
-            compiled = core.compile_model(str(path), "CPU", dict(options))
+            compiled = core.compile_model(str(source) if isinstance(source, Path) else source, "CPU", dict(options))
         except RuntimeError as error:
             # OpenVINO says first where it failed, line by line, and last why.
             cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
@@ -118,6 +128,7 @@ class OpenVinoUnit:
         self._outputs = tuple(self._request.get_output_tensor(index) for index in range(len(compiled.outputs)))
 
     def __call__(self, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Run it over tensors in the order of its inputs."""
         assert len(tensors) == len(self._bound)
         for index, tensor in enumerate(tensors):
             if tensor is not self._bound[index]:
