@@ -328,6 +328,7 @@ def _sealed(bundle: Bundle, folder: Path) -> Bundle:
     """The manifest with size and checksum of every file in the folder."""
     files = {}
     for path in sorted(folder.iterdir()):
+        path.chmod(0o644)  # safetensors writes private files
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while block := file.read(_CHUNK):
