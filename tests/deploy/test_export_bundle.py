@@ -70,9 +70,7 @@ def test_graphs_name_the_bytes_of_the_weights_file(exported, family):
             start, length = int(place["offset"]), int(place["length"])
             numbers = onnx.numpy_helper.to_array(tensor)
             assert content[start : start + length] == numbers.tobytes()
-            assert any(
-                kept.shape == numbers.shape and kept.tobytes() == numbers.tobytes() for kept in tensors.values()
-            )
+            assert any(kept.shape == numbers.shape and kept.tobytes() == numbers.tobytes() for kept in tensors.values())
             named += 1
     assert named >= len(tensors) > 0
     # Every weight of the model is there once, beside a few that the exporter made of them.
