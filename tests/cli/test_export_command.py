@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 
 import pytest
-from export_models import chosen, family_model, weights_folder
+from export_models import chosen, family_model, remembered_graph, weights_folder
 
 from exitsearch.cli.main import main
+from exitsearch.pipeline.places import profile_file
 from exitsearch.specs.bundle import BUNDLE_FILE, Bundle
 from exitsearch.specs.profile import Profile
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    from exitsearch.deploy import export
+
+    monkeypatch.setattr(export, "graph_of", remembered_graph)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -39,10 +43,9 @@ def profile(config):
 
 def test_a_bundle_with_a_profiles_times(folder, capsys):
     """Exit 0 is behind two segments of 1 ms and a head of 0.5, the end two segments and the final part behind it."""
-    pytest.importorskip("onnxscript")
     trained = weights(folder)
     config = family_model("resnet").config
-    profile(config).write(folder / "profiles" / "mine.json")
+    profile(config).write(profile_file(profile(config)))
     argv = ["export", "--config", str(trained), "--weights", str(trained), "--out", "bundle", "--no-measure"]
     status = main([*argv, "--data", "digits", "--json"])
     captured = capsys.readouterr()
@@ -79,7 +82,6 @@ def test_a_bundle_with_a_profiles_times(folder, capsys):
     ],
 )
 def test_wrong_input_is_one_sentence(folder, capsys, argv, sentence):
-    pytest.importorskip("onnxscript")
     trained = weights(folder)
     other = family_model("resnet").config
     chosen(other.backbone, [(2, "linear")]).write(folder / "other.json")

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import pytest
 import torch
-from export_models import family_model
+from export_models import family_model, remembered_graph
 
+from exitsearch.deploy import export
 from exitsearch.deploy.checks import Samples
 from exitsearch.deploy.export import Knowledge, export_bundle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _graphs_are_remembered():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "graph_of", remembered_graph)
+        yield
 
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     """From a family and a precision to a model and its bundle."""
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
     made = {}
 
-    def export(family, precision="fp32"):
+    def of(family, precision="fp32"):
         if (family, precision) not in made:
             torch.set_num_threads(1)
             model = family_model(family)
@@ -28,4 +34,4 @@ def exported(tmp_path_factory):
             made[family, precision] = model, found
         return made[family, precision]
 
-    return export
+    return of

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
+import onnx
+import onnx_ir
 import timm.models.swin_transformer as swin
 import torch
 
+from exitsearch.deploy.graphs import graph_of
 from exitsearch.models.backbone import create_backbone
 from exitsearch.models.multi_exit import CONFIG_FILE, MODEL_FILE, attach_exits
 from exitsearch.specs.config import MultiExitConfig
@@ -64,3 +69,17 @@ def weights_folder(model, folder):
     model.config.write(folder / CONFIG_FILE)
     save_file(dict(model.state_dict()), folder / MODEL_FILE)
     return folder
+
+
+_graphs = {}
+
+
+def remembered_graph(unit):
+    """`graph_of`, once for each unit of the same weights in all tests: torch takes seconds for each."""
+    digest = hashlib.sha256(f"{unit.name} {unit.module} {[tensor.shape for tensor in unit.example]}".encode())
+    for tensor in unit.module.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    key = digest.hexdigest()
+    if key not in _graphs:
+        _graphs[key] = onnx_ir.to_proto(graph_of(unit)).SerializeToString()
+    return onnx_ir.from_proto(onnx.load_from_string(_graphs[key]))

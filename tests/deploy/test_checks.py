@@ -72,7 +72,7 @@ def test_what_is_no_number_is_refused():
         outputs[0][:] = np.nan
         return outputs
 
-    with pytest.raises(ExitSearchError, match="exit 0 .* differs by nan"):
+    with pytest.raises(ExitSearchError, match=r"exit 0 .* differs by nan"):
         compare(Engine(tiny_model(), broken))
 
 

@@ -125,11 +125,12 @@ def test_agreement_is_of_answers_one_by_one(exported):
     assert made.bundle.agreement[0].largest_difference > 1e-4  # it is quantised
 
 
-def test_int8_weights_take_a_quarter(exported):
+def test_int8_weights_take_less_than_half(exported):
+    """A quarter, but for embeddings and the first convolution."""
     sizes = {
         precision: exported("vit", precision)[1].bundle.files[WEIGHTS_FILE].bytes for precision in ("fp32", "int8")
     }
-    assert sizes["int8"] < 0.35 * sizes["fp32"]
+    assert sizes["int8"] < 0.4 * sizes["fp32"]
 
 
 def test_half_weights_take_half_and_answer_alike(exported):

@@ -58,7 +58,7 @@ def test_what_torch_cannot_export_is_one_sentence():
         def forward(self, *state):
             return (state[0] if state[0].sum().item() > 0 else -state[0]), state[1]
 
-    with pytest.raises(ExitSearchError, match="torch cannot export segment_1 to ONNX .*; choose exits") as caught:
+    with pytest.raises(ExitSearchError, match=r"torch cannot export segment_1 to ONNX .*; choose exits") as caught:
         graph_of(unit_of(Asks()))
     assert "\n" not in str(caught.value)
 

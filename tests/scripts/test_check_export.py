@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import check_export
-import pytest
 import timm
 
 from exitsearch.errors import ExitSearchError
 
 
 def test_one_model(call):
-    pytest.importorskip("onnxscript")
     called = call(
         "check_export", "--model", "test_resnet", "--image-size", "32", "--exits", "1", "--max-seconds", "0.2"
     )
