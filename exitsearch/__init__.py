@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from exitsearch.models.heads import register_head as register_head
     from exitsearch.models.multi_exit import build_model as build_model
     from exitsearch.models.multi_exit import load_model as load_model
+    from exitsearch.pipeline.export import export as export
     from exitsearch.pipeline.outcomes import train_heads as train_heads
     from exitsearch.pipeline.profile import profile as profile
     from exitsearch.pipeline.search import search as search
@@ -31,6 +32,7 @@ __all__ = [
     "build_model",
     "create_backbone",
     "create_head",
+    "export",
     "keep_freed_memory",
     "list_heads",
     "load_config",
@@ -50,6 +52,7 @@ _HOME = {
     "build_model": "exitsearch.models.multi_exit",
     "create_backbone": "exitsearch.models.backbone",
     "create_head": "exitsearch.models.heads",
+    "export": "exitsearch.pipeline.export",
     "keep_freed_memory": "exitsearch.allocator",
     "list_heads": "exitsearch.models.heads",
     "load_config": "exitsearch.specs",

@@ -23,6 +23,7 @@ COMMANDS = {
     "train-heads": "exitsearch.cli.train_heads",
     "search": "exitsearch.cli.search",
     "train": "exitsearch.cli.train",
+    "export": "exitsearch.cli.export",
     "serve": "exitsearch.cli.serve",
     "list": "exitsearch.cli.list",
     "compare": "exitsearch.cli.compare",

@@ -35,7 +35,7 @@ def library():
     if "EXITSEARCH_TEST_OPENVINO" not in os.environ:
         pytest.skip("OpenVINO is loaded in a run of its own only: set EXITSEARCH_TEST_OPENVINO=1")
     try:
-        return openvino._library()
+        return openvino.openvino_library()
     except UnavailableError as error:
         pytest.skip(str(error))
 
@@ -90,11 +90,11 @@ def test_fp32_stays_fp32_where_the_processor_has_bf16(library):
     core = library.Core()
 
     def worst(options):
-        unit = openvino._Unit(core, path, options)
+        unit = openvino.OpenVinoUnit(core, path, options)
         found = openvino._numbers(unit.first((openvino._shared(library, x),)))
         return (torch.from_numpy(found) - wanted).abs().max().item()
 
-    options = openvino._options("f32", 1)
+    options = openvino.unit_options("f32", 1)
     assert worst(options) < 1e-5
     if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         del options["INFERENCE_PRECISION_HINT"]
@@ -140,7 +140,7 @@ def test_a_profile_names_version_and_precision(library):
 def test_openvino_is_imported_without_its_telemetry(library, tmp_path):
     """In a process of its own: this one may hold the telemetry of another import, and CI switches it off by itself."""
     code = (
-        "import sys; from exitsearch.measure.runtimes import openvino; openvino._library().Core();"
+        "import sys; from exitsearch.measure.runtimes import openvino; openvino.openvino_library().Core();"
         "print([name for name in sys.modules if name.startswith('openvino_telemetry')])"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("CI", "TF_BUILD", "JENKINS_URL")}
@@ -165,7 +165,7 @@ def test_what_openvino_refuses(monkeypatch):
     check = RUNTIMES["openvino"].check
     with pytest.raises(InputError, match="openvino runs on the CPU, found --device cuda:0; use --device cpu"):
         check(CUDA, "fp32")
-    monkeypatch.setattr(openvino, "_library", fake_library("FP32", "BF16", "INT8"))
+    monkeypatch.setattr(openvino, "openvino_library", fake_library("FP32", "BF16", "INT8"))
     check(CPU, "fp32")
     check(CPU, "bf16")
     with pytest.raises(InputError, match="does not compute in fp16 on this processor, found --dtype fp16"):
@@ -186,10 +186,10 @@ def test_fewer_threads_than_asked_are_an_error():
     compiled = SimpleNamespace(get_property=lambda name: 2)
     core = SimpleNamespace(compile_model=lambda path, device, options: compiled)
     with pytest.raises(InputError, match="gives 2 threads where 8 are asked for; use --threads 2"):
-        openvino._Unit(core, "unit.onnx", openvino._options("f32", 8))
+        openvino.OpenVinoUnit(core, "unit.onnx", openvino.unit_options("f32", 8))
 
 
 def test_what_openvino_cannot_load_is_one_sentence(library, tmp_path):
     with pytest.raises(UnavailableError, match=r"cannot load a unit \(.*gone.onnx.*\); try --dtype fp32") as caught:
-        openvino._Unit(library.Core(), tmp_path / "gone.onnx", openvino._options("f32", 1))
+        openvino.OpenVinoUnit(library.Core(), tmp_path / "gone.onnx", openvino.unit_options("f32", 1))
     assert "\n" not in str(caught.value)

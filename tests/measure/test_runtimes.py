@@ -141,10 +141,10 @@ def fake_library(**changes):
 
 
 def test_what_onnxruntime_refuses(monkeypatch):
-    monkeypatch.setattr(onnxruntime, "_library", lambda: fake_library(get_available_providers=lambda: ["Other"]))
+    monkeypatch.setattr(onnxruntime, "onnx_library", lambda: fake_library(get_available_providers=lambda: ["Other"]))
     with pytest.raises(UnavailableError, match=r"9\.9 has no CPUExecutionProvider"):
         RUNTIMES["onnxruntime"].check(CPU, "fp32")
-    monkeypatch.setattr(onnxruntime, "_library", fake_library)
+    monkeypatch.setattr(onnxruntime, "onnx_library", fake_library)
     with pytest.raises(InputError, match="no bf16 kernels on the CPU"):
         RUNTIMES["onnxruntime"].check(CPU, "bf16")
     RUNTIMES["onnxruntime"].check(CPU, "fp32")
@@ -154,7 +154,7 @@ def test_what_onnxruntime_refuses(monkeypatch):
 def test_onnxruntime_refuses_cuda_even_where_its_provider_is_installed(monkeypatch, dtype):
     """Its sessions would run on streams of their own, which the protocol's events do not see."""
     both = fake_library(get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "_library", lambda: both)
+    monkeypatch.setattr(onnxruntime, "onnx_library", lambda: both)
     with pytest.raises(InputError, match=r"runs on the CPU, found --device cuda:0; use .*--runtime cudagraph"):
         RUNTIMES["onnxruntime"].check(CUDA, dtype)
 
@@ -163,14 +163,14 @@ def test_a_session_with_another_provider_is_refused(monkeypatch):
     """ONNX Runtime takes another provider in the place of one that fails, and only prints that it did."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    real = onnxruntime._library()
+    real = onnxruntime.onnx_library()
 
     class Elsewhere(real.InferenceSession):
         def get_providers(self):
             return ["OtherExecutionProvider", "CPUExecutionProvider"]
 
     changed = {**vars(real), "InferenceSession": Elsewhere}
-    monkeypatch.setattr(onnxruntime, "_library", lambda: SimpleNamespace(**changed))
+    monkeypatch.setattr(onnxruntime, "onnx_library", lambda: SimpleNamespace(**changed))
     with pytest.raises(UnavailableError, match="asked for CPUExecutionProvider, a session took OtherExecutionProvider"):
         make("onnxruntime")
 
@@ -179,12 +179,12 @@ def test_onnxruntime_shares_one_pool_of_threads(monkeypatch):
     monkeypatch.setattr(onnxruntime, "_pool_threads", None)
     pools = []
     library = fake_library(set_global_thread_pool_sizes=lambda intra, inter: pools.append((intra, inter)))
-    assert not hasattr(onnxruntime._session_options(library, 1), "use_per_session_threads")
+    assert not hasattr(onnxruntime.session_options(library, 1), "use_per_session_threads")
     for _ in range(2):
-        assert onnxruntime._session_options(library, 2).use_per_session_threads is False
+        assert onnxruntime.session_options(library, 2).use_per_session_threads is False
     assert pools == [(2, 1)]
     with pytest.raises(InputError, match="2 of them, found --threads 3"):
-        onnxruntime._session_options(library, 3)
+        onnxruntime.session_options(library, 3)
 
 
 def test_a_recording_warms_up_on_the_side_stream_first():

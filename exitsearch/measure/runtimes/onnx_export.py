@@ -1,4 +1,6 @@
-"""ONNX files of single units, for timing them in other engines.
+"""ONNX graphs from torch modules, and files of single units for timing them in other engines.
+
+`onnx_program` is what every export goes through, a bundle's (`deploy/graphs.py`) too.
 
 Exporting a unit takes about a second, and a profile has hundreds of units of a dozen structures. So a unit is exported
 once for each structure in a process, and the file with its weights serves all of that structure: the engine does the
@@ -16,6 +18,7 @@ import tempfile
 import warnings
 from collections.abc import Hashable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,20 +59,40 @@ def export_unit(unit: nn.Module, argument: Tensor | tuple[Tensor, ...]) -> Path:
     return _exported[key]
 
 
+def onnx_program(
+    module: nn.Module, inputs: tuple[Tensor, ...], *, what: str, remedy: str, **options: Any
+) -> torch.onnx.ONNXProgram:
+    """A module in eval mode as an ONNX program.
+
+    Args:
+        inputs: examples of its arguments.
+        what: the module in words, for the error.
+        remedy: what to do where torch cannot export it.
+        options: further keywords of `torch.onnx.export`; without any, shapes are fixed.
+
+    Raises:
+        ExitSearchError: torch cannot export it.
+    """
+    try:
+        with _silent(), torch.no_grad():
+            program = torch.onnx.export(module.eval(), inputs, dynamo=True, verbose=False, **options)
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExitSearchError(f"torch cannot export {what} to ONNX ({cause}); {remedy}") from error
+    assert program is not None
+    return program
+
+
 def _export(unit: nn.Module, argument: Tensor | tuple[Tensor, ...], path: Path) -> Path:
     module, inputs = (unit, (argument,)) if isinstance(argument, Tensor) else (_OnTensors(unit), argument)
     inside = sum(p.numel() * p.element_size() for p in unit.parameters()) <= _LARGEST_INLINE_BYTES
+    remedy = "leave that head out, or use --runtime compile"
+    program = onnx_program(module, inputs, what=type(unit).__name__, remedy=remedy)
     try:
-        with _silent(), torch.no_grad():
-            program = torch.onnx.export(module.eval(), inputs, dynamo=True, verbose=False)
-            assert program is not None
+        with _silent():
             program.save(path, external_data=not inside)
-    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExitSearchError(
-            f"torch cannot export {type(unit).__name__} to ONNX ({cause}); leave that head out, or use --runtime "
-            "compile"
-        ) from error
+    except RuntimeError as error:
+        raise ExitSearchError(f"{type(unit).__name__} cannot be saved as ONNX ({error}); {remedy}") from error
     return path
 
 

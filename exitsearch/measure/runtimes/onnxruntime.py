@@ -24,7 +24,7 @@ from exitsearch.measure.runtimes.base import Runtime, UnitKey, decide_on_host, m
 from exitsearch.measure.runtimes.onnx_export import export_unit
 from exitsearch.models.backbone import Backbone
 
-_PROVIDER = "CPUExecutionProvider"
+PROVIDER = "CPUExecutionProvider"
 
 # Threads of ONNX Runtime's shared pool, which can be made once in a process; None until then.
 _pool_threads: int | None = None
@@ -43,10 +43,10 @@ class OnnxRuntime(Runtime):
                 f"--runtime onnxruntime runs on the CPU, found --device {device}; use --device cpu, or --runtime "
                 "cudagraph or compile"
             )
-        library = _library()
-        if _PROVIDER not in library.get_available_providers():
+        library = onnx_library()
+        if PROVIDER not in library.get_available_providers():
             raise UnavailableError(
-                f"--runtime onnxruntime: the installed onnxruntime {library.__version__} has no {_PROVIDER}; install "
+                f"--runtime onnxruntime: the installed onnxruntime {library.__version__} has no {PROVIDER}; install "
                 "the package onnxruntime, or use --runtime eager"
             )
         if dtype == "bf16":
@@ -63,14 +63,14 @@ class OnnxRuntime(Runtime):
         example: Tensor,
         side: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> None:
-        library = _library()
+        library = onnx_library()
         begin = time.perf_counter()
         self._task = backbone.facts.task
         self._inputs: dict[int, tuple[Tensor, Any]] = {}
-        options = _session_options(library, torch.get_num_threads())
+        options = session_options(library, torch.get_num_threads())
 
-        def made(module: nn.Module, argument: Any) -> tuple[_Session, Any]:
-            return _Session(library, export_unit(module, argument), options), module(argument)
+        def made(module: nn.Module, argument: Any) -> tuple[OnnxSession, Any]:
+            return OnnxSession(library, export_unit(module, argument), options), module(argument)
 
         with torch.inference_mode():
             units = make_apart(backbone, heads, made, example=example, side=side)
@@ -78,18 +78,18 @@ class OnnxRuntime(Runtime):
         self.heads = {key: self._on_features(unit, units.beside.get(key, ())) for key, unit in units.heads.items()}
         self.final = units.final.first
         self.whole = lambda x: units.whole.first(self.begin(x))
-        self.identity = {"onnxruntime": library.__version__, "provider": _PROVIDER}
+        self.identity = {"onnxruntime": library.__version__, "provider": PROVIDER}
         self.preparation = {"export_and_load_seconds": round(time.perf_counter() - begin, 3)}
 
     def begin(self, x: Tensor) -> tuple[Any, ...]:
         """The input as ONNX Runtime's value over the tensor's own memory; each is made once."""
         if id(x) not in self._inputs:
-            value = _library().OrtValue.ortvalue_from_numpy(x.detach().numpy())
+            value = onnx_library().OrtValue.ortvalue_from_numpy(x.detach().numpy())
             # The tensor is kept: its memory is shared, and its id must stay its own.
             self._inputs[id(x)] = (x, value)
         return (self._inputs[id(x)][1],)
 
-    def _on_features(self, unit: _Session, side: tuple[Tensor, ...]) -> Callable[[Any], Any]:
+    def _on_features(self, unit: OnnxSession, side: tuple[Tensor, ...]) -> Callable[[Any], Any]:
         """A head as `Runtime.heads` has it: side inputs are handed over beside the features."""
         if not side:
             return unit.first
@@ -104,22 +104,39 @@ class OnnxRuntime(Runtime):
         return decide_on_host(outputs.numpy(), self._task)
 
 
-class _Session:
-    """One unit: from ONNX Runtime's values to such values."""
+class OnnxSession:
+    """One unit: from ONNX Runtime's values to such values, in the order of the graph's inputs and outputs.
 
-    def __init__(self, library: ModuleType, path: Path, options: Any) -> None:
+    Args:
+        library: `onnx_library()`.
+        path: of the ONNX file.
+        options: of the session.
+        fault: what it is called when it cannot be loaded.
+        remedy: what to do then.
+
+    Raises:
+        UnavailableError: it cannot be loaded, or not by the CPU's provider.
+    """
+
+    def __init__(
+        self,
+        library: ModuleType,
+        path: Path,
+        options: Any,
+        *,
+        fault: str = "--runtime onnxruntime cannot load a unit",
+        remedy: str = "try --dtype fp32, or --runtime eager",
+    ) -> None:
         try:
-            self._session = library.InferenceSession(str(path), options, providers=[_PROVIDER])
+            self._session = library.InferenceSession(str(path), options, providers=[PROVIDER])
         except Exception as error:  # onnxruntime's errors have no common base of their own
             cause = str(error).strip().splitlines()[0]
-            raise UnavailableError(
-                f"--runtime onnxruntime cannot load a unit ({cause}); try --dtype fp32, or --runtime eager"
-            ) from error
+            raise UnavailableError(f"{fault} ({cause}); {remedy}") from error
         # Where a provider fails to load or to run, a session takes others in its place and goes on.
         self._session.disable_fallback()
-        if self._session.get_providers() != [_PROVIDER]:
+        if self._session.get_providers() != [PROVIDER]:
             raise UnavailableError(
-                f"--runtime onnxruntime: asked for {_PROVIDER}, a session took "
+                f"--runtime onnxruntime: asked for {PROVIDER}, a session took "
                 f"{', '.join(self._session.get_providers()) or 'none'}; use --runtime eager"
             )
         self._takes = [value.name for value in self._session.get_inputs()]
@@ -127,6 +144,7 @@ class _Session:
         self._run_options = library.RunOptions()
 
     def __call__(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Run it over values in the order of its inputs."""
         feeds = dict(zip(self._takes, values, strict=True))
         return tuple(self._session.run_with_ort_values(self._gives, feeds, self._run_options))
 
@@ -135,7 +153,7 @@ class _Session:
         return self(values)[0]
 
 
-def _session_options(library: ModuleType, threads: int) -> Any:
+def session_options(library: ModuleType, threads: int) -> Any:
     """Options of every session: all optimisations, one operator at a time, pinned threads.
 
     Sessions with threads of their own would leave hundreds of them spinning on a few cores, each for a while after its
@@ -161,7 +179,7 @@ def _session_options(library: ModuleType, threads: int) -> Any:
     return options
 
 
-def _library() -> ModuleType:
+def onnx_library() -> ModuleType:
     """onnxruntime, once it and what the export needs are there."""
     try:
         import onnx

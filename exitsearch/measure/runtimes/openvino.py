@@ -49,7 +49,7 @@ class OpenVinoRuntime(Runtime):
                 f"--runtime openvino runs on the CPU, found --device {device}; use --device cpu, or --runtime cudagraph"
             )
         # What a processor does not offer, OpenVINO silently computes in another precision (fp16 in bf16, for one).
-        offered = _library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        offered = openvino_library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if dtype.upper() not in offered:
             raise InputError(
                 f"--runtime openvino does not compute in {dtype} on this processor, found --dtype {dtype}; use --dtype "
@@ -64,16 +64,16 @@ class OpenVinoRuntime(Runtime):
         example: Tensor,
         side: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> None:
-        library = _library()
+        library = openvino_library()
         begin = time.perf_counter()
         core = library.Core()
-        options = _options(_PRECISIONS[example.dtype], torch.get_num_threads())
+        options = unit_options(_PRECISIONS[example.dtype], torch.get_num_threads())
         self._library = library
         self._task = backbone.facts.task
         self._inputs: dict[int, tuple[Tensor, Any]] = {}
 
-        def made(module: nn.Module, argument: Any) -> tuple[_Unit, Any]:
-            return _Unit(core, export_unit(module, argument), options), module(argument)
+        def made(module: nn.Module, argument: Any) -> tuple[OpenVinoUnit, Any]:
+            return OpenVinoUnit(core, export_unit(module, argument), options), module(argument)
 
         with torch.inference_mode():
             units = make_apart(backbone, heads, made, example=example, side=side)
@@ -96,7 +96,7 @@ class OpenVinoRuntime(Runtime):
             self._inputs[id(x)] = (x, _shared(self._library, x.detach()))
         return (self._inputs[id(x)][1],)
 
-    def _on_features(self, unit: _Unit, side: tuple[Tensor, ...]) -> Callable[[Any], Any]:
+    def _on_features(self, unit: OpenVinoUnit, side: tuple[Tensor, ...]) -> Callable[[Any], Any]:
         """A head as `Runtime.heads` has it: side inputs are handed over beside the features."""
         if not side:
             return unit.first
@@ -111,12 +111,22 @@ class OpenVinoRuntime(Runtime):
         return decide_on_host(_numbers(outputs), self._task)
 
 
-class _Unit:
-    """One unit: from OpenVINO's tensors to such tensors, always the same ones."""
+class OpenVinoUnit:
+    """One unit: from OpenVINO's tensors to such tensors, always the same ones.
 
-    def __init__(self, core: Any, path: Path, options: Mapping[str, Any]) -> None:
+    Args:
+        core: of OpenVINO.
+        source: an ONNX file, or a model that was read already; its shapes are fixed.
+        options: of the compilation (`unit_options`).
+
+    Raises:
+        UnavailableError: it cannot be loaded.
+        InputError: OpenVINO gives another number of threads.
+    """
+
+    def __init__(self, core: Any, source: Path | str | Any, options: Mapping[str, Any]) -> None:
         try:
-            compiled = core.compile_model(str(path), "CPU", dict(options))
+            compiled = core.compile_model(str(source) if isinstance(source, Path) else source, "CPU", dict(options))
         except RuntimeError as error:
             # OpenVINO says first where it failed, line by line, and last why.
             cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
@@ -133,6 +143,7 @@ class _Unit:
         self._outputs = tuple(self._request.get_output_tensor(index) for index in range(len(compiled.outputs)))
 
     def __call__(self, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Run it over tensors in the order of its inputs."""
         assert len(tensors) == len(self._bound)
         for index, tensor in enumerate(tensors):
             if tensor is not self._bound[index]:
@@ -146,7 +157,7 @@ class _Unit:
         return self(tensors)[0]
 
 
-def _options(precision: str, threads: int) -> dict[str, Any]:
+def unit_options(precision: str, threads: int) -> dict[str, Any]:
     """Options of every compiled model.
 
     Args:
@@ -182,7 +193,7 @@ def _numbers(tensor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     return (data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
-def _library() -> Any:
+def openvino_library() -> Any:
     """The module openvino, once it and what the export needs are there."""
     try:
         for name in ("onnx", "onnxscript"):

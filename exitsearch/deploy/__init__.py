@@ -1,0 +1,1 @@
+"""Deploying a chosen model: its graphs, their weights, what they take, and the checks that they are the model."""

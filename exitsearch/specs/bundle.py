@@ -1,0 +1,250 @@
+"""Bundle (`bundle.json`): what is deployed, as one folder of graphs, weights and this manifest. No code, no pickles.
+
+    BUNDLE/bundle.json              this document
+    BUNDLE/segment_0.onnx, ...      one graph from the input, or one exit, to the next exit; the last one to the end
+    BUNDLE/head_0.onnx, ...         one graph for each chosen exit head
+    BUNDLE/weights.safetensors      the graphs' weights, each once; graphs name byte ranges in it (ONNX external data)
+    BUNDLE/README.md                model card
+
+Under `openvino` each graph is an `.xml` with its `.bin` beside it, and there is no `weights.safetensors`.
+
+The keys of the document:
+
+    schema_version   1
+    kind             "bundle"
+    created          when, in ISO 8601, UTC
+    model            name (timm's), task ("classification" or "regression"), num_outputs, classes (names in the order
+                     of the outputs; null where they are not known)
+    input            name of the first segment's input, size [channels, height, width], dtype ("float32"); a batch has
+                     one more axis in front, of any length
+    preprocessing    from an image to an input, null where inputs are not images: mode ("RGB" or "L"), resize
+                     [height, width], interpolation, antialias (always true), crop_pct, crop_mode, mean and std (one
+                     number per channel, of pixels in 0..1). crop_mode "center": scaled in proportion until `resize` is
+                     covered (equal numbers: the shorter side), "squash": scaled to `resize` whatever the proportions,
+                     "border": scaled in proportion to fit into `resize`; then cut or padded around the centre to
+                     input.size. crop_pct is input.size over resize, for people
+    format           "onnx" or "openvino"
+    precision        "fp32"; "fp16" (weights are kept in half precision and computed with in single); "int8" (weights
+                     of matrix products in eight bits, what they are multiplied with scaled to eight bits as it comes,
+                     one scale a tensor: answers depend a little on what else is in the batch)
+    opset            version of the ONNX operators; the one that graphs were made from under "openvino"
+    segments         one per chosen exit and last the final part: file, inputs (names of the input or of outputs of the
+                     segment before), outputs (names; the first is what the head there reads, or the answer)
+    heads            one per chosen exit: file, exit (its number from 0), input (a segment's first output), output
+    exits            the chosen exits in order: placement, module, head, options
+    latency          unit ("ms"), batch_size, threads, segments and heads (median, p90, p99 of each, in order), and
+                     slow_down (samples of a whole pass over its median: above 1 the machine was slow). Where every
+                     head is run (all policies but "contract"), a segment's times are those behind a head
+    policy           what the exits were chosen for: "interruptible", "contract" or "confidence"
+    values           of each exit, the final one last: accuracy, or minus the error; higher is better
+    confidence       thresholds for every budget (`specs/config.py`); null under the other policies
+    fallback         score of having no answer in time; null where it is not known
+    budget           the budget distribution as text
+    agreement        for each exit, the final one last: agreement (share of samples with the same answer as in fp32 in
+                     torch; null where there was no data, or for a regression), samples, split, and
+                     largest_difference (of the outputs from fp32 in torch, over random inputs)
+    request          what the search was asked (`specs/request.py`); null where it was not kept
+    profile          identity and condition of the profile that the search used, and under `latency` where the times
+                     above come from, the verdict on them, and what was compared at export
+    outcomes         identity and source of the outcomes that the search used, and under `values` where the values
+                     above come from
+    files            name to sha256 (hexadecimal) and bytes, of every file of the folder but this one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from exitsearch.specs.backbone import Task
+from exitsearch.specs.config import Confidence, ExitChoice
+from exitsearch.specs.document import Document, Part
+from exitsearch.specs.request import AskedRequest, Policy
+
+BUNDLE_FILE = "bundle.json"
+WEIGHTS_FILE = "weights.safetensors"
+CARD_FILE = "README.md"
+
+Format = Literal["onnx", "openvino"]
+FORMATS: tuple[Format, ...] = ("onnx", "openvino")
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+Milliseconds = Annotated[float, Field(ge=0)]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,126}[A-Za-z0-9_]$")]
+
+
+class BundleModel(Part):
+    """What answers."""
+
+    name: str
+    task: Task
+    num_outputs: int = Field(ge=1)
+    classes: list[str] | None = None
+
+
+class BundleInput(Part):
+    """What goes in."""
+
+    name: str
+    size: tuple[int, int, int]
+    dtype: Literal["float32"] = "float32"
+
+
+class Preprocessing(Part):
+    """From an image to an input."""
+
+    mode: Literal["L", "RGB"]
+    resize: tuple[int, int]
+    interpolation: str
+    antialias: Literal[True] = True
+    crop_pct: float = Field(gt=0)
+    crop_mode: Literal["center", "squash", "border"]
+    mean: list[float]
+    std: list[Annotated[float, Field(gt=0)]]
+
+
+class BundleSegment(Part):
+    """A graph of the backbone."""
+
+    file: FileName
+    inputs: list[str] = Field(min_length=1)
+    outputs: list[str] = Field(min_length=1)
+
+
+class BundleHead(Part):
+    """A graph of an exit head."""
+
+    file: FileName
+    exit: int = Field(ge=0)
+    input: str
+    output: str
+
+
+class Quantiles(Part):
+    """Of one graph's time, in ms."""
+
+    median: Milliseconds
+    p90: Milliseconds
+    p99: Milliseconds
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Quantiles:
+        if not self.median <= self.p90 <= self.p99:
+            raise ValueError(f"times must not fall from median to p90 and p99, found {self.median, self.p90, self.p99}")
+        return self
+
+
+class BundleLatency(Part):
+    """How long it takes where it was measured."""
+
+    unit: Literal["ms"] = "ms"
+    batch_size: int = Field(ge=1)
+    threads: int = Field(ge=1)
+    segments: list[Quantiles]
+    heads: list[Quantiles]
+    slow_down: list[Annotated[float, Field(gt=0, le=1e6)]] = []
+
+    def answers_ms(self) -> list[float]:
+        """When each exit answers at median times, every head on the way being run, and last the final exit."""
+        spent, found = 0.0, []
+        for segment, head in zip(self.segments, [*self.heads, None], strict=True):
+            spent += segment.median + (head.median if head else 0.0)
+            found.append(spent)
+        return found
+
+
+class ExitAgreement(Part):
+    """How far one exit is from what it is in torch in fp32."""
+
+    agreement: float | None = Field(default=None, ge=0, le=1)
+    samples: int = Field(default=0, ge=0)
+    split: str | None = None
+    largest_difference: float | None = Field(default=None, ge=0)
+
+
+class FileFacts(Part):
+    """What a file must be."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class Bundle(Document):
+    """The manifest of a bundle; its keys are described above."""
+
+    kind: ClassVar[str] = "bundle"
+    created: str = ""
+    model: BundleModel
+    input: BundleInput
+    preprocessing: Preprocessing | None = None
+    format: Format
+    precision: Precision
+    opset: int = Field(ge=1)
+    segments: list[BundleSegment] = Field(min_length=1)
+    heads: list[BundleHead]
+    exits: list[ExitChoice]
+    latency: BundleLatency
+    policy: Policy
+    values: list[float]
+    confidence: Confidence | None = None
+    fallback: float | None = None
+    budget: str
+    agreement: list[ExitAgreement]
+    request: AskedRequest | None = None
+    profile: dict[str, Any] = {}
+    outcomes: dict[str, Any] = {}
+    files: dict[FileName, FileFacts]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_kind(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            if data.get("kind", cls.kind) != cls.kind:
+                raise ValueError(f"kind must be {cls.kind!r}, found {data['kind']!r}")
+            data = {key: value for key, value in data.items() if key != "kind"}
+        return data
+
+    @model_serializer(mode="wrap")
+    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return {"schema_version": data.pop("schema_version"), "kind": self.kind, **data}
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Bundle:
+        count = len(self.exits)
+        lengths: dict[str, tuple[Sized, int]] = {
+            "segments": (self.segments, count + 1),
+            "heads": (self.heads, count),
+            "values": (self.values, count + 1),
+            "agreement": (self.agreement, count + 1),
+            "latency.segments": (self.latency.segments, count + 1),
+            "latency.heads": (self.latency.heads, count),
+        }
+        for key, (items, needed) in lengths.items():
+            if len(items) != needed:
+                raise ValueError(f"{key} must have {needed} items for {count} exits, found {len(items)}")
+        if [head.exit for head in self.heads] != list(range(count)):
+            raise ValueError(f"heads must be those of exits 0 to {count - 1} in order")
+        if (self.policy == "confidence") != (self.confidence is not None):
+            raise ValueError(f"confidence must stand there exactly under the policy confidence, found {self.policy}")
+        self._check_graphs()
+        return self
+
+    def _check_graphs(self) -> None:
+        """Every graph is a file of its own, and takes what stands ready where it runs."""
+        used = [*(segment.file for segment in self.segments), *(head.file for head in self.heads)]
+        for name in used:
+            if name not in self.files or used.count(name) > 1:
+                raise ValueError(f"every graph must be a file of its own among files, found {name!r}")
+        if BUNDLE_FILE in self.files:
+            raise ValueError(f"files must name every file but {BUNDLE_FILE} itself")
+        ready = [self.input.name]
+        for number, segment in enumerate(self.segments):
+            if strange := sorted(set(segment.inputs) - set(ready)):
+                raise ValueError(f"segments[{number}] takes {strange[0]!r}; ready there: {', '.join(ready)}")
+            ready = segment.outputs
+            if number < len(self.heads) and self.heads[number].input != ready[0]:
+                raise ValueError(f"heads[{number}].input must be {ready[0]!r}, found {self.heads[number].input!r}")
