@@ -139,7 +139,7 @@ def test_of_equals_the_later_weights_are_kept(tmp_path, data) -> None:
 
 
 def test_a_moving_average_is_what_is_judged_and_kept(tmp_path, data) -> None:
-    """One step at rate r: timm's average with a warm-up copies the first weights, so both agree; later ones differ."""
+    """The average changes what is judged and kept, not what is trained."""
     plain, average = tiny_model(), tiny_model()
     one = train(tmp_path / "a", data, stage(epochs=2), model=plain)
     other = train(tmp_path / "b", data, stage(epochs=2, ema=0.9), model=average)
