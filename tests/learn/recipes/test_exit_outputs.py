@@ -124,6 +124,23 @@ def test_a_head_that_names_no_last_layer_has_no_body(model) -> None:
     assert exit_outputs(bare, small_inputs(), needs=frozenset({"bodies"})).bodies == (None,)
 
 
+def test_what_is_not_asked_for_is_not_watched(model) -> None:
+    watched: list[int] = []
+
+    def count(*_) -> None:
+        parts = [*model.modules(), model.backbone.final]
+        watched.append(sum(len(part._forward_pre_hooks) for part in parts))
+
+    handle = model.backbone.module.blocks[0].register_forward_hook(count)
+    try:
+        with torch.no_grad():
+            for needs in (frozenset(), {"bodies"}, {"features"}, {"final_tokens"}):
+                exit_outputs(model, small_inputs(1), needs=frozenset(needs))
+    finally:
+        handle.remove()
+    assert watched == [0, len(EXITS), len(EXITS), 1]
+
+
 def test_no_hook_stays_behind(model) -> None:
     exit_outputs(model, small_inputs(), needs=NEEDS)
     hooks = [*(m._forward_pre_hooks for m in model.modules()), *(m._forward_hooks for m in model.modules())]
