@@ -31,22 +31,6 @@ def task_loss(outputs: Tensor, labels: Tensor, *, task: Task) -> Tensor:
     return F.l1_loss(outputs, labels.reshape(outputs.shape))
 
 
-def class_shares(labels: Tensor, *, num_outputs: int, smoothing: float = 0.0) -> Tensor:
-    """Labels as shares of classes [batch, num_outputs] that add up to 1: what mixed and smoothed labels are.
-
-    >>> class_shares(torch.tensor([1]), num_outputs=2, smoothing=0.2)
-    tensor([[0.1000, 0.9000]])
-
-    Args:
-        labels: class indices [batch]; or shares [batch, num_outputs], which are smoothed as they are.
-        num_outputs: classes.
-        smoothing: share that is spread evenly over all classes, 0 to below 1. Source: Rethinking the Inception
-            Architecture for Computer Vision (2016, arXiv 1512.00567), section 7.
-    """
-    shares = labels if labels.is_floating_point() else F.one_hot(labels, num_outputs).float()
-    return shares * (1 - smoothing) + smoothing / num_outputs
-
-
 def decay_penalty(head: nn.Module) -> Tensor | None:
     """Sum of squares of the weights that a head names in `decay_parameters()`; None when it names none."""
     named = getattr(head, "decay_parameters", None)

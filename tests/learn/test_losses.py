@@ -18,6 +18,15 @@ def test_cross_entropy_by_hand():
     assert float(loss) == pytest.approx(math.log(16 / 3) / 2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_cross_entropy_of_shares_of_classes_by_hand(dtype):
+    """Softmax (1/4, 3/4); shares (1/2, 1/2) cost (ln 4 + ln(4/3)) / 2, shares (0, 1) cost ln(4/3)."""
+    outputs = torch.tensor([[0.0, math.log(3)], [0.0, math.log(3)]])
+    loss = task_loss(outputs, torch.tensor([[0.5, 0.5], [0.0, 1.0]], dtype=dtype), task="classification")
+    assert float(loss) == pytest.approx((math.log(16 / 3) / 2 + math.log(4 / 3)) / 2)
+    assert loss.dtype == torch.float32
+
+
 def test_absolute_error_by_hand():
     """Answers 1 and 4 against 3 and 3 are 2 and 1 away: 1.5. [2] from [2, 1] unreshaped would give 2 x 2."""
     outputs, labels = torch.tensor([[1.0], [4.0]]), torch.tensor([3.0, 3.0])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
+
 from exitsearch.errors import InputError
 from exitsearch.learn.recipes.losses.budget import known_chances
 from exitsearch.learn.recipes.losses.lgvit import GLOBAL, LOCAL
-from exitsearch.learn.recipes.outputs import ExitFacts
+from exitsearch.learn.recipes.outputs import ExitFacts, ExitOutputs
 from exitsearch.learn.recipes.recipe import Recipe, Stage
 from exitsearch.models.multi_exit import MultiExitModel
 
@@ -27,8 +29,8 @@ def check_recipe(recipe: Recipe, *, facts: ExitFacts, family: str | None = None)
         Sentences of what works otherwise than its user may think; usually none.
 
     Raises:
-        InputError: there are no heads for a stage that trains them alone, a stage weighs exits by chances that are not
-            known, or mixes or smooths labels of a regression.
+        InputError: there are no heads for a stage that trains them alone; or a stage weighs exits by chances that are
+            not known, mixes or smooths labels of a regression, or has an option of its loss out of range.
     """
     notes = []
     if recipe.families and family is not None and family not in recipe.families:
@@ -44,6 +46,7 @@ def check_recipe(recipe: Recipe, *, facts: ExitFacts, family: str | None = None)
             )
         if facts.task == "regression":
             _check_regression(stage)
+        _try_options(stage, facts)
         if stage.loss == "budget":
             notes += _idle_exits(stage, facts)
         if stage.loss == "lgvit" and not {LOCAL, GLOBAL} & set(facts.heads):
@@ -61,6 +64,25 @@ def _check_regression(stage: Stage) -> None:
                 f"{attribute} mixes classes, and the task is a regression; set {attribute} to 0 in the stage "
                 f"{stage.name!r}"
             )
+
+
+def _try_options(stage: Stage, facts: ExitFacts) -> None:
+    """Let a loss refuse its options over outputs of zeros, and not at the first step of a second stage, after hours.
+
+    A loss of somebody's own may want what zeros do not have, and is left to its first step.
+    """
+    loss = stage.named_loss
+    if not loss.function.__module__.startswith("exitsearch."):
+        return
+    classes = facts.task == "classification"
+    outputs = ExitOutputs(
+        facts=facts,
+        logits=tuple(torch.zeros(2, 2 if classes else 1) for _ in facts.exits),
+        bodies=(None,) * len(facts.placements),
+        final_tokens=torch.zeros(2, 1, 1),
+    )
+    targets = torch.zeros(2, dtype=torch.int64 if classes else torch.float32)
+    loss.function(outputs, targets, None, 1, **stage.options)
 
 
 def _idle_exits(stage: Stage, facts: ExitFacts) -> list[str]:

@@ -10,9 +10,11 @@ Only what is asked for is kept: features that no loss reads would cost memory fo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from exitsearch.errors import InputError
 from exitsearch.models import features
 from exitsearch.models.heads import ExitHead
+from exitsearch.models.heads.lgvit import GlobalAggregationHead
 from exitsearch.models.multi_exit import MultiExitModel
 from exitsearch.specs.backbone import Task
 
@@ -99,7 +102,7 @@ def exit_facts(model: MultiExitModel, *, chances: Sequence[float] | None = None)
         heads=tuple(exit_.head for exit_ in exits),
         depth=len(backbone.placements),
         chances=None if chances is None else _checked_chances(chances, len(exits) + 1),
-        strides=tuple(int(getattr(head, "stride", 1)) for head in model.heads),
+        strides=tuple(head.stride if isinstance(head, GlobalAggregationHead) else 1 for head in model.heads),
         grid=backbone.placements[-1].grid,
     )
 
@@ -128,52 +131,54 @@ def exit_outputs(
     if unknown := needs - NEEDS:
         raise InputError(f"a loss may need {', '.join(sorted(NEEDS))}, found {', '.join(sorted(unknown))}")
     facts = exit_facts(model) if facts is None else facts
-    heads = dict(zip(facts.placements, model.heads, strict=True))
-    logits: list[Tensor] = []
-    bodies: list[Tensor | None] = []
-    kept: list[Tensor] = []
-    state: tuple[Tensor, ...] = (inputs,)
-    for placement, state in enumerate(model.backbone.states(inputs)):
-        if placement in heads:
-            answer, body = _answer(heads[placement], state[0], with_body="bodies" in needs)
-            logits.append(_full(answer))
-            bodies.append(body if body is None else _full(body))
-            if "features" in needs:
-                kept.append(_full(state[0]))
-    logits.append(_full(model.backbone.final(state)))
-    last = features.patch_tokens(state[0], model.backbone.placements[-1]) if "final_tokens" in needs else None
+    seen = _Seen(len(model.heads))
+    with ExitStack() as hooks:
+        seen.watch(model, needs, hooks)
+        logits = model(inputs)
+    last = model.backbone.placements[-1]
     return ExitOutputs(
         facts=facts,
-        logits=tuple(logits),
-        bodies=tuple(bodies) if "bodies" in needs else (),
-        features=tuple(kept),
-        final_tokens=None if last is None else _full(last),
+        logits=tuple(_full(one) for one in logits),
+        bodies=tuple(None if body is None else _full(body) for body in seen.bodies) if "bodies" in needs else (),
+        features=tuple(_full(one) for one in seen.features),
+        final_tokens=None if seen.last is None else _full(features.patch_tokens(seen.last, last)),
     )
 
 
-def _answer(head: nn.Module, features_: Tensor, *, with_body: bool) -> tuple[Tensor, Tensor | None]:
-    """Outputs of a head, and where asked for what it compares with others: in one pass, so that dropout agrees."""
-    if not with_body:
-        outputs: Tensor = head(features_)
-        return outputs, None
-    with _body_of(head) as seen:
-        outputs = head(features_)
-    return outputs, seen[0] if seen else None
+class _Seen:
+    """What passes by in a model's own forward pass: hooks see it there, so that no second way to run a model exists.
 
+    Attributes:
+        bodies: of each chosen exit; None where its head names no layer that reads it, or it was not asked for.
+        features: at each chosen placement, where they were asked for.
+        last: at the last placement, where it was asked for.
+    """
 
-@contextmanager
-def _body_of(head: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects a head's body while it runs; nothing where the head names no layer that reads it."""
-    seen: list[Tensor] = []
-    reader = head.body_reader() if isinstance(head, ExitHead) else None
-    if reader is None:
-        yield seen
-        return
-    handle = reader.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
-    try:
-        yield seen
-    finally:
-        handle.remove()
+    def __init__(self, exits: int) -> None:
+        self.bodies: list[Tensor | None] = [None] * exits
+        self.features: list[Tensor] = []
+        self.last: Tensor | None = None
+
+    def watch(self, model: MultiExitModel, needs: frozenset[str], hooks: ExitStack) -> None:
+        """Look at what is needed, and at nothing else, until the hooks are taken off."""
+
+        def keep_body(number: int, args: tuple[Tensor, ...]) -> None:
+            self.bodies[number] = args[0]
+
+        def keep_last(args: tuple[tuple[Tensor, ...], ...]) -> None:
+            self.last = args[0][0]
+
+        def hook(module: nn.Module, keep: Callable[[Any], None]) -> None:
+            hooks.callback(module.register_forward_pre_hook(lambda _module, args: keep(args)).remove)
+
+        for number, head in enumerate(model.heads):
+            reader = head.body_reader() if isinstance(head, ExitHead) else None
+            if reader is not None and "bodies" in needs:
+                hook(reader, partial(keep_body, number))
+            if "features" in needs:
+                hook(head, lambda args: self.features.append(args[0]))
+        if "final_tokens" in needs:
+            hook(model.backbone.final, keep_last)
 
 
 def _full(tensor: Tensor) -> Tensor:

@@ -32,8 +32,8 @@ class Stage:
         name: of the stage, for people.
         loss: name of a loss, see `LOSSES`.
         options: keywords of the loss.
-        trains: `heads` (the chosen heads; the final classifier too only where it is new), `all`, or `adapters` (small
-            low-rank adapters of the backbone, and the heads).
+        trains: `heads` (of the chosen exits; the final classifier stands still), `all`, or `adapters` (small low-rank
+            adapters of the backbone, and the heads of the chosen exits).
         each_exit: whether the stage is run once for every exit in order, training that exit's head alone; only with
             `trains="heads"`.
         teacher: whose logits the loss is given: `final` (the model's own final exit, detached), `given` (another

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from small_exits import facts, small_config, small_model
 
@@ -63,3 +65,20 @@ def test_classes_are_not_mixed_in_a_regression(attribute: str) -> None:
     with pytest.raises(InputError, match=f"{attribute} mixes classes, and the task is a regression; set {attribute}"):
         check_recipe(recipe, facts=facts(task="regression"))
     assert check_recipe(recipe, facts=facts()) == []
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_options_are_tried_before_the_first_stage(task: str) -> None:
+    """Those of a second stage too, which would else be met after the first one's hours."""
+    first, second = RECIPES["lgvit"].stages
+    wrong = dataclasses.replace(second, options={"temperature": 0.0})
+    recipe = dataclasses.replace(RECIPES["lgvit"], stages=(first, wrong))
+    with pytest.raises(InputError, match=r"a temperature is a finite number above 0, found 0.0 in the options"):
+        check_recipe(recipe, facts=facts(heads=("lph",), task=task, strides=(1,)))
+
+
+def test_weights_are_one_for_each_exit_of_the_model() -> None:
+    recipe = get_recipe("joint", options={"weights": [1.0, 2.0]})
+    with pytest.raises(InputError, match=r"one for each of the 1 chosen exits .* found 2"):
+        check_recipe(recipe, facts=facts())
+    assert check_recipe(recipe, facts=facts(placements=(1, 2), heads=("linear", "linear"))) == []

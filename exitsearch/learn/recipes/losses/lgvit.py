@@ -89,8 +89,11 @@ def heterogeneous_terms(outputs: ExitOutputs) -> list[Tensor]:
         of_kind = [exit_ for exit_, head in enumerate(facts.heads) if head == kind]
         # A kind with one exit alone has one term: its first is its last.
         for exit_ in dict.fromkeys([*of_kind[:1], *of_kind[-1:]]):
-            body, target = outputs.bodies[exit_], _thinned(tokens, facts, exit_)
-            if body is not None and body.shape == target.shape:
+            body = outputs.bodies[exit_]
+            if body is None:
+                continue
+            target = _thinned(tokens, facts, exit_)
+            if body.shape == target.shape:
                 mine, final = F.log_softmax(body, dim=-1), F.log_softmax(target, dim=-1)
                 found.append(F.kl_div(mine, final, reduction="batchmean", log_target=True))
     return found
