@@ -204,7 +204,12 @@ def test_by_hand(tmp_path):
     """
     _, result = found(0, tmp_path, policy="interruptible", noise=False)
     exits = [{"placement": 0, "head": "a"}, {"placement": 1, "head": "a"}]
-    data = result.config.model_dump() | {"exits": exits, "latency_ms": [2.0, 6.0, 8.0], "budget": "uniform:0,10"}
+    data = result.config.model_dump() | {
+        "exits": exits,
+        "latency_ms": [2.0, 6.0, 8.0],
+        "budget": "uniform:0,10",
+        "request": None,
+    }
     config = type(result.config).model_validate(data | {"exit_scores": {"choice": [0.5, 0.7, 0.9]}})
     judge = judge_of(config)
     assert judge.words == "expected value under uniform:0,10 ms, interruptible"
