@@ -370,6 +370,10 @@ class _Drawing:
         return ((ms, self._score(value)),), self._score(expected_value(only, ()))
 
     def _answers(self, problem: Problem, split: str) -> Answers:
-        config = self.after.config
+        """How sure every exit is of every sample, at the temperatures of the choice split."""
+        config, outcomes = self.after.config, self.after.outcomes
         score = "softmax" if config.confidence is None else config.confidence.score
-        return build_answers(problem, self.after.outcomes, split, score=score)
+        fitted = build_answers(problem, outcomes, outcomes.choice_split, score=score)
+        if split == outcomes.choice_split:
+            return fitted
+        return build_answers(problem, outcomes, split, score=score, like=fitted)
