@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+
 import pytest
 import torch
 from timm.optim._optim_factory import create_optimizer_v2
 from torch import nn
 
-from exitsearch.errors import FileError
+from exitsearch.errors import ExitSearchError, FileError
 from exitsearch.learn.engine.state import (
     Position,
     Trained,
@@ -70,3 +73,20 @@ def test_weights_that_no_state_names_are_removed(tmp_path) -> None:
     position = Position(best={"file": "best-0-2.safetensors"})
     save_state(tmp_path, position, Trained({"a": torch.ones(1)}), identity=IDENTITY)
     assert [path.name for path in sorted(folder.iterdir())] == ["best-0-2.safetensors", "state.safetensors"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of this kind")
+def test_a_full_disk_is_one_sentence_and_leaves_what_stood_there(tmp_path) -> None:
+    """A limit on the size of files: the system then says the same as a full disk, in other words."""
+    save_state(tmp_path, Position(step=1), Trained({"a": torch.ones(1)}), identity=IDENTITY)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(ExitSearchError, match=r"cannot be written: .*make room"):
+            save_state(tmp_path, Position(step=2), Trained({"a": torch.zeros(50_000)}), identity=IDENTITY)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    found = load_state(tmp_path, identity=IDENTITY)
+    assert found is not None
+    assert found[0].step == 1
+    assert [path.name for path in (tmp_path / "training").iterdir()] == ["state.safetensors"]
