@@ -56,9 +56,9 @@ def check(args: argparse.Namespace, config: MultiExitConfig) -> None:
     from exitsearch.pipeline.origins import profile_of
 
     if args.compare is not None:
-        from exitsearch.pipeline.static_models import parse_models
+        from exitsearch.pipeline.static_models import check_models, parse_models
 
-        parse_models(args.compare)
+        check_models(config, parse_models(args.compare))
     if args.profile is None and not args.refine:
         return
     found = profile_of(config, given=args.profile)
@@ -89,16 +89,19 @@ def run(args: argparse.Namespace, result: Trained, *, training: Training) -> dic
         found = after_training(result.config, result.folder, profile=args.profile, utility=utility, watch=watch)
     if found is None:
         return {}
-    chart = _over_budget(args, found, training)
-    wrote = [] if chart is None else report.write_over_budget(chart, result.folder)
-    refined = refine(found, out=result.folder / REFINED) if args.refine else None
+    # What is known is said before anything that takes longer, and that may fail.
     console.say(args, *report.renderable(found))
-    if chart is not None:
-        console.say(args, *report.over_budget_renderable(chart), *(f"wrote {path}" for path in wrote))
+    for sentence in found.notes:
+        console.note(sentence)
+    refined = refine(found, out=result.folder / REFINED) if args.refine else None
     if refined is not None:
         console.say(args, f"wrote the best choice of now to {refined}")
-    for sentence in (*found.notes, *(chart.notes if chart is not None else ())):
-        console.note(sentence)
+    chart = _over_budget(args, found, training)
+    if chart is not None:
+        wrote = report.write_over_budget(chart, result.folder)
+        console.say(args, *report.over_budget_renderable(chart), *(f"wrote {path}" for path in wrote))
+        for sentence in chart.notes:
+            console.note(sentence)
     return {
         "after": report.summary(found),
         **({} if chart is None else {"over_budget": report.over_budget_summary(chart)}),

@@ -96,6 +96,22 @@ def parse_models(text: str | Iterable[str]) -> list[Named]:
     return found
 
 
+def check_models(config: MultiExitConfig, models: Iterable[Named]) -> None:
+    """Make every static model without weights, so that one that cannot be made is known before any training.
+
+    Raises:
+        InputError: timm cannot make one with the configuration's inputs, or it cannot be cut.
+    """
+    for named in models:
+        try:
+            _asked(config, named).create(device="meta")
+        except InputError as error:
+            raise InputError(
+                f"{named} cannot be compared: {error}; name another model, or the side of its input as "
+                f"{named.name}@SIDE"
+            ) from None
+
+
 def compare_static(
     after: AfterTraining,
     models: str | Iterable[str] | Iterable[Named],
@@ -142,6 +158,7 @@ def compare_static(
 
     watch = watch or Quiet()
     named = [one if isinstance(one, Named) else parse_models([one])[0] for one in _listed(models)]
+    check_models(after.config, named)
     training = _training(after, epochs, batch_size, learning_rate, seed)
     facts = {} if after.profile is None else after.profile.environment.identity
     where = str(resolve_device(device or str(facts.get("device", "cpu"))))
@@ -248,33 +265,14 @@ class _Static:
         return model, result
 
     def _created(self) -> Backbone:
-        facts = self.after.config.backbone
-        size: int | tuple[int, int] | None = self.named.side
-        if size is None and facts.input_size is not None:
-            size = (facts.input_size[1], facts.input_size[2])
-        asked = BackboneRequest(
-            name=self.named.name,
-            num_outputs=facts.num_outputs,
-            image_size=size,
-            in_chans=facts.input_size[0] if facts.input_size else None,
-            task=facts.task,
-            seed=self.training.seed,
-        )
+        asked = _asked(self.after.config, self.named, seed=self.training.seed)
+        if self.pretrained is not None:
+            return asked.changed(pretrained=self.pretrained).create()
         try:
-            if self.pretrained is not None:
-                return asked.changed(pretrained=self.pretrained).create()
-            try:
-                return asked.changed(pretrained=True).create()
-            except UnavailableError as error:
-                self.watch.note(f"{error}; {self.named} is trained from random weights")
-                return asked.changed(pretrained=False).create()
-        except UnavailableError:
-            raise
-        except InputError as error:
-            raise InputError(
-                f"{self.named} cannot be compared: {error}; name another model, or the side of its input as "
-                f"{self.named.name}@SIDE"
-            ) from None
+            return asked.changed(pretrained=True).create()
+        except UnavailableError as error:
+            self.watch.note(f"{error}; {self.named} is trained from random weights")
+            return asked.changed(pretrained=False).create()
 
     def _check_same_samples(self, data: DataSplits) -> None:
         from exitsearch.learn.data.tiles import picture_labels
@@ -295,6 +293,22 @@ class _Static:
         except FileError:  # none, or one that is broken: as if it were not there
             return None
         return record if record.trained == facts and (folder / WEIGHTS_FILE).exists() else None
+
+
+def _asked(config: MultiExitConfig, named: Named, *, seed: int = 0) -> BackboneRequest:
+    """A static model for a configuration's inputs and outputs."""
+    facts = config.backbone
+    size: int | tuple[int, int] | None = named.side
+    if size is None and facts.input_size is not None:
+        size = (facts.input_size[1], facts.input_size[2])
+    return BackboneRequest(
+        name=named.name,
+        num_outputs=facts.num_outputs,
+        image_size=size,
+        in_chans=facts.input_size[0] if facts.input_size else None,
+        task=facts.task,
+        seed=seed,
+    )
 
 
 def _listed(models: str | Iterable[str] | Iterable[Named]) -> list[str | Named]:

@@ -64,6 +64,7 @@ def test_after_training(place: Path, capsys: pytest.CaptureFixture[str], monkeyp
     [
         (["--compare", "no_such_net"], "unknown model 'no_such_net' in --compare"),
         (["--compare", "test_vit@0"], "with a side in pixels"),
+        (["--compare", "test_resnet,test_vit"], "test_vit cannot be compared"),
         (["--profile", "nowhere.json"], "nowhere.json: no such file"),
     ],
 )
