@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from exitsearch.cli import options
+from exitsearch.cli import after, options
 
 if TYPE_CHECKING:
     from exitsearch.learn.recipes.recipe import Recipe
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_engine(parser)
     options.add_data(parser, batch_size=True)
     _add_changes(parser)
+    after.add_arguments(parser)
     options.add_seed(parser)
     options.add_json(parser)
 
@@ -123,11 +124,12 @@ def run(args: argparse.Namespace) -> int:
     recipe = asked.changes.of(training.recipe)
     if args.dry_run:
         return _estimate(args, config, recipe, training, asked)
+    after.check(args, config)
     folder = args.out or trained_folder(args.config, recipe)
     watch = own_watch(console.Terminal())
     result = train_chosen(config, recipe, training, asked, out=folder, watch=watch)
     if isinstance(watch, console.Terminal):
-        _print(args, result)
+        _print(args, result, after.run(args, result, training=training))
     return 0
 
 
@@ -151,15 +153,15 @@ def _read(args: argparse.Namespace) -> ModelTraining:
     )
 
 
-def _print(args: argparse.Namespace, result: Trained) -> None:
-    """The scores of the trained exits, and which weights were kept."""
+def _print(args: argparse.Namespace, result: Trained, found_after: dict[str, Any]) -> None:
+    """The scores of the trained exits where nothing more is known of them, and which weights were kept."""
     from exitsearch.cli import console
     from exitsearch.report import tables
 
     if args.json:
         found = {"folder": str(result.folder), "scores": result.scores, "predicted": result.config.exit_scores}
         kept = {} if result.kept is None else {"kept": result.kept, "criterion": result.criterion}
-        console.print_json(found | kept)
+        console.print_json(found | kept | found_after)
         return
     kept_words = (
         []
@@ -169,7 +171,8 @@ def _print(args: argparse.Namespace, result: Trained) -> None:
             f"{result.criterion} ({result.kept['value']:.4f})"
         ]
     )
-    console.say(args, tables.trained_table(result.config, result.scores), *kept_words, f"wrote {result.folder}")
+    scores = [] if found_after else [tables.trained_table(result.config, result.scores)]
+    console.say(args, *scores, *kept_words, f"wrote {result.folder}")
 
 
 def _estimate(

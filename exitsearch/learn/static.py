@@ -118,8 +118,8 @@ def train_static(
                 loss = task_loss(backbone(images), targets, task=data.task)
                 if not bool(loss.isfinite()):
                     raise ExitSearchError(
-                        f"the loss of {backbone.facts.name} became {float(loss)} in epoch {epoch + 1}; train it with a "
-                        "lower learning rate"
+                        f"the loss of {backbone.facts.name} became {float(loss.detach())} in epoch {epoch + 1}; train "
+                        "it with a lower learning rate"
                     )
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(backbone.parameters(), _CLIP)

@@ -17,10 +17,14 @@ from exitsearch.errors import InputError
 from exitsearch.measure import statistics
 from exitsearch.measure.clock import clock_for
 from exitsearch.measure.latency import Progress, no_progress
+from exitsearch.measure.load import Load, Snapshot, load_average, usable_cores
 from exitsearch.measure.paths import PathTimes, time_paths
 from exitsearch.measure.preparation import Condition, made_ready
 from exitsearch.measure.runtimes import UnitKey
+from exitsearch.measure.samples import Samples, UnitSamples
+from exitsearch.measure.verdict import judge
 from exitsearch.models.backbone import Backbone
+from exitsearch.specs.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class BesideTimes:
         whole_ms: median time of the plain backbone.
         slowdown: every time of the plain backbone over that median: samples of how slow the machine is.
         condition: device, dtype, batch size, threads and runtime.
+        verdict: whether the times can be believed, by the rules of a profile; there is no sum of parts to check.
     """
 
     paths: list[PathTimes]
@@ -40,6 +45,7 @@ class BesideTimes:
     whole_ms: float
     slowdown: list[float]
     condition: dict[str, str | int]
+    verdict: Verdict
 
 
 def measure_beside(
@@ -52,7 +58,7 @@ def measure_beside(
     batch_size: int = 1,
     threads: int | None = None,
     runtime: str = "eager",
-    precision: float = 0.01,
+    precision: float = 0.02,
     max_seconds: float = 20.0,
     seed: int = 0,
     progress: Progress | None = None,
@@ -84,6 +90,7 @@ def measure_beside(
     with ExitStack() as stack:
         ready = stack.enter_context(made_ready(backbone, keys, condition, batch_size=batch_size))
         others = [stack.enter_context(made_ready(model, [], condition, batch_size=batch_size)) for model in models]
+        before = Snapshot.take()
         timed, whole = time_paths(
             ready.runtime,
             paths,
@@ -95,6 +102,7 @@ def measure_beside(
             progress=progress or no_progress,
             beside=[(other.runtime, other.inputs) for other in others],
         )
+        load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
         facts: dict[str, str | int] = {
             "device": condition.device.type,
             "dtype": dtype,
@@ -109,4 +117,20 @@ def measure_beside(
         whole_ms=middle,
         slowdown=[time / middle for time in whole],
         condition=facts,
+        verdict=_verdict(timed, whole, load, precision, threads=int(facts["threads"]), on_cpu=facts["device"] == "cpu"),
     )
+
+
+def _verdict(
+    timed: Sequence[PathTimes], whole: list[float], load: Load, precision: float, *, threads: int, on_cpu: bool
+) -> Verdict:
+    """What a profile's rules say of the run."""
+    unsettled = {}
+    for number, times in enumerate(timed):
+        middle, interval = times.answers_ms[-1], times.intervals_ms[-1]
+        width = float("inf") if interval is None else (interval[1] - interval[0]) / 2
+        if width > precision * middle:
+            unsettled[f"model {number}"] = width / (precision * middle) if middle > 0 else float("inf")
+    unit = UnitSamples(whole, rounds=list(range(len(whole))))
+    samples = Samples([], {}, final=UnitSamples(), whole=unit, unsettled=unsettled)
+    return judge(samples, load, threads=threads, on_cpu=on_cpu, cuts_are_free=False)

@@ -7,7 +7,7 @@
 A weight W of a linear layer or convolution, seen as a matrix [outputs, inputs], becomes W + up @ down, with `up` all
 zeros at first: the backbone begins as it was, bit for bit. All exits share the adapters of the blocks before them, in
 the spirit of Multiple-Exit Tuning (2024, arXiv 2409.13999), which shares its adapters' projections between exits; the
-form is LoRA's (2021, arXiv 2106.09685), since it alone leaves nothing behind that a deployed model would pay for.
+form is LoRA's (2021, arXiv 2106.09685), since it leaves nothing behind that a deployed model would pay for.
 """
 
 from __future__ import annotations

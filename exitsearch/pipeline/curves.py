@@ -24,6 +24,7 @@ import numpy as np
 from exitsearch.errors import InputError
 from exitsearch.pipeline.after import AfterTraining
 from exitsearch.pipeline.question import exit_pairs
+from exitsearch.search.configured import budget_words
 from exitsearch.search.held_out import sample_values
 from exitsearch.search.problem import Array, Candidate, Choice, Problem
 from exitsearch.search.thresholds.oracle import oracle_bound
@@ -126,6 +127,7 @@ class OverBudget:
         metric: accuracy or mae.
         fallback: score of having no answer.
         budget: the configuration's own, as text in ms.
+        asked: the same as it was asked for, for people.
         policy: by which the multi-exit model runs.
         curves: in the order of tables.
         times: of the multi-exit model.
@@ -136,6 +138,7 @@ class OverBudget:
     metric: str
     fallback: float
     budget: str
+    asked: str
     policy: str
     curves: tuple[Curve, ...]
     times: Times
@@ -190,6 +193,7 @@ def over_budget(
         metric=outcomes.metric,
         fallback=fallback,
         budget=config.budget,
+        asked=budget_words(config),
         policy=config.policy if not drawing.is_interrupted else "interruptible",
         curves=(
             drawing.multi_exit(),
@@ -366,6 +370,10 @@ class _Drawing:
         return ((ms, self._score(value)),), self._score(expected_value(only, ()))
 
     def _answers(self, problem: Problem, split: str) -> Answers:
-        config = self.after.config
+        """How sure every exit is of every sample, at the temperatures of the choice split."""
+        config, outcomes = self.after.config, self.after.outcomes
         score = "softmax" if config.confidence is None else config.confidence.score
-        return build_answers(problem, self.after.outcomes, split, score=score)
+        fitted = build_answers(problem, outcomes, outcomes.choice_split, score=score)
+        if split == outcomes.choice_split:
+            return fitted
+        return build_answers(problem, outcomes, split, score=score, like=fitted)

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from exitsearch.search.configured import configured_problem, written_points
+from exitsearch.search.configured import budget_words, configured_problem, written_points
 from exitsearch.search.problem import Array, Problem
 from exitsearch.search.value import exit_probabilities, expected_value
 from exitsearch.specs.config import MultiExitConfig
@@ -81,7 +81,7 @@ class ExpectedValue:
     @property
     def words(self) -> str:
         """What it is, for people."""
-        return f"expected value under {self.config.budget} ms, {self.config.policy}"
+        return f"expected value under {budget_words(self.config)}, {self.config.policy}"
 
     def __call__(self, scores: Sequence[float]) -> float:
         """Higher is better: of an error, minus the error.

@@ -104,6 +104,7 @@ def compare_static(
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    pretrained: bool | None = None,
     backbone: Backbone | None = None,
     device: str | None = None,
     threads: int | None = None,
@@ -121,6 +122,7 @@ def compare_static(
         epochs: of each static model; None takes as many as the multi-exit model had.
         batch_size: inputs of a step; None takes the multi-exit model's, or 64.
         learning_rate: at its peak; None takes the one that suits the weights (`learn/static.py`).
+        pretrained: True insists on timm's weights to begin with, False draws random ones; None takes what can be had.
         backbone: the multi-exit model's, where timm does not make it.
         device: where to train and measure; None measures where the profile was measured, or else on the CPU.
         threads: of torch on the CPU; None measures with the profile's number.
@@ -143,7 +145,7 @@ def compare_static(
     training = _training(after, epochs, batch_size, learning_rate, seed)
     facts = {} if after.profile is None else after.profile.environment.identity
     where = str(resolve_device(device or str(facts.get("device", "cpu"))))
-    made = [_Static(after, one, data, training, where, threads, watch).made() for one in named]
+    made = [_Static(after, one, data, training, pretrained, where, threads, watch).made() for one in named]
     pairs = exit_pairs(after.config)
     size, many = facts.get("batch_size"), facts.get("threads")
     with watch.progress("timing all models together") as report:
@@ -172,6 +174,8 @@ def compare_static(
         for (_, result), path in zip(made, timed.models, strict=True)
     ]
     notes = [_budget_note(after, training, statics)]
+    if timed.verdict.status != "ok":
+        notes.append(f"the times of this run are in doubt: its verdict is {timed.verdict}")
     elsewhere = None if after.profile is None else other_machine(after.profile)
     if elsewhere is not None:
         notes.append(f"{elsewhere}; the curves are of this one, the budgets as they were chosen for")
@@ -191,6 +195,7 @@ class _Static:
     named: Named
     data: Callable[[Backbone], DataSplits] | str
     training: StaticTraining
+    pretrained: bool | None
     device: str
     threads: int | None
     watch: Watch
@@ -256,10 +261,13 @@ class _Static:
             seed=self.training.seed,
         )
         try:
+            if self.pretrained is not None:
+                return asked.changed(pretrained=self.pretrained).create()
             try:
                 return asked.changed(pretrained=True).create()
-            except UnavailableError:
-                return asked.create()
+            except UnavailableError as error:
+                self.watch.note(f"{error}; {self.named} is trained from random weights")
+                return asked.changed(pretrained=False).create()
         except UnavailableError:
             raise
         except InputError as error:

@@ -65,6 +65,14 @@ def configured_problem(
     return problem, tuple(range(len(candidates)))
 
 
+def budget_words(config: MultiExitConfig) -> str:
+    """The budgets of a configuration as they were asked for, for people."""
+    asked = config.request
+    if asked is None or "%" not in asked.budget:
+        return f"{config.budget} ms"
+    return f"{asked.budget} of the full model's latency"
+
+
 def written_points(config: MultiExitConfig) -> Staircase:
     """The operating points that a configuration of the policy `confidence` runs by."""
     assert config.confidence is not None

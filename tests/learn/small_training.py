@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from small_data import small_backbone
+from torch import Tensor, nn
 
+from exitsearch.learn.data import DataSplits, TensorsSplit
 from exitsearch.learn.recipes.recipe import Recipe, Stage
+from exitsearch.models.backbone import create_backbone
 from exitsearch.models.multi_exit import MultiExitModel, attach_exits
 from exitsearch.specs.config import MultiExitConfig
 
@@ -87,3 +91,59 @@ def stage(name: str = "all", **changes: Any) -> Stage:
 def recipe(*stages: Stage, **changes: Any) -> Recipe:
     """A recipe of one's own."""
     return Recipe(name="own", description="", source="own", stages=stages, **changes)
+
+
+class TinyNet(nn.Module):
+    """Three blocks with batch norms and a dropout: what must stand still when it does not train."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(1 if first else 6, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU())
+                for first in (True, False, False)
+            )
+        )
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(6, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers: Tensor = self.head(self.drop(self.blocks(x).mean((2, 3))))
+        return answers
+
+
+def tiny_model(*, task: str = "classification", seed: int = 0, heads: tuple[str, ...] = ("linear", "linear")):
+    """A multi-exit model over `TinyNet`, quick enough to be trained by the hundred."""
+    torch.manual_seed(seed)
+    outputs = 1 if task == "regression" else 4
+    backbone = create_backbone(
+        TinyNet(outputs),
+        placements=["blocks.0", "blocks.1", "blocks.2"],
+        example_input=torch.zeros(1, 1, 8, 8),
+        task=task,
+    )
+    if task == "regression":
+        backbone.final_is_trained = False  # its targets lie far from what it answers
+    facts = {"name": "TinyNet", "input_size": (1, 8, 8), "num_outputs": outputs, "task": task}
+    given = small_config(task=task).model_dump()
+    given |= {
+        "backbone": facts,
+        "exits": [{"placement": placement, "head": head} for placement, head in enumerate(heads)],
+        "latency_ms": [float(number + 1) for number in range(len(heads) + 1)],
+    }
+    return attach_exits(backbone, config=MultiExitConfig.model_validate(given), seed=seed)
+
+
+def tiny_data(*, task: str = "classification", count: int = 48) -> DataSplits:
+    """Images whose quadrant of light says their class, or whose sum of light is their target (around 500)."""
+    splits = {}
+    for number, name in enumerate(("heads", "choice", "report")):
+        generator = torch.Generator().manual_seed(number)
+        labels = torch.arange(count) % 4
+        images = 0.3 * torch.randn(count, 1, 8, 8, generator=generator)
+        for sample, label in enumerate(labels.tolist()):
+            row, column = 4 * (label // 2), 4 * (label % 2)
+            images[sample, :, row : row + 4, column : column + 4] += 1 + label
+        targets = 500 + 40 * images.mean((1, 2, 3)) if task == "regression" else labels
+        splits[name] = TensorsSplit(images, targets, prepare=lambda raw: raw)
+    return DataSplits("tiny", f"{count}", task, 1 if task == "regression" else 4, **splits)

@@ -59,7 +59,7 @@ class Trained:
     Attributes:
         model: every weight and buffer.
         average: those of the moving average.
-        moments: of the optimiser, by number of the parameter and name.
+        moments: of the optimiser, see `optimizer_parts`.
         plain: what else the optimiser and the scaling of gradients keep, as JSON holds it.
     """
 
@@ -137,30 +137,26 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
 
 
 def optimizer_parts(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors that an optimiser keeps, by number of the parameter and name, and the rest as JSON holds it.
+    """Tensors that an optimiser keeps, by parameter or group, its number and the name, and the rest as JSON holds it.
+
+    Some count their steps in the groups, and some in a tensor there.
 
     Raises:
         InputError: it keeps something else, which no checkpoint of ours could hold.
     """
     state = optimizer.state_dict()
-    tensors: dict[str, Tensor] = {}
-    numbers: dict[str, Any] = {}
-    for index, kept in state["state"].items():
-        for name, value in kept.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}|{name}"] = value
-            elif isinstance(value, _PLAIN):
-                numbers[f"{index}|{name}"] = value
-            else:
-                raise InputError(
-                    f"the optimiser {type(optimizer).__name__} keeps {name}, a {type(value).__name__}, which no "
-                    "checkpoint can hold; take another one, such as adamw"
-                )
-    groups = [
-        {key: value for key, value in group.items() if key != "params" and _is_plain(value)}
-        for group in state["param_groups"]
-    ]
-    return tensors, {"numbers": numbers, "groups": groups}
+    kept: dict[str, Any] = {f"p|{index}|{name}": v for index, own in state["state"].items() for name, v in own.items()}
+    for index, group in enumerate(state["param_groups"]):
+        kept |= {f"g|{index}|{name}": value for name, value in group.items() if name != "params"}
+    tensors = {key: value for key, value in kept.items() if isinstance(value, Tensor)}
+    numbers = {key: value for key, value in kept.items() if key not in tensors}
+    for key, value in numbers.items():
+        if not _is_plain(value):
+            raise InputError(
+                f"the optimiser {type(optimizer).__name__} keeps {key.split('|')[-1]}, a {type(value).__name__}, which "
+                "no checkpoint can hold; take another one, such as adamw"
+            )
+    return tensors, {"groups": len(state["param_groups"]), "numbers": numbers}
 
 
 def restore_optimizer(
@@ -172,23 +168,19 @@ def restore_optimizer(
         FileError: the checkpoint is of another optimiser.
     """
     state = optimizer.state_dict()
-    kept: dict[int, dict[str, Any]] = {}
-    for name, value in (*tensors.items(), *plain.get("numbers", {}).items()):
-        index, _, key = name.partition("|")
-        kept.setdefault(int(index), {})[key] = value
-    groups = plain.get("groups", [])
-    if len(groups) != len(state["param_groups"]):
+    groups: list[dict[str, Any]] = state["param_groups"]
+    if plain.get("groups") != len(groups):
         raise _broken(path, "it is of an optimiser with other groups of parameters")
-    merged = [{**mine, **_tuples(mine, theirs)} for mine, theirs in zip(state["param_groups"], groups, strict=True)]
+    kept: dict[int, dict[str, Any]] = {}
+    for name, value in (*tensors.items(), *plain["numbers"].items()):
+        part, index, key = name.split("|", 2)
+        own = kept.setdefault(int(index), {}) if part == "p" else groups[int(index)]
+        # JSON makes lists of tuples.
+        own[key] = tuple(value) if isinstance(own.get(key), tuple) else value
     try:
-        optimizer.load_state_dict({"state": kept, "param_groups": merged})
+        optimizer.load_state_dict({"state": kept, "param_groups": groups})
     except (ValueError, KeyError, RuntimeError) as error:
         raise _broken(path, str(error).splitlines()[0]) from None
-
-
-def _tuples(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON made a list of, as it was."""
-    return {key: tuple(value) if isinstance(mine.get(key), tuple) else value for key, value in theirs.items()}
 
 
 def _is_plain(value: object) -> bool:

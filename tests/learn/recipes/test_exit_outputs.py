@@ -13,6 +13,7 @@ from torch import nn
 from exitsearch.errors import InputError
 from exitsearch.learn.recipes.outputs import NEEDS, exit_facts, exit_outputs
 from exitsearch.models.features import feature_map, patch_tokens
+from exitsearch.models.heads import list_heads
 from exitsearch.models.heads.base import ExitHead
 
 
@@ -90,6 +91,14 @@ def test_what_is_asked_for(model) -> None:
         assert torch.equal(model.heads[3].tail.fc3(outputs.bodies[3]), outputs.logits[3])
     assert outputs.bodies[2].shape[1] == 16
     assert feature_map(outputs.features[2], placements[5])[:, :, ::2, ::2].flatten(2).shape[2] == 16
+
+
+@pytest.mark.parametrize("head", [head.name for head in list_heads()])
+def test_every_head_of_the_house_has_a_body(head: str) -> None:
+    model = small_model(((3, head, {}),))
+    (body,) = exit_outputs(model, small_inputs(2), needs=frozenset({"bodies"})).bodies
+    assert body is not None
+    assert len(body) == 2
 
 
 def test_gradients_go_through_what_is_kept() -> None:

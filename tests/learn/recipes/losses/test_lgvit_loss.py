@@ -13,16 +13,20 @@ from small_exits import (
     hand_outputs,
     numbers,
     regression_outputs,
+    small_config,
     small_inputs,
     small_model,
     weighed,
 )
+from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor
 
 from exitsearch.errors import InputError
 from exitsearch.learn.recipes.losses import LOSSES
 from exitsearch.learn.recipes.losses.lgvit import heterogeneous_terms, homogeneous_terms, lgvit
 from exitsearch.learn.recipes.outputs import ExitOutputs, exit_outputs
+from exitsearch.models.backbone import create_backbone
+from exitsearch.models.multi_exit import attach_exits
 
 
 def with_features(
@@ -152,3 +156,21 @@ def test_a_step_leaves_the_backbone_bit_for_bit() -> None:
     for head in range(len(model.heads)):
         own = [name for name in before if name.startswith(f"heads.{head}.")]
         assert any(not torch.equal(model.state_dict()[name], before[name]) for name in own)
+
+
+def test_a_swin_compares_stage_by_stage() -> None:
+    """Its stages differ in grid and channels: what cannot be compared has no term, everything else learns."""
+    swin = SwinTransformer(
+        img_size=32, patch_size=2, window_size=4, embed_dim=16, depths=(3, 3), num_heads=(2, 2), num_classes=10
+    )
+    backbone = create_backbone(swin, example_input=torch.zeros(1, 3, 32, 32))
+    exits = ((0, "lph", {}), (1, "lph", {}), (3, "gah", {}), (4, "gah", {}))
+    model = attach_exits(backbone, config=small_config(backbone, exits))
+    outputs = exit_outputs(model, torch.randn(2, 3, 32, 32), needs=LOSSES["lgvit"].needs)
+    # The pair of each kind is of one stage. Against the final tokens: the last stage's `gah` alone, first and last.
+    assert len(homogeneous_terms(outputs)) == 2
+    assert len(heterogeneous_terms(outputs)) == 2
+    terms = lgvit(outputs, torch.tensor([0, 1]), None, 0)
+    assert set(terms) == {"labels", "teacher", "heterogeneous", "homogeneous"}
+    sum(terms.values()).backward()
+    assert all(weight.grad is not None for weight in model.heads.parameters())
