@@ -45,7 +45,7 @@ from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.heads import fitting_exits
 from exitsearch.models.multi_exit import attach_exits, load_model
 from exitsearch.pipeline.judge import chances_of, judge_of
-from exitsearch.specs.backbone import FASHION_NAME
+from exitsearch.specs.backbone import FASHION_NAME, Task
 from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.document import read_data, write_json
@@ -99,9 +99,14 @@ def held(split: Split, count: int | None) -> Split:
 
 def made_data(options: argparse.Namespace, backbone: Backbone) -> DataSplits:
     data = load_data(options.data, backbone=backbone, root=options.data_dir, workers=0)
-    counts = {"heads": options.train, "choice": options.choice, "report": options.report}
-    parts = {name: held(data.split(name), count) for name, count in counts.items()}
-    return dataclasses.replace(data, identity=identity_of(data.identity, _DRAW, list(counts.values())), **parts)
+    counts = [options.train, options.choice, options.report]
+    return dataclasses.replace(
+        data,
+        identity=identity_of(data.identity, _DRAW, counts),
+        heads=held(data.heads, options.train),
+        choice=held(data.choice, options.choice),
+        report=held(data.report, options.report),
+    )
 
 
 def made_config(options: argparse.Namespace, backbone: Backbone, data: DataSplits) -> MultiExitConfig:
@@ -219,7 +224,7 @@ def run(question: Question, name: str, seed: int) -> dict[str, Any]:
 
 
 def create_backbone_for(options: argparse.Namespace) -> Backbone:
-    task = "regression" if options.metric == "mae" else "classification"
+    task: Task = "regression" if options.metric == "mae" else "classification"
     outputs = data_outputs(options.data, task=task, root=options.data_dir)
     return create_backbone(options.model, num_outputs=outputs, task=task)
 

@@ -44,11 +44,11 @@ def config() -> MultiExitConfig:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A configuration, and 240 digits in folders by their classes."""
+    """A configuration, and 640 digits in folders by their classes."""
     folder = tmp_path_factory.mktemp("examples")
     config().write(folder / "chosen.json")
     images, labels = load_digits(return_X_y=True)
-    for number, (image, label) in enumerate(zip(images[:240], labels[:240], strict=True)):
+    for number, (image, label) in enumerate(zip(images[:640], labels[:640], strict=True)):
         path = folder / "digits" / ("val" if number % 4 == 0 else "train") / str(label) / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((image.reshape(8, 8) * 15.9).astype("uint8")).save(path)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from timm.data import resolve_data_config
+from timm.data.config import resolve_data_config
 from torch import nn
 
 from exitsearch.errors import InputError
@@ -44,7 +44,7 @@ def preparation(module: nn.Module, *, config: MultiExitConfig) -> dict[str, Any]
         module: timm's model.
         config: whose input size is used.
     """
-    found = resolve_data_config(model=module)
+    found = dict(resolve_data_config(model=module))  # type: ignore[no-untyped-call]
     size = config.backbone.input_size
     return {**{key: found[key] for key in _PREPARATION if key in found}, **({"input_size": size} if size else {})}
 

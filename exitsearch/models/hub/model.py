@@ -26,7 +26,7 @@ class HubModel(nn.Module, ModelHubMixin, library_name=LIBRARY, tags=[*TAGS]):
     backbone: Backbone
     config: MultiExitConfig
 
-    def save_pretrained(  # type: ignore[override]
+    def save_pretrained(
         self, save_directory: Path | str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any
     ) -> str | None:
         """Save weights, configuration and model card in a folder.
@@ -56,7 +56,7 @@ class HubModel(nn.Module, ModelHubMixin, library_name=LIBRARY, tags=[*TAGS]):
         write_json(save_directory / HUB_CONFIG_FILE, hub_config(self.backbone.module, config=self.config))
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls, pretrained_model_name_or_path: Path | str, *, device: torch.device | str = "cpu", **download: Any
     ) -> Self:
         """Load a model that was saved, in eval mode; nothing that its files say is run.
@@ -80,6 +80,6 @@ class HubModel(nn.Module, ModelHubMixin, library_name=LIBRARY, tags=[*TAGS]):
     def _load(cls, folder: Path, *, device: torch.device | str) -> Self:
         raise NotImplementedError
 
-    def generate_model_card(self, **card: Any) -> ModelCard:  # type: ignore[override]
+    def generate_model_card(self, **card: Any) -> ModelCard:
         """The model card, with the keywords of `model_card`."""
         return model_card(self.config, **{"preparation": preparation(self.backbone.module, config=self.config), **card})
