@@ -193,7 +193,7 @@ class HeadConformance:
         silent: set[str] = set()
         for name, placement in self.fitting():
             head = self.make(placement)
-            answer(head, example_features(placement, batch_size=3)).square().sum().backward()
+            torch.autograd.backward(answer(head, example_features(placement, batch_size=3)).square().sum())
             for key, parameter in head.named_parameters():
                 assert parameter.grad is not None, f"{name}: no gradient reaches {key}"
                 assert bool(torch.isfinite(parameter.grad).all()), f"{name}: the gradient of {key} is not finite"

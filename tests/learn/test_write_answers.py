@@ -271,7 +271,7 @@ def test_a_head_that_is_not_finite_is_dropped_and_the_others_are_untouched(digit
     for mine, theirs in zip(other.trainees, trainer.trainees, strict=True):
         mine.module.load_state_dict(theirs.module.state_dict())
     poisoned = next(trainee for trainee in other.trainees if trainee.key == "4/linear")
-    poisoned.run = lambda state: _Poisoned()(state[0])
+    poisoned.run = lambda state, side: _Poisoned()(state[0])
     found = scored(other, data, samples=tmp_path)
     assert [str(head) for head in found.dropped] == [
         "linear at placement 4 was dropped: it answers the choice split with numbers that are not finite"
@@ -289,9 +289,9 @@ def test_a_head_whose_report_is_not_finite_leaves_no_answers_at_all(digits, tmp_
     sick = other.trainees[0]
     healthy = sick.run
 
-    def run(state):
+    def run(state, side):
         calls.append(len(state[0]))
-        outputs = healthy(state)
+        outputs = healthy(state, side)
         return outputs if sum(calls) <= 60 else outputs * float("nan")
 
     sick.run = run

@@ -41,7 +41,7 @@ def test_denormal_numbers_are_flushed_while_heads_train_and_answer(trainer, monk
     seen = []
     _epoch(trainer, after_step=lambda step: seen.append(flushes_denormals()))
     run = trainer.trainees[0].run
-    trainer.trainees[0].run = lambda state: seen.append(flushes_denormals()) or run(state)
+    trainer.trainees[0].run = lambda state, side: seen.append(flushes_denormals()) or run(state, side)
     trainer.losses(small_digits(trainer.backbone).choice)
     scored(trainer, small_digits(trainer.backbone))
     assert len(seen) > 4
@@ -63,9 +63,9 @@ def test_a_head_that_is_further_waits(trainer):
     ran = {waiting.key: 0, other.key: 0}
     for trainee in (waiting, other):
 
-        def counted(state, trainee=trainee, run=trainee.run):
+        def counted(state, side, trainee=trainee, run=trainee.run):
             ran[trainee.key] += 1
-            return run(state)
+            return run(state, side)
 
         trainee.run = counted
     _epoch(trainer)
