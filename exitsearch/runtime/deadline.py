@@ -25,7 +25,7 @@ QUANTILES = (0.5, 0.9, 0.99)
 
 # By experiment, 150 requests beside a neighbour on the same core: 1.2 to 2.5% late at quantile 0.99, where an
 # exponential mean had 12 to 18% and no correction 28 to 30%.
-_STEP, _HALF_LIFE_S = 0.1, 2.0
+STEP, _HALF_LIFE_S = 0.1, 2.0
 # A machine a thousand times slower than itself is not one to plan for, and f has to come back from there.
 _MOST = 1000.0
 # As budgets are compared elsewhere (exitsearch/specs/budgets/deadline.py): rounding alone refuses nothing.
@@ -44,7 +44,7 @@ class SlowDown:
     Args:
         quantile: above 0 and below 1.
         clock: seconds, from any moment on.
-        step: of the logarithm, above 0.
+        step: of the logarithm; 0: nothing is tracked, the factor stays 1.
         half_life_s: in seconds, above 0.
     """
 
@@ -53,10 +53,11 @@ class SlowDown:
         *,
         quantile: float,
         clock: Callable[[], float],
-        step: float = _STEP,
+        step: float = STEP,
         half_life_s: float = _HALF_LIFE_S,
     ) -> None:
         assert 0 < quantile < 1
+        assert step >= 0
         self._up, self._down = math.exp(step * quantile), math.exp(-step * (1 - quantile))
         self._half_life_s, self._clock = half_life_s, clock
         self._lock = threading.Lock()

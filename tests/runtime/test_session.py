@@ -77,6 +77,21 @@ def test_a_slow_machine_is_planned_for_and_forgotten(loaded):
     assert session.predict(x, budget_ms=4.0).exit == 2
 
 
+def test_without_the_correction_only_the_table_counts(loaded):
+    """The same graphs: what one session has learned is not the other's."""
+    corrected, _ = faked(loaded, slower=[4.0] * 400)
+    plain = corrected.replanned(correction=False)
+    x = np.zeros((3, 8, 8), dtype=np.float32)
+    statuses = [plain.predict(x, budget_ms=4.0).status for _ in range(30)]
+    assert statuses == ["late"] * 30
+    assert plain.slow_down == corrected.slow_down == 1.0
+    corrected.predict(x, budget_ms=4.0)
+    assert corrected.slow_down > 1.0
+    assert corrected.replanned(quantile=0.5).predict(x, budget_ms=1.15).exit == 0
+    with pytest.raises(RequestError, match="quantile must be one of"):
+        corrected.replanned(quantile=0.7)
+
+
 def test_the_time_before_the_call_counts_where_it_is_given(loaded):
     session, units = faked(loaded)
     units.clock.now = 5.0
