@@ -34,6 +34,12 @@ def check_array(x: Any, manifest: Manifest, *, axes: int) -> None:
         raise RequestError(f"{rule}, all of them finite, found others; see where they come from")
 
 
+def check_whole(name: str, found: object, *, high: int) -> None:
+    """A whole number from 1 to so much."""
+    if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= high:
+        raise RequestError(f"{name} must be a whole number from 1 to {high}, found {shown(found)}")
+
+
 def check_quantile(found: object) -> None:
     """A quantile of the latency table."""
     if not isinstance(found, float) or found not in QUANTILES:

@@ -26,7 +26,7 @@ from .errors import BundleError, RequestError, shown
 from .graphs import Graphs, Units
 from .images import MOST_PIXELS, described, is_image, prepare_image
 from .policies import Confident, Contract, Interruptible, Policy
-from .requests import LONGEST_MS, MOST_ROWS, check_array, check_number, check_quantile
+from .requests import LONGEST_MS, MOST_ROWS, check_array, check_number, check_quantile, check_whole
 from .scores import confidence as scored
 from .started import Started
 from .work import Best, Work
@@ -64,9 +64,11 @@ def load_bundle(
         RequestError: an argument is out of its range.
         MissingError: onnxruntime is not installed, or too old.
     """
-    if threads is not None and (type(threads) is not int or not 1 <= threads <= _MOST_THREADS):
-        raise RequestError(f"threads must be a whole number from 1 to {_MOST_THREADS}, found {shown(threads)}")
+    if threads is not None:
+        check_whole("threads", threads, high=_MOST_THREADS)
     check_quantile(quantile)
+    check_whole("most_bytes", most_bytes, high=2**62)
+    check_whole("most_pixels", most_pixels, high=2**62)
     with open_bundle(path, most_bytes=most_bytes) as bundle:
         if bundle.manifest.format != "onnx":
             raise BundleError(

@@ -211,7 +211,9 @@ def test_what_is_no_batch_is_told_so(loaded, xs):
         loaded.predict_batch(xs)
 
 
-@pytest.mark.parametrize("options", [{"threads": 0}, {"threads": True}, {"threads": 1.5}, {"quantile": 0.95}])
+@pytest.mark.parametrize(
+    "options", [{"threads": 0}, {"threads": True}, {"threads": 1.5}, {"quantile": 0.95}, {"most_bytes": "1"}]
+)
 def test_loading_has_ranges_too(tiny, options):
     with pytest.raises(RequestError, match="must be"):
         load_bundle(tiny.path, **options)
