@@ -9,8 +9,8 @@ import threading
 import numpy as np
 import onnx
 import pytest
-from fake_units import FakeClock, FakeUnits
 from onnx import helper
+from timed_units import FakeClock, FakeUnits
 from tiny_bundle import write_manifest, write_tiny_bundle
 
 from exitsearch.runtime import BundleError, RequestError, RunError, Session, load_bundle
@@ -75,6 +75,21 @@ def test_a_slow_machine_is_planned_for_and_forgotten(loaded):
     units.clock.now += 60
     assert session.slow_down == pytest.approx(1.0, abs=1e-6)
     assert session.predict(x, budget_ms=4.0).exit == 2
+
+
+def test_without_the_correction_only_the_table_counts(loaded):
+    """The same graphs: what one session has learned is not the other's."""
+    corrected, _ = faked(loaded, slower=[4.0] * 400)
+    plain = corrected.replanned(correction=False)
+    x = np.zeros((3, 8, 8), dtype=np.float32)
+    statuses = [plain.predict(x, budget_ms=4.0).status for _ in range(30)]
+    assert statuses == ["late"] * 30
+    assert plain.slow_down == corrected.slow_down == 1.0
+    corrected.predict(x, budget_ms=4.0)
+    assert corrected.slow_down > 1.0
+    assert corrected.replanned(quantile=0.5).predict(x, budget_ms=1.15).exit == 0
+    with pytest.raises(RequestError, match="quantile must be one of"):
+        corrected.replanned(quantile=0.7)
 
 
 def test_the_time_before_the_call_counts_where_it_is_given(loaded):
@@ -196,7 +211,9 @@ def test_what_is_no_batch_is_told_so(loaded, xs):
         loaded.predict_batch(xs)
 
 
-@pytest.mark.parametrize("options", [{"threads": 0}, {"threads": True}, {"threads": 1.5}, {"quantile": 0.95}])
+@pytest.mark.parametrize(
+    "options", [{"threads": 0}, {"threads": True}, {"threads": 1.5}, {"quantile": 0.95}, {"most_bytes": "1"}]
+)
 def test_loading_has_ranges_too(tiny, options):
     with pytest.raises(RequestError, match="must be"):
         load_bundle(tiny.path, **options)

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from fake_units import FakeClock, FakeUnits
 from onnx import TensorProto, helper
+from timed_units import FakeClock, FakeUnits
 from tiny_bundle import write_manifest, write_tiny_bundle
 
 from exitsearch.runtime import RunError, Session, load_bundle
@@ -133,6 +133,15 @@ def test_a_fault_of_ours_is_not_swallowed(held):
     assert started.wait(PATIENCE_S)
     with pytest.raises(ZeroDivisionError, match="ours"):
         started.answer()
+
+
+def test_where_no_thread_can_be_had_it_is_said(loaded, monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RunError, match="no thread can be started for a request"):
+        loaded.start(X)
 
 
 def test_a_running_graph_is_interrupted_for_real(tmp_path):
