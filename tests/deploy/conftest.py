@@ -9,6 +9,7 @@ from export_models import family_model, remembered_graph
 from exitsearch.deploy import export
 from exitsearch.deploy.checks import Samples
 from exitsearch.deploy.export import Knowledge, export_bundle
+from exitsearch.deploy.preprocessing import preprocessing_of
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,7 +29,12 @@ def exported(tmp_path_factory):
             torch.set_num_threads(1)
             model = family_model(family)
             x = model.backbone.example_input(8, generator=torch.Generator().manual_seed(3))
-            knowledge = Knowledge(values=[0.5, 0.6], values_from="a test", samples=Samples(x, "choice"))
+            knowledge = Knowledge(
+                values=[0.5, 0.6],
+                values_from="a test",
+                preprocessing=preprocessing_of(model.backbone),
+                samples=Samples(x, "choice"),
+            )
             folder = tmp_path_factory.mktemp(f"{family}-{precision}") / "bundle"
             found = export_bundle(model, out=folder, knowledge=knowledge, precision=precision, max_seconds=0.2)
             made[family, precision] = model, found
