@@ -23,7 +23,7 @@ def card(bundle: Bundle, ratios: Ratios | None) -> str:
     """The text of `README.md`."""
     model, size = bundle.model, "x".join(map(str, bundle.input.size))
     lines = [
-        f"# {model.name}, with {len(bundle.exits)} early exits",
+        f"# {model.name}, with {len(bundle.exits)} early exit{'' if len(bundle.exits) == 1 else 's'}",
         "",
         f"A multi-exit model for {model.task} with {model.num_outputs} outputs over inputs {size}, exported by "
         f"`exitsearch export`. It answers at {len(bundle.exits) + 1} points on the way, later answers being better.",
@@ -37,7 +37,7 @@ def card(bundle: Bundle, ratios: Ratios | None) -> str:
         "",
         f"Values come from {bundle.outcomes.get('values', 'the configuration')}. Times are in ms for a batch of "
         f"{bundle.latency.batch_size} on {bundle.latency.threads} thread{'s' if bundle.latency.threads > 1 else ''}, "
-        f"from the input to the answer with every head on the way ({_source(bundle)}).",
+        f"from the input to the answer with {_heads_run(bundle)} ({_source(bundle)}).",
         "",
         "| exit | placement | head | value | median ms | same answer as fp32 | largest difference |",
         "|---|---|---|---|---|---|---|",
@@ -60,6 +60,10 @@ def card(bundle: Bundle, ratios: Ratios | None) -> str:
     return "\n".join(lines)
 
 
+def _heads_run(bundle: Bundle) -> str:
+    return "no head but its own" if bundle.policy == "contract" else "every head on the way"
+
+
 def _source(bundle: Bundle) -> str:
     facts = bundle.profile.get("latency", {})
     if facts.get("source") != "measured":
@@ -77,7 +81,7 @@ def _rows(bundle: Bundle) -> list[str]:
         difference = agreement.largest_difference
         rows.append(
             f"| {number} | {placement} | {head} | {bundle.values[number]:.4f} | "
-            f"{bundle.latency.answers_ms()[number]:.3f} | {same} | "
+            f"{bundle.latency.answers_ms(bundle.policy)[number]:.3f} | {same} | "
             f"{'' if difference is None else f'{difference:.2g}'} |"
         )
     return rows

@@ -139,9 +139,21 @@ class Ratios:
         return {
             "chain_over_whole": round(self.chain_over_whole, 4),
             "no_exit_tax": round(self.no_exit_tax, 4),
-            "whole_ms": round(self.whole_ms, 6),
-            "answers_ms": [round(time, 6) for time in self.answers_ms],
+            "compared_rounds": self.rounds,
         }
+
+    def predicted(self, answers_ms: Sequence[float], *, whole_ms: float) -> list[float]:
+        """Predicted over measured time of each answer.
+
+        Both are taken in units of the plain backbone's time in their own run: between two runs a shared machine's speed
+        is another.
+
+        Args:
+            answers_ms: when each exit is predicted to answer, every head on the way being run.
+            whole_ms: the plain backbone's time when that was measured.
+        """
+        speed = whole_ms / self.whole_ms
+        return [mine / (theirs * speed) for mine, theirs in zip(answers_ms, self.answers_ms, strict=True)]
 
 
 def compare_times(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import math
 import os
 import shutil
 import tempfile
@@ -270,14 +269,11 @@ def _times(
         seed=seed,
         progress=_part(say, 0.2, 1.0),
     )
-    predicted = timed.latency.answers_ms()
-    facts = {**ratios.facts(), "predicted_over_measured": _over(predicted, ratios.answers_ms)}
-    return replace(timed, facts={**timed.facts, **facts}), ratios
-
-
-def _over(predicted: list[float], measured: list[float]) -> list[float]:
-    """Predicted over measured time of each answer, every head on the way being run."""
-    return [round(a / b, 4) if b > 0 else math.nan for a, b in zip(predicted, measured, strict=True)]
+    facts = {**timed.facts, **ratios.facts()}
+    if model.config.policy != "contract":  # whose times are those of segments behind segments
+        over = ratios.predicted(timed.latency.answers_ms(), whole_ms=timed.facts["whole_ms"])
+        facts["predicted_over_measured"] = [round(ratio, 4) for ratio in over]
+    return replace(timed, facts=facts), ratios
 
 
 def _manifest(

@@ -98,7 +98,8 @@ def _keep_blocked(graph: Any) -> None:
 
     ONNX Runtime keeps maps in blocks of channels from convolution to convolution. A map that comes from outside is
     not in blocks, and a sum of it and a convolution's result is then computed on plain maps, with conversions on both
-    sides, block for block of the network: 7% of resnet50 with three exits. A pool gives the map in blocks, once.
+    sides, block for block of the network. A pool gives the map in blocks, once. resnet50 with three exits, one thread,
+    over its plain backbone as one graph: 1.05 times the processor time without pools, 1.03 times with them.
     """
     import onnx_ir
 

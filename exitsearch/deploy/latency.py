@@ -103,6 +103,7 @@ def measure_graphs(
         "engine": dict(runtime.identity),
         "cpu": cpu_name(),
         "cores": usable_cores(),
+        "whole_ms": round(statistics.median(samples.whole.host_ms), 6),
         "rounds": samples.rounds,
         "fewest_samples": min(len(unit.host_ms) for unit in (*parts, *samples.heads.values())),
         "verdict": verdict.model_dump(mode="json"),

@@ -15,7 +15,7 @@ def bundle_rows(bundle: Bundle) -> list[dict[str, Any]]:
     """A row an exit, the final one last."""
     names = [(f"{exit_.placement}:{exit_.choice}") for exit_ in bundle.exits] + ["final"]
     heads = [head.median for head in bundle.latency.heads] + [0.0]
-    rows = []
+    answers, rows = bundle.latency.answers_ms(bundle.policy), []
     for number, name in enumerate(names):
         agreement, segment = bundle.agreement[number], bundle.latency.segments[number]
         rows.append(
@@ -25,7 +25,7 @@ def bundle_rows(bundle: Bundle) -> list[dict[str, Any]]:
                 "segment (ms)": round(segment.median, 4),
                 "p99 (ms)": round(segment.p99, 4),
                 "head (ms)": round(heads[number], 4),
-                "answers at (ms)": round(bundle.latency.answers_ms()[number], 4),
+                "answers at (ms)": round(answers[number], 4),
                 "largest difference": agreement.largest_difference,
                 "same answers": agreement.agreement,
             }
@@ -55,6 +55,7 @@ def bundle_sentences(bundle: Bundle) -> list[str]:
             f"every head on the way (no-exit tax): {facts['no_exit_tax']:.3f}; the plain backbone: "
             f"{facts['whole_ms']:.3f} ms"
         )
+    if "predicted_over_measured" in facts:
         over = ", ".join(f"{ratio:.3f}" for ratio in facts["predicted_over_measured"])
         found.append(f"predicted over measured time of every answer: {over}")
     return found

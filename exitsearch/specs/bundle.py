@@ -147,12 +147,18 @@ class BundleLatency(Part):
     heads: list[Quantiles]
     slow_down: list[Annotated[float, Field(gt=0, le=1e6)]] = []
 
-    def answers_ms(self) -> list[float]:
-        """When each exit answers at median times, every head on the way being run, and last the final exit."""
+    def answers_ms(self, policy: Policy = "interruptible") -> list[float]:
+        """When each exit answers at median times, and last the final exit.
+
+        Args:
+            policy: under `contract` only the head that answers is run, else every head on the way.
+        """
         spent, found = 0.0, []
         for segment, head in zip(self.segments, [*self.heads, None], strict=True):
-            spent += segment.median + (head.median if head else 0.0)
-            found.append(spent)
+            own = head.median if head else 0.0
+            spent += segment.median
+            found.append(spent + own)
+            spent += 0.0 if policy == "contract" else own
         return found
 
 

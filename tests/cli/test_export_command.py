@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from export_models import chosen, family_model, remembered_graph, weights_folder
+from export_models import chosen, family_model, weights_folder
 
 from exitsearch.cli.main import main
 from exitsearch.pipeline.places import profile_file
@@ -14,10 +14,7 @@ from exitsearch.specs.profile import Profile
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    from exitsearch.deploy import export
-
-    monkeypatch.setattr(export, "graph_of", remembered_graph)
+def folder(tmp_path, monkeypatch, remembered_graphs):
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -6,10 +6,15 @@ import hashlib
 
 import onnx
 import onnx_ir
+import pytest
 import timm.models.swin_transformer as swin
 import torch
 
+from exitsearch.deploy import export
+from exitsearch.deploy.checks import Samples
+from exitsearch.deploy.export import Knowledge
 from exitsearch.deploy.graphs import graph_of
+from exitsearch.deploy.preprocessing import preprocessing_of
 from exitsearch.models.backbone import create_backbone
 from exitsearch.models.multi_exit import CONFIG_FILE, MODEL_FILE, attach_exits
 from exitsearch.specs.config import MultiExitConfig
@@ -83,3 +88,20 @@ def remembered_graph(unit):
     if key not in _graphs:
         _graphs[key] = onnx_ir.to_proto(graph_of(unit)).SerializeToString()
     return onnx_ir.from_proto(onnx.load_from_string(_graphs[key]))
+
+
+def exported_bundle(family, precision, folder):
+    """A model and its bundle."""
+    torch.set_num_threads(1)
+    model = family_model(family)
+    x = model.backbone.example_input(8, generator=torch.Generator().manual_seed(3))
+    knowledge = Knowledge(
+        values=[0.5, 0.6],
+        values_from="a test",
+        preprocessing=preprocessing_of(model.backbone),
+        samples=Samples(x, "choice"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "graph_of", remembered_graph)
+        found = export.export_bundle(model, out=folder, knowledge=knowledge, precision=precision, max_seconds=0.2)
+    return model, found

@@ -146,3 +146,5 @@ def test_ratios_of_a_chain_that_costs_a_tenth_and_a_head(monkeypatch):
     assert found.no_exit_tax == pytest.approx(1.2)
     assert found.whole_ms == pytest.approx(10)
     assert found.answers_ms == pytest.approx([6.5, 12.0])
+    # Predicted on a machine that was half as fast then.
+    assert found.predicted([13.0, 26.4], whole_ms=20.0) == pytest.approx([1.0, 1.1])

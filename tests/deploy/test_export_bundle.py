@@ -145,7 +145,7 @@ def test_half_weights_take_half_and_answer_alike(exported):
         np.testing.assert_allclose(mine, theirs.numpy(), atol=2e-2 * float(theirs.abs().max()))
 
 
-def test_an_exit_that_differs_is_refused_and_nothing_is_left(tmp_path, monkeypatch):
+def test_an_exit_that_differs_is_refused_and_nothing_is_left(tmp_path, monkeypatch, remembered_graphs):
     model = family_model("resnet")
     write = export._write_graphs
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import onnx
 import onnx_ir
 import pytest
@@ -9,9 +11,10 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+from exitsearch.deploy.export import check_request
 from exitsearch.deploy.graphs import OPSET, _drop_unread, _keep_blocked, graph_of
 from exitsearch.deploy.units import GraphUnit
-from exitsearch.errors import ExitSearchError
+from exitsearch.errors import ExitSearchError, UnavailableError
 
 
 class Residual(nn.Module):
@@ -118,3 +121,13 @@ def test_the_only_input_stays():
     graph = made([("Relu", ["w"], "y")])
     _drop_unread(graph)
     assert [value.name for value in graph.inputs] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "form", "extra"),
+    [("onnx_ir", "onnx", "onnx"), ("onnxruntime", "onnx", "onnx"), ("openvino", "openvino", "openvino")],
+)
+def test_a_missing_package_is_named_before_any_work(monkeypatch, missing, form, extra):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UnavailableError, match=rf"install them with pip install 'exitsearch\[{extra}\]'"):
+        check_request(format=form, precision="fp32")

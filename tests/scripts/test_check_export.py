@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import check_export
 import timm
+import torch
 
 from exitsearch.errors import ExitSearchError
 
@@ -16,6 +17,7 @@ def test_one_model(call):
     (row,) = called.figures["models"]
     assert row["exits"] == [1]
     assert 0 < row["difference"] <= 1e-4
+    assert row["largest_output"] > 0.5
     assert len(row["differences"]) == len(row["predicted_over_measured"]) == 2
     assert row["chain_over_whole"] > 0
     assert row["no_exit_tax"] > row["chain_over_whole"] * 0.5
@@ -34,6 +36,19 @@ def test_one_that_cannot_be_exported_fails(call, monkeypatch):
     assert called.status == 1
     assert "    exit 0 differs" in called.out
     assert "0 of 1 models exported" in called.out
+
+
+def test_a_final_exit_that_answers_nothing_is_woken():
+    from exitsearch.models.backbone import create_backbone
+    from exitsearch.models.multi_exit import attach_exits
+
+    backbone = create_backbone("test_resnet", pretrained=False, image_size=32)
+    for part in backbone.final_classifier():
+        torch.nn.init.zeros_(part.weight)
+    model = attach_exits(backbone, config=check_export.configuration(backbone, [1], "linear"))
+    check_export.wake_final_exit(model)
+    with torch.inference_mode():
+        assert float(model(backbone.example_input(4))[-1].std()) > 0.3
 
 
 def test_exits_are_spread():

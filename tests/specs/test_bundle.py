@@ -57,8 +57,11 @@ def test_it_is_written_and_read_whole(tmp_path):
     assert set(manifest()) <= set(data)
 
 
-def test_answers_pay_for_every_head_on_the_way():
-    assert Bundle.parse(manifest(), "bundle.json").latency.answers_ms() == [1.25, 2.75]
+def test_answers_pay_for_every_head_on_the_way_but_under_contract():
+    """Segments 1 and 1.5 ms, a head 0.25."""
+    latency = Bundle.parse(manifest(), "bundle.json").latency
+    assert latency.answers_ms() == latency.answers_ms("confidence") == [1.25, 2.75]
+    assert latency.answers_ms("contract") == [1.25, 2.5]
 
 
 @pytest.mark.parametrize(
