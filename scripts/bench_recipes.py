@@ -93,7 +93,7 @@ class Question:
 def held(split: Split, count: int | None) -> Split:
     """So many samples of a split, by a fixed permutation, read once and held in memory."""
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(_DRAW))[:count].tolist()
-    read = torch.cat([split.read([order[number] for number in block]) for block in in_order(len(order), 256)])
+    read = joined_inputs([split.read([order[number] for number in block]) for block in in_order(len(order), 256)])
     return HeldSplit(read, split.labels[order], finish=split.finish)
 
 

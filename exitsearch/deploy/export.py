@@ -162,6 +162,7 @@ def export_bundle(
         raise InputError("a model is exported in eval mode, found one in training mode; call model.eval() first")
     if profile is not None:
         check_profile(profile, model.config)
+    _refuse_side_inputs(model)
     say = progress or (lambda share, words: None)
     out = Path(out)
     check_out(out, restart=restart)
@@ -184,6 +185,16 @@ def export_bundle(
         bundle.write(folder / BUNDLE_FILE)
         _put_in_place(folder, out)
     return Exported(out, bundle, ratios, [timed.warning] if timed.warning else [])
+
+
+def _refuse_side_inputs(model: MultiExitModel) -> None:
+    """A bundle has one input."""
+    for exit_, head in zip(model.config.exits, model.heads, strict=True):
+        if reads := getattr(head, "reads", {}):
+            raise UnsupportedError(
+                f"a bundle holds a model of one input, and the exit {exit_.placement}:{exit_.choice} reads the side "
+                f"input {', '.join(reads)}; search for a choice without it (--forbid)"
+            )
 
 
 def _part(say: Progress, begin: float, end: float) -> Progress:

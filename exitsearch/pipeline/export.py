@@ -190,12 +190,13 @@ def _knowledge(model: MultiExitModel, weights: Path, training: Training, samples
 def _samples(split: object, count: int) -> Samples | None:
     from exitsearch.deploy.checks import Samples
     from exitsearch.learn.data.splits import Split
+    from exitsearch.models.inputs import main_input
 
     assert isinstance(split, Split)
     # Spread over the split, which may be sorted by class.
     step = max(1, -(-len(split) // count))
     indices = list(range(0, len(split), step))
-    return Samples(split.batch(indices)[0], _SPLIT) if indices else None
+    return Samples(main_input(split.batch(indices)[0]), _SPLIT) if indices else None
 
 
 def _values(config: MultiExitConfig, weights: Path) -> tuple[list[float], str]:

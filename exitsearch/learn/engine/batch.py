@@ -20,6 +20,8 @@ from exitsearch.learn.data.transform import per_channel
 from exitsearch.learn.recipes.recipe import Stage
 from exitsearch.learn.targets import TargetScale
 from exitsearch.models.backbone import Backbone
+from exitsearch.models.inputs import Batch, Inputs, main_input
+from exitsearch.specs.side import side_text
 
 # Inputs that are images lie in 0..1 once their normalisation is undone; resizing may overshoot a little.
 _OVERSHOOT = 0.25
@@ -76,6 +78,12 @@ class Changes:
     """
 
     def __init__(self, stage: Stage, *, data: DataSplits, backbone: Backbone, scale: TargetScale | None) -> None:
+        if data.side_inputs and (stage.mixup or stage.cutmix):
+            raise InputError(
+                f"mixup and cutmix mix pictures with their labels, and the data {data.name} comes with the side inputs "
+                f"{side_text(data.side_inputs)}, which would stay unmixed; set mixup and cutmix to 0 in the stage "
+                f"{stage.name!r}"
+            )
         self.stage, self.scale, self.outputs = stage, scale, data.num_outputs
         self.normalisation = Normalisation.of(backbone)
         self.is_class = data.task == "classification"
@@ -102,25 +110,28 @@ class Changes:
                 f"a RandAugment is written as timm does, such as rand-m9-n2-mstd0.5, found {text!r} ({error})"
             ) from None
 
-    def __call__(self, inputs: Tensor, labels: Tensor, *, seed: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, inputs: Batch, labels: Tensor, *, seed: int, epoch: int, step: int) -> tuple[Batch, Tensor]:
         """A training batch as the loss is shown it; draws from the streams that the caller has seeded.
 
         Args:
-            inputs: [batch, channels, height, width], prepared for the backbone; left as they are.
+            inputs: [batch, channels, height, width], prepared for the backbone; left as they are. Of several inputs
+                the main one alone is changed.
             labels: class indices or targets [batch, ...].
             seed: of the named augmentations.
             epoch: from 0.
             step: of the epoch, from 0.
         """
         if self.rand_augment is not None:
-            inputs = self._augmented(inputs)
+            changed = self._augmented(main_input(inputs))
+            inputs = inputs.with_x(changed) if isinstance(inputs, Inputs) else changed
         inputs = augment(inputs, self.stage.augment, seed=seed, epoch=epoch, step=step)
         if not self.is_class:
             return inputs, labels if self.scale is None else self.scale.standardise(labels)
         if bool((labels < 0).any()):  # unlabelled samples, in a stage that does not look at labels
             return inputs, labels
-        if self.mixup is not None and len(inputs) > 1:
-            even = len(inputs) // 2 * 2  # mixing pairs samples
+        if self.mixup is not None and len(labels) > 1:
+            assert not isinstance(inputs, Inputs)
+            even = len(labels) // 2 * 2  # mixing pairs samples
             mixed: tuple[Tensor, Tensor] = self.mixup(inputs[:even].clone(), labels[:even])
             return mixed
         if self.mixup is not None or self.stage.label_smoothing:

@@ -29,6 +29,7 @@ from exitsearch.learn.recipes.check import check_recipe
 from exitsearch.learn.recipes.outputs import exit_facts
 from exitsearch.learn.recipes.recipe import Recipe, get_recipe
 from exitsearch.learn.targets import TargetScale
+from exitsearch.models.inputs import batch_size
 from exitsearch.models.multi_exit import MultiExitModel
 
 # Steps that are timed; the median counts. One goes before them: the first allocates what all others use again.
@@ -182,7 +183,7 @@ def _stage(model: MultiExitModel, legs: list[Leg], setting: Setting, *, steps: i
     times = [time.perf_counter()]
     for step, (inputs, labels) in enumerate(batches(held, order=in_order(len(held), stage.batch_size), device=device)):
         # Its terms are read as numbers, which waits for the device.
-        learner.step_over(inputs, labels, epoch=0, step=step, whole=len(inputs))
+        learner.step_over(inputs, labels, epoch=0, step=step, whole=batch_size(inputs))
         times.append(time.perf_counter())
     seconds = [after - earlier for earlier, after in itertools.pairwise(times)]
     weights = _bytes(model.state_dict().values())
@@ -217,7 +218,7 @@ def _answer_seconds(learner: Learner, setting: Setting) -> float:
     with torch.no_grad():
         # Asking for a number waits for the device.
         float(sum(outputs.sum() for outputs in model(inputs)))
-    return (time.perf_counter() - begun) / len(inputs) * len(choice)
+    return (time.perf_counter() - begun) / batch_size(inputs) * len(choice)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -29,6 +29,7 @@ from exitsearch.learn.engine.setting import Setting
 from exitsearch.learn.engine.state import Position, Trained, load_into, optimizer_parts, restore_optimizer
 from exitsearch.learn.engine.streams import drawn_from, stream_seed
 from exitsearch.models.adapters import adapter_parameters, attach_adapters, merge_adapters
+from exitsearch.models.inputs import Batch, batch_size, main_input, rows
 from exitsearch.models.multi_exit import MultiExitModel
 
 # Where a rate that warms up begins, as a share of the highest. Not 0, at which a first step would teach nothing.
@@ -97,27 +98,28 @@ class Learner:
         """The learning rate of the last step."""
         return float(self.own_optimizer.param_groups[0]["lr"])
 
-    def step_over(self, inputs: Tensor, labels: Tensor, *, epoch: int, step: int, whole: int) -> dict[str, float]:
+    def step_over(self, inputs: Batch, labels: Tensor, *, epoch: int, step: int, whole: int) -> dict[str, float]:
         """One step of the optimiser; the terms of its loss."""
         done, stage = epoch * self.steps + step, self.leg.stage
         self.schedule.step_update(done)
         self.optimizer.zero_grad(set_to_none=True)
         rank, count = self.accelerator.process_index, self.accelerator.num_processes
         stream = stream_seed(self.setting.seed, self.leg.name, epoch, step, rank)
-        share = len(inputs) / max(whole, count)
+        size = batch_size(inputs)
+        share = size / max(whole, count)
         sums: dict[str, Tensor] = {}
         with drawn_from(stream, device=self.accelerator.device):
             drawn = stream_seed(self.setting.seed, self.leg.name, rank)
             inputs, targets = self.changes(inputs, labels, seed=drawn, epoch=epoch, step=step)
             teacher = self._taught(inputs)
-            pieces = parts(len(inputs), count=self.setting.accumulate)
+            pieces = parts(batch_size(inputs), count=self.setting.accumulate)
             for number, piece in enumerate(pieces):
                 # Gradients of several processes are averaged once, with the last part.
                 last = number == len(pieces) - 1
                 with contextlib.nullcontext() if last else self.accelerator.no_sync(self.objective):
                     known = None if teacher is None else teacher[piece]
-                    terms = self.objective(inputs[piece], targets[piece], known, done)
-                    weight = share * len(inputs[piece]) / len(inputs)
+                    terms = self.objective(rows(inputs, piece), targets[piece], known, done)
+                    weight = share * len(targets[piece]) / len(targets)
                     loss = torch.stack(list(terms.values())).sum()
                     if not loss.requires_grad:
                         raise InputError(
@@ -153,13 +155,13 @@ class Learner:
                 )
 
     @torch.no_grad()
-    def _taught(self, inputs: Tensor) -> Tensor | None:
+    def _taught(self, inputs: Batch) -> Tensor | None:
         """What another model answers to a batch, in the unit that is learnt in."""
         if self.leg.stage.teacher != "given":
             return None
         assert self.setting.teacher is not None
         with self.accelerator.autocast():
-            answers: Tensor = self.setting.teacher(inputs).float()
+            answers: Tensor = self.setting.teacher(main_input(inputs)).float()
         return answers if self.setting.scale is None else self.setting.scale.standardise(answers)
 
     def judged(self) -> MultiExitModel:

@@ -23,6 +23,7 @@ from exitsearch.errors import InputError
 from exitsearch.models import features
 from exitsearch.models.heads import ExitHead
 from exitsearch.models.heads.lgvit import GlobalAggregationHead
+from exitsearch.models.inputs import Batch
 from exitsearch.models.multi_exit import MultiExitModel
 from exitsearch.specs.backbone import Task
 
@@ -109,7 +110,7 @@ def exit_facts(model: MultiExitModel, *, chances: Sequence[float] | None = None)
 
 def exit_outputs(
     model: MultiExitModel,
-    inputs: Tensor,
+    inputs: Batch,
     *,
     needs: frozenset[str] = frozenset(),
     facts: ExitFacts | None = None,
@@ -121,7 +122,7 @@ def exit_outputs(
 
     Args:
         model: in whatever mode it is to be run.
-        inputs: [batch, channels, height, width].
+        inputs: [batch, channels, height, width], or all inputs as `Inputs` where heads read side inputs.
         needs: what to keep beside the logits, of `NEEDS`; what is not named is not kept.
         facts: of the model, where they are at hand; None reads them.
 
