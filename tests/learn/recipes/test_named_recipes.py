@@ -82,7 +82,11 @@ def test_numbers_of_ones_own_for_heads_alone() -> None:
 
 
 def test_a_given_teacher() -> None:
-    assert get_recipe("distill", teacher="given").stages[0].teacher == "given"
+    assert {stage.teacher for stage in get_recipe("distill", teacher="given").stages} == {"given"}
+
+
+def test_distill_lets_heads_come_near_their_teacher_before_they_move_the_backbone() -> None:
+    assert [stage.trains for stage in RECIPES["distill"].stages] == ["heads", "all"]
 
 
 def test_unknown_names() -> None:
