@@ -43,6 +43,7 @@ from exitsearch.learn.engine.train import train_model
 from exitsearch.learn.recipes.recipe import Recipe, get_recipe
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.heads import fitting_exits
+from exitsearch.models.inputs import joined_inputs
 from exitsearch.models.multi_exit import attach_exits, load_model
 from exitsearch.pipeline.judge import chances_of, judge_of
 from exitsearch.specs.backbone import FASHION_NAME, Task

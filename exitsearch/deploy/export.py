@@ -24,7 +24,7 @@ from exitsearch.deploy.latency import Timed, check_profile, measure_graphs, sum_
 from exitsearch.deploy.precision import convert
 from exitsearch.deploy.units import INPUT, OUTPUT, GraphUnits, divide
 from exitsearch.deploy.weights import write_graphs
-from exitsearch.errors import FileError, InputError, UnavailableError, one_of
+from exitsearch.errors import FileError, InputError, UnavailableError, UnsupportedError, one_of
 from exitsearch.models.multi_exit import MultiExitModel
 from exitsearch.specs.bundle import (
     BUNDLE_FILE,

@@ -76,7 +76,7 @@ def test_a_recipe_with_stages(here: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_dry_run_takes_steps_and_writes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(here.rglob("*"))
-    argv = [*SMALL, "--recipe", "distill", "--epochs", "3", "--batch-size", "6", "--ema", "0.9", "--dry-run"]
+    argv = [*SMALL, "--recipe", "joint", "--epochs", "3", "--batch-size", "6", "--ema", "0.9", "--dry-run"]
     assert main([*argv, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert sorted(here.rglob("*")) == before

@@ -189,16 +189,20 @@ class EngineRun:
         )
 
     def _keep_best(self, learner: Learner, value: float, scores: list[float]) -> None:
-        """Keep the weights if none were better; of equals the later ones."""
+        """Keep the weights if none of this leg were better; of equals the later ones.
+
+        Those of an earlier leg make way whatever they are worth: what a recipe ends with is its last stage's, or a
+        stage that lowers the criterion would silently be left out.
+        """
         position = self.position
-        if position.best is not None and value < position.best["value"]:
+        if position.best is not None and position.best["leg"] == position.leg and value < position.best["value"]:
             return
         # One file for each, so that no kill leaves weights under a name that says something else.
         file = f"best-{position.leg}-{position.epoch + 1}.safetensors"
         if self.setting.first:
             save_tensors(self.setting.out / CHECKPOINTS_FOLDER / file, learner.plain_weights())
         kept = KeptWeights(stage=learner.leg.name, epoch=position.epoch + 1, value=value, scores=scores)
-        position.best = {**kept.model_dump(), "file": file}
+        position.best = {**kept.model_dump(), "leg": position.leg, "file": file}
 
     def _add_row(self, learner: Learner, more: dict[str, Any]) -> None:
         position = self.position

@@ -39,7 +39,7 @@ class Position:
         seconds: since the beginning of the epoch.
         history: a row for every finished epoch.
         rows: of the log.
-        best: what is kept so far, as in `KeptWeights`, with the name of its file.
+        best: what is kept so far, as in `KeptWeights`, with the number of its leg and the name of its file.
     """
 
     leg: int = 0

@@ -112,8 +112,8 @@ def train_model(
         unlabelled: further samples, prepared for the backbone, for stages that do not look at labels.
         chances: of each chosen exit and last of the final one, that its answer is the one in hand when the budget
             strikes; for losses that ask for them.
-        judge: from the metric of every exit on the choice split, the final one last, to what is kept the best of;
-            None: their mean, for a regression minus the mean error.
+        judge: from the metric of every exit on the choice split, the final one last, to what is kept the best of
+            among the epochs of the last stage; None: their mean, for a regression minus the mean error.
         order: numbers of the samples of the training split, easy ones first, for stages of a curriculum; None asks the
             trained heads (`sample_difficulty`).
         mixed_precision: `bf16` or `fp16` (on a GPU) for forward and backward passes, or `no`.

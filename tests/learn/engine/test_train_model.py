@@ -132,6 +132,14 @@ def test_the_best_weights_are_kept_and_said(tmp_path, data) -> None:
     assert [float(row["value"]) for row in rows(tmp_path)] == [0.1, 0.9, 0.3, 0.8]
 
 
+def test_what_is_kept_is_of_the_last_stage(tmp_path, data) -> None:
+    """An earlier stage makes way even where it was worth more: else the last one would silently be left out."""
+    values = iter([0.9, 0.2, 0.3, 0.1])
+    found = train(tmp_path, data, stage(epochs=2), stage(name="last", epochs=2), judge=lambda scores: next(values))
+    assert found.kept is not None
+    assert (found.kept.stage, found.kept.epoch, found.kept.value) == ("last", 1, 0.3)
+
+
 def test_of_equals_the_later_weights_are_kept(tmp_path, data) -> None:
     found = train(tmp_path, data, stage(epochs=3), judge=lambda scores: 0.5)
     assert found.kept is not None
