@@ -63,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of an image before it is resized (default: %(default)s)",
     )
     bounds.add_argument(
+        "--body-seconds", type=options.seconds, default=10.0, metavar="S", help="for a body (default: %(default)s)"
+    )
+    bounds.add_argument(
+        "--header-seconds", type=options.seconds, default=10.0, metavar="S", help="for a header (default: %(default)s)"
+    )
+    bounds.add_argument(
         "--connections", type=options.positive_int, default=256, metavar="N", help="open at once (default: %(default)s)"
     )
 
@@ -85,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
         queue=args.queue,
         body_bytes=args.max_body,
         pixels=args.max_pixels,
+        body_seconds=args.body_seconds,
+        header_seconds=args.header_seconds,
         connections=args.connections,
     )
     # Before a bundle is loaded, which may take long.
