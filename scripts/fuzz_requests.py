@@ -243,7 +243,8 @@ def label(running: Running, request: bytes) -> object:
 def work(options: argparse.Namespace) -> int:
     if options.requests < 1:
         raise InputError(f"--requests must be 1 or more, found {options.requests}")
-    rng, said = random.Random(options.seed), []
+    rng = random.Random(options.seed)
+    said: list[str] = []
     with tempfile.TemporaryDirectory() as made:
         bundle = options.bundle or write_tiny_bundle(Path(made) / "bundle").path
         size = json.loads((bundle / "bundle.json").read_text())["input"]["size"]

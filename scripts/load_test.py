@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,7 @@ def measure(options: argparse.Namespace, running: Running) -> list[dict[str, Any
         return timed(once)
 
     at_once = facts["bounds"]["workers"] + 1
-    seen = run(lambda client: closed_loop(client, at_once=at_once, seconds=options.seconds / 2))
+    seen = run(partial(closed_loop, at_once=at_once, seconds=options.seconds / 2))
     if not seen.times:
         raise InputError(f"nothing was answered within {budget_ms:g} ms: {dict(seen.reasons)}; give more --budget-ms")
     capacity = len(seen.times) / seen.seconds
@@ -244,10 +245,8 @@ def measure(options: argparse.Namespace, running: Running) -> list[dict[str, Any
     rows = []
     for number, load in enumerate(options.loads):
         rate = load * capacity
-        seed = options.seed + number
-        seen = run(
-            lambda client, rate=rate, seed=seed: open_loop(client, rate=rate, seconds=options.seconds, seed=seed)
-        )  # type: ignore[misc]
+        flood = partial(open_loop, rate=rate, seconds=options.seconds, seed=options.seed + number)
+        seen = run(flood)
         row = summary(seen, load=load, rate=rate, budget_ms=budget_ms)
         row["capacity_per_s"] = capacity
         rows.append(row)

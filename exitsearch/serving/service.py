@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ class Service:
         found: asyncio.Future[Outcome] = loop.create_future()
 
         def done(outcome: Outcome) -> None:
-            if not loop.is_closed():
+            # A second signal closes the loop with requests under way, whose answers nobody can be given.
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, found, outcome)
 
         job = self.line.admit(asked, done)
