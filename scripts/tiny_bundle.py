@@ -3,13 +3,10 @@
 Segment k multiplies what the one before gave by a matrix and keeps what is above 0; a head is one matrix. Weights lie
 in `weights.safetensors`, at whose byte ranges the graphs point. Beside its features every segment hands on a second
 state that has no batch axis, as position tables do.
-
-usage: python scripts/tiny_bundle.py FOLDER [--width N] [--steps N]
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -248,10 +245,12 @@ def _manifest(exits: int, size: tuple[int, int, int], classes: int) -> dict[str,
         "opset": OPSET,
         "segments": [*segments, last],
         "heads": [
-            {"file": f"head_{position}.onnx", "exit": position, "input": f"features_{position}"}
+            {"file": f"head_{position}.onnx", "exit": position, "input": f"features_{position}", "output": "outputs"}
             for position in range(exits)
         ],
-        "exits": [{"placement": 2 * position, "head": "linear", "options": {}} for position in range(exits)],
+        "exits": [
+            {"placement": 2 * position, "module": None, "head": "linear", "options": {}} for position in range(exits)
+        ],
         "latency": {
             "unit": "ms",
             "batch_size": 1,
@@ -260,14 +259,14 @@ def _manifest(exits: int, size: tuple[int, int, int], classes: int) -> dict[str,
             "heads": [{"median": 0.1, "p90": 0.15, "p99": 0.2}] * exits,
             "slow_down": [0.9, 1.0, 1.1],
         },
-        "policy": "interruptible",
+        "policy": "confidence" if exits else "interruptible",
         "values": [0.5 + 0.1 * position for position in range(exits + 1)],
         "confidence": {
             "score": "softmax",
             "temperatures": [1.0] * exits,
             "points": [
-                {"budget_ms": 2.0, "thresholds": [0.3] * exits, "exit_rates": [], "value": 0.5},
-                {"budget_ms": 3.0, "thresholds": [0.9] * exits, "exit_rates": [], "value": 0.6},
+                {"budget_ms": 2.0, "thresholds": [0.3] * exits, "exit_rates": [0.0] * (exits + 1), "value": 0.5},
+                {"budget_ms": 3.0, "thresholds": [0.9] * exits, "exit_rates": [0.0] * (exits + 1), "value": 0.6},
             ],
             "quantile": None,
         }
@@ -275,22 +274,8 @@ def _manifest(exits: int, size: tuple[int, int, int], classes: int) -> dict[str,
         else None,
         "fallback": 0.0,
         "budget": "uniform:1,5",
-        "agreement": [],
+        "agreement": [{"agreement": None, "samples": 0, "split": None, "largest_difference": 0.0}] * (exits + 1),
         "request": None,
         "profile": {},
         "outcomes": {},
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path, help="where to write it")
-    parser.add_argument("--width", type=int, default=16, help="of the features (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=1, help="multiplications a segment (default: %(default)s)")
-    arguments = parser.parse_args()
-    found = write_tiny_bundle(arguments.folder, width=arguments.width, steps=arguments.steps)
-    print(f"wrote {found.path}")
-
-
-if __name__ == "__main__":
-    main()

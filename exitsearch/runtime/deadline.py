@@ -16,6 +16,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from .bundle.manifest import Latency
 
@@ -24,7 +25,7 @@ QUANTILES = (0.5, 0.9, 0.99)
 
 # By experiment, 150 requests beside a neighbour on the same core: 1.2 to 2.5% late at quantile 0.99, where an
 # exponential mean had 12 to 18% and no correction 28 to 30%.
-_STEP, _HALF_LIFE_S = 0.1, 2.0
+STEP, _HALF_LIFE_S = 0.1, 2.0
 # A machine a thousand times slower than itself is not one to plan for, and f has to come back from there.
 _MOST = 1000.0
 # As budgets are compared elsewhere (exitsearch/specs/budgets/deadline.py): rounding alone refuses nothing.
@@ -43,7 +44,7 @@ class SlowDown:
     Args:
         quantile: above 0 and below 1.
         clock: seconds, from any moment on.
-        step: of the logarithm, above 0.
+        step: of the logarithm; 0: nothing is tracked, the factor stays 1.
         half_life_s: in seconds, above 0.
     """
 
@@ -52,10 +53,11 @@ class SlowDown:
         *,
         quantile: float,
         clock: Callable[[], float],
-        step: float = _STEP,
+        step: float = STEP,
         half_life_s: float = _HALF_LIFE_S,
     ) -> None:
         assert 0 < quantile < 1
+        assert step >= 0
         self._up, self._down = math.exp(step * quantile), math.exp(-step * (1 - quantile))
         self._half_life_s, self._clock = half_life_s, clock
         self._lock = threading.Lock()
@@ -107,6 +109,10 @@ class Times:
 class Table:
     """The latency table of a bundle, read at one quantile.
 
+    Quantiles do not add up: of five parts that are each interrupted once in a hundred times for 10 ms, hardly a way is
+    interrupted five times. The sum of the parts' quantiles is the most that a way can take; that part of a pass is
+    delayed by no more than the whole pass, whose quantile the table's slow-down samples know. The smaller one counts.
+
     Args:
         latency: the table.
         quantile: one of `QUANTILES`.
@@ -115,9 +121,13 @@ class Table:
     def __init__(self, latency: Latency, *, quantile: float) -> None:
         assert quantile in QUANTILES
         self._batch = latency.batch_size
-        self.segments = _pairs(latency.segments[0.5], latency.segments[quantile])
+        segments = _pairs(latency.segments[0.5], latency.segments[quantile])
+        # Sums up to before each segment: every decision on the way asks for some of them.
+        self._until = tuple(accumulate(segments, initial=Times(0.0, 0.0)))
         # The final exit has no head of its own.
-        self.heads = (*_pairs(latency.heads[0.5], latency.heads[quantile]), Times(0.0, 0.0))
+        self._heads = (*_pairs(latency.heads[0.5], latency.heads[quantile]), Times(0.0, 0.0))
+        whole_ms = sum(latency.segments[0.5]) + sum(latency.heads[0.5])
+        self._most_delay = whole_ms * _most_excess(latency.slow_down, quantile)
 
     def scale(self, rows: int) -> float:
         """By which times of so many inputs at once are multiplied: never more hopeful than one batch after the other.
@@ -128,10 +138,19 @@ class Table:
 
     def way(self, *, done: int, to: int, head: bool = True) -> Times:
         """From behind `done` segments to the answer of exit `to` (or its segment alone)."""
-        total = Times(0.0, 0.0)
-        for position in range(done, to + 1):
-            total = total + self.segments[position]
-        return total + self.heads[to] if head else total
+        begin, end = self._until[done], self._until[to + 1]
+        extra = self._heads[to] if head else Times(0.0, 0.0)
+        median = end.median - begin.median + extra.median
+        delay = end.late - begin.late + extra.late - median
+        return Times(median, median + min(delay, self._most_delay))
+
+
+def _most_excess(slow_down: Sequence[float], quantile: float) -> float:
+    """How much slower than its median a whole pass is at a quantile; without bound where samples cannot tell."""
+    if len(slow_down) * (1 - quantile) < 1:
+        return math.inf
+    place = math.ceil(len(slow_down) * quantile)  # of those that are no slower, no fewer than this share
+    return max(0.0, sorted(slow_down)[min(place, len(slow_down) - 1)] - 1.0)
 
 
 def _pairs(medians: Sequence[float], late: Sequence[float]) -> tuple[Times, ...]:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,11 +21,12 @@ from numpy.typing import NDArray
 from .answer import Answer, Status
 from .bundle.manifest import Manifest
 from .bundle.trust import open_bundle
-from .deadline import QUANTILES, Plan, SlowDown, Table
+from .deadline import STEP, Plan, SlowDown, Table
 from .errors import BundleError, RequestError, shown
 from .graphs import Graphs, Units
 from .images import MOST_PIXELS, described, is_image, prepare_image
 from .policies import Confident, Contract, Interruptible, Policy
+from .requests import LONGEST_MS, MOST_ROWS, check_array, check_number, check_quantile, check_whole
 from .scores import confidence as scored
 from .started import Started
 from .work import Best, Work
@@ -34,14 +36,12 @@ Arrays = NDArray[Any]
 # Bytes of a bundle that are loaded without a word: a model of 2 billion numbers in fp32.
 _MOST_BYTES = 8 * 2**30
 _MOST_THREADS = 1024
-_LONGEST_MS = 1e9
-_MOST_ROWS = 65536
 
 
 def load_bundle(
     path: Path | str,
     *,
-    threads: int = 1,
+    threads: int | None = None,
     quantile: float = 0.99,
     most_bytes: int = _MOST_BYTES,
     most_pixels: int = MOST_PIXELS,
@@ -53,7 +53,8 @@ def load_bundle(
 
     Args:
         path: its folder.
-        threads: that one request may use, 1 to 1024. Requests of several threads run beside each other anyhow.
+        threads: that one request may use, 1 to 1024; None: as many as the latency table was measured with, which plans
+            are made by, or as this machine has. Requests of several threads run beside each other anyhow.
         quantile: by which deadlines are planned: 0.5, 0.9 or 0.99 of the bundle's latency table.
         most_bytes: that the bundle's files together may have.
         most_pixels: that an image may have before it is resized.
@@ -63,10 +64,11 @@ def load_bundle(
         RequestError: an argument is out of its range.
         MissingError: onnxruntime is not installed, or too old.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
-        raise RequestError(f"threads must be a whole number from 1 to {_MOST_THREADS}, found {shown(threads)}")
-    if quantile not in QUANTILES:
-        raise RequestError(f"quantile must be one of 0.5, 0.9 and 0.99, found {shown(quantile)}")
+    if threads is not None:
+        check_whole("threads", threads, high=_MOST_THREADS)
+    check_quantile(quantile)
+    check_whole("most_bytes", most_bytes, high=2**62)
+    check_whole("most_pixels", most_pixels, high=2**62)
     with open_bundle(path, most_bytes=most_bytes) as bundle:
         if bundle.manifest.format != "onnx":
             raise BundleError(
@@ -74,6 +76,8 @@ def load_bundle(
                 f"this package runs bundles of the format onnx, found {bundle.manifest.format}",
                 remedy="write it with exitsearch export --format onnx",
             )
+        if threads is None:
+            threads = min(bundle.manifest.latency.threads, os.cpu_count() or 1)
         graphs = Graphs(bundle, threads=threads)
     return Session(bundle.manifest, units=graphs, quantile=quantile, most_pixels=most_pixels)
 
@@ -93,12 +97,13 @@ class Session:
         units: Units,
         quantile: float = 0.99,
         most_pixels: int = MOST_PIXELS,
+        correction: bool = True,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.manifest, self.quantile = manifest, quantile
         self._units, self._clock, self._most_pixels = units, clock, most_pixels
         self._table = Table(manifest.latency, quantile=quantile)
-        self._slow_down = SlowDown(quantile=quantile, clock=clock)
+        self._slow_down = SlowDown(quantile=quantile, clock=clock, step=STEP if correction else 0.0)
 
     @property
     def slow_down(self) -> float:
@@ -109,6 +114,27 @@ class Session:
     def exits(self) -> tuple[str, ...]:
         """The exits in words, as `3:linear`, last `final`."""
         return self.manifest.exits
+
+    def replanned(self, *, quantile: float | None = None, correction: bool = True) -> Session:
+        """A session over the same graphs that plans otherwise, and knows nothing yet of how slow the machine is.
+
+        Args:
+            quantile: 0.5, 0.9 or 0.99; None: as this one.
+            correction: whether plans are corrected by how slow the machine is; without, by the table alone.
+
+        Raises:
+            RequestError: another quantile.
+        """
+        quantile = self.quantile if quantile is None else quantile
+        check_quantile(quantile)
+        return Session(
+            self.manifest,
+            units=self._units,
+            quantile=quantile,
+            most_pixels=self._most_pixels,
+            correction=correction,
+            clock=self._clock,
+        )
 
     def prepare(self, image: Any) -> NDArray[np.float32]:
         """An image as an input [channels, height, width], as the model was trained.
@@ -184,13 +210,13 @@ class Session:
         """
         begin = self._begin(arrived)
         if isinstance(xs, np.ndarray) and not is_image(xs):
-            self._check_array(xs, axes=4)
+            check_array(xs, self.manifest, axes=4)
             inputs = xs
-        elif isinstance(xs, list | tuple) and 1 <= len(xs) <= _MOST_ROWS:
+        elif isinstance(xs, list | tuple) and 1 <= len(xs) <= MOST_ROWS:
             inputs = np.stack([self._input(x) for x in xs])
         else:
             raise RequestError(
-                f"a batch is a list of 1 to {_MOST_ROWS} inputs, or an array [batch, channels, height, width], found "
+                f"a batch is a list of 1 to {MOST_ROWS} inputs, or an array [batch, channels, height, width], found "
                 f"{described(xs)}"
             )
         return self._predict(inputs, begin, budget_ms, confidence, mean_budget_ms)
@@ -214,6 +240,23 @@ class Session:
         work = self._work(Interruptible(self.manifest.values, plan), begin, rows=1)
         return Started(work, inputs, judge=lambda best, spent: self._answer(best, "ok" if best else "none", spent))
 
+    def every_exit(self, xs: Arrays) -> list[Arrays]:
+        """The outputs [batch, num_outputs] of every exit, the final one last: all heads are run, nothing is planned.
+
+        Args:
+            xs: inputs [batch, channels, height, width] of floating-point numbers.
+
+        Raises:
+            RequestError: they are something else.
+            RunError: a graph failed over them.
+        """
+        check_array(xs, self.manifest, axes=4)
+        state, stop, found = self._units.begin(xs), self._units.new_stop(), []
+        for position in range(len(self.exits)):
+            state = self._units.segment(position, state, stop)
+            found.append(self._units.head(position, state, stop))
+        return found
+
     def _predict(
         self,
         inputs: Arrays,
@@ -223,7 +266,7 @@ class Session:
         mean_budget_ms: float | None,
     ) -> list[Answer]:
         if budget_ms is not None:
-            _check_number("budget_ms", budget_ms, high=_LONGEST_MS)
+            check_number("budget_ms", budget_ms, high=LONGEST_MS)
         plan = Plan(self._table, self._slow_down, budget_ms=budget_ms, rows=len(inputs))
         policy = self._policy(plan, confidence, mean_budget_ms)
         if policy is None:
@@ -254,11 +297,11 @@ class Session:
         score = table.score if table else "softmax"
         thresholds: tuple[float | None, ...]
         if confidence is not None:
-            _check_number("confidence", confidence, high=len(self.exits) if score == "patience" else 1.0)
+            check_number("confidence", confidence, high=len(self.exits) if score == "patience" else 1.0)
             thresholds = (float(confidence),) * (len(self.exits) - 1)
         else:
             assert mean_budget_ms is not None
-            _check_number("mean_budget_ms", mean_budget_ms, high=_LONGEST_MS)
+            check_number("mean_budget_ms", mean_budget_ms, high=LONGEST_MS)
             if table is None:
                 raise RequestError(
                     "the bundle has no operating points, since its exits were not chosen with --policy confidence; ask "
@@ -317,7 +360,7 @@ class Session:
         now = self._clock()
         if arrived is None:
             return now
-        if isinstance(arrived, bool) or not isinstance(arrived, int | float) or not 0 <= now - arrived < 1e6:
+        if isinstance(arrived, bool) or not isinstance(arrived, int | float) or not now - 1e6 <= arrived <= now:
             raise RequestError(
                 f"arrived must be a time of time.perf_counter() that has passed, found {shown(arrived)}; leave it out "
                 "where the request comes now"
@@ -330,22 +373,5 @@ class Session:
             return self.prepare(x)
         if isinstance(x, np.ndarray) and x.ndim == 4 and x.shape[0] == 1:
             x = x[0]
-        self._check_array(x, axes=3)
+        check_array(x, self.manifest, axes=3)
         return x  # type: ignore[no-any-return]
-
-    def _check_array(self, x: Any, *, axes: int) -> None:
-        size = list(self.manifest.input_size)
-        rule = f"an input is an array {size if axes == 3 else ['batch', *size]} of floating-point numbers"
-        if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.floating):
-            raise RequestError(f"{rule}, found {described(x)}; give that, or an image")
-        rows = x.shape[0] if x.ndim == 4 else 1
-        if x.ndim != axes or list(x.shape[-3:]) != size or not 1 <= rows <= _MOST_ROWS:
-            raise RequestError(f"{rule}, found {described(x)}; prepare(image) makes one of an image")
-        # The largest number of the type that graphs take: what is larger would become infinite on the way.
-        if not (np.abs(x) <= np.finfo(self.manifest.dtype).max).all():
-            raise RequestError(f"{rule}, all of them finite, found others; see where they come from")
-
-
-def _check_number(name: str, found: object, *, high: float) -> None:
-    if isinstance(found, bool) or not isinstance(found, int | float | np.number) or not 0 < found <= high:
-        raise RequestError(f"{name} must be a number above 0, at most {high:g}, found {shown(found)}")

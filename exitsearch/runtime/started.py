@@ -29,7 +29,11 @@ class Started:
         self._taken: Answer | None = None
         self._lock = threading.Lock()
         self._done = threading.Event()
-        threading.Thread(target=self._run, args=(inputs,), name="exitsearch-request", daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(inputs,), name="exitsearch-request", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise RunError(f"no thread can be started for a request ({error}); let others end first") from None
 
     def _run(self, inputs: NDArray[Any]) -> None:
         try:

@@ -71,14 +71,14 @@ class FakeUnits:
         return SimpleNamespace(terminate=False)
 
 
-def table_of(segments, heads, *, late=1.0, batch_size=1, quantile=0.99) -> Table:
+def table_of(segments, heads, *, late=1.0, batch_size=1, quantile=0.99, slow_down=(1.0,)) -> Table:
     """A latency table whose upper quantiles are `late` times its medians."""
 
     def quantiles(medians):
         return {q: tuple(m * (1.0 if q == 0.5 else late) for m in medians) for q in (0.5, 0.9, 0.99)}
 
     latency = Latency(
-        batch_size=batch_size, threads=1, segments=quantiles(segments), heads=quantiles(heads), slow_down=(1.0,)
+        batch_size=batch_size, threads=1, segments=quantiles(segments), heads=quantiles(heads), slow_down=slow_down
     )
     return Table(latency, quantile=quantile)
 

@@ -27,6 +27,19 @@ def test_a_plan_takes_the_larger_of_the_quantile_and_the_slowed_median():
     assert Times(10.0, 12.0).planned(1.5) == 15.0
 
 
+def test_a_part_is_delayed_by_no_more_than_the_whole_pass():
+    """Parts of 1, 2 and 4 ms and a head of 1 ms, p99 twice as much: a way to the end would be delayed by 7 ms. Of 200
+    passes of 8 ms, 4 took a quarter more: p99 of a whole pass is 2 ms above its median."""
+    slow_down = [1.0] * 196 + [1.25] * 4
+    table = table_of([1.0, 2.0, 4.0], [1.0, 0.0], late=2.0, slow_down=slow_down)
+    assert table.way(done=0, to=2) == Times(7.0, 9.0)
+    assert table.way(done=0, to=0) == Times(2.0, 4.0)  # 1 and 1 ms above, no more than 2
+    assert table.way(done=0, to=0, head=False) == Times(1.0, 2.0)
+    assert table_of([1.0, 2.0, 4.0], [1.0, 0.0], late=2.0, slow_down=slow_down[-99:]).way(done=0, to=2).late == 14.0
+    medians = table_of([1.0, 2.0, 4.0], [1.0, 0.0], late=2.0, slow_down=slow_down, quantile=0.5)
+    assert medians.way(done=0, to=2) == Times(7.0, 7.0)
+
+
 @pytest.mark.parametrize(("rows", "scale"), [(1, 1.0), (4, 1.0), (5, 1.25), (8, 2.0)])
 def test_a_batch_is_planned_as_so_many_of_the_table(rows, scale):
     assert table_of([1.0], [], batch_size=4).scale(rows) == scale

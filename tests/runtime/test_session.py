@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 
 import numpy as np
@@ -76,6 +77,21 @@ def test_a_slow_machine_is_planned_for_and_forgotten(loaded):
     assert session.predict(x, budget_ms=4.0).exit == 2
 
 
+def test_without_the_correction_only_the_table_counts(loaded):
+    """The same graphs: what one session has learned is not the other's."""
+    corrected, _ = faked(loaded, slower=[4.0] * 400)
+    plain = corrected.replanned(correction=False)
+    x = np.zeros((3, 8, 8), dtype=np.float32)
+    statuses = [plain.predict(x, budget_ms=4.0).status for _ in range(30)]
+    assert statuses == ["late"] * 30
+    assert plain.slow_down == corrected.slow_down == 1.0
+    corrected.predict(x, budget_ms=4.0)
+    assert corrected.slow_down > 1.0
+    assert corrected.replanned(quantile=0.5).predict(x, budget_ms=1.15).exit == 0
+    with pytest.raises(RequestError, match="quantile must be one of"):
+        corrected.replanned(quantile=0.7)
+
+
 def test_the_time_before_the_call_counts_where_it_is_given(loaded):
     session, units = faked(loaded)
     units.clock.now = 5.0
@@ -120,6 +136,13 @@ def test_batches_are_answered_row_by_row(loaded, tiny, xs):
     assert {answer.exit for answer in answers} == {2}
 
 
+def test_every_exit_can_be_had(loaded, tiny, xs):
+    found = loaded.every_exit(xs)
+    assert len(found) == len(loaded.exits) == 3
+    for number, outputs in enumerate(found):
+        np.testing.assert_allclose(outputs, tiny.outputs(xs, number), atol=1e-5)
+
+
 def test_a_bundle_without_exits_answers_with_its_final_one(tmp_path, xs):
     bundle = write_tiny_bundle(tmp_path / "b", exits=0)
     session = load_bundle(bundle.path)
@@ -128,7 +151,7 @@ def test_a_bundle_without_exits_answers_with_its_final_one(tmp_path, xs):
 
 def test_regression_has_values_and_no_label(tmp_path, xs):
     model = {"name": "tiny", "task": "regression", "num_outputs": 1, "classes": None}
-    bundle = write_tiny_bundle(tmp_path / "b", classes=1, model=model, confidence=None)
+    bundle = write_tiny_bundle(tmp_path / "b", classes=1, model=model, confidence=None, policy="contract")
     session = load_bundle(bundle.path)
     answer = session.predict(xs[0])
     assert (answer.label, answer.confidence, answer.status) == (None, None, "ok")
@@ -144,11 +167,14 @@ def test_regression_has_values_and_no_label(tmp_path, xs):
         ({"budget_ms": float("nan")}, "budget_ms must be a number above 0"),
         ({"budget_ms": float("inf")}, "budget_ms must be a number above 0"),
         ({"budget_ms": "25"}, "budget_ms must be a number above 0, at most 1e.09, found '25'"),
+        ({"budget_ms": 10**5000}, "found something of type int"),
+        ({"budget_ms": 1j}, "budget_ms must be a number"),
         ({"budget_ms": True}, "budget_ms must be a number"),
         ({"confidence": 1.1}, "confidence must be a number above 0, at most 1, found 1.1"),
         ({"confidence": 0.5, "mean_budget_ms": 3.0}, "give a confidence or a mean_budget_ms, found both"),
         ({"mean_budget_ms": -1}, "mean_budget_ms must be a number above 0"),
         ({"arrived": float("inf")}, "arrived must be a time of time.perf_counter"),
+        ({"arrived": 10**400}, "arrived must be a time of time.perf_counter"),
         ({"arrived": "now"}, "arrived must be a time of time.perf_counter"),
     ],
 )
@@ -185,7 +211,9 @@ def test_what_is_no_batch_is_told_so(loaded, xs):
         loaded.predict_batch(xs)
 
 
-@pytest.mark.parametrize("options", [{"threads": 0}, {"threads": True}, {"threads": 1.5}, {"quantile": 0.95}])
+@pytest.mark.parametrize(
+    "options", [{"threads": 0}, {"threads": True}, {"threads": 1.5}, {"quantile": 0.95}, {"most_bytes": "1"}]
+)
 def test_loading_has_ranges_too(tiny, options):
     with pytest.raises(RequestError, match="must be"):
         load_bundle(tiny.path, **options)
@@ -226,6 +254,23 @@ def test_many_threads_get_the_same_bits(loaded, xs):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_without_a_number_of_threads_the_tables_own_is_taken(tmp_path, monkeypatch):
+    """4,096 threads of a table are no more than this machine has."""
+    from exitsearch.runtime import session as module
+
+    taken = []
+    original = module.Graphs
+    monkeypatch.setattr(module, "Graphs", lambda b, *, threads: taken.append(threads) or original(b, threads=threads))
+    bundle = write_tiny_bundle(tmp_path / "b")
+    document = json.loads((bundle.path / "bundle.json").read_text())
+    for threads in (1, 4096):
+        document["latency"]["threads"] = threads
+        write_manifest(bundle.path, document)
+        load_bundle(bundle.path)
+    load_bundle(bundle.path, threads=2)
+    assert taken == [1, os.cpu_count(), 2]
 
 
 def test_two_threads_a_request_answer_alike(tiny, loaded, xs):

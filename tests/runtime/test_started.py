@@ -135,6 +135,15 @@ def test_a_fault_of_ours_is_not_swallowed(held):
         started.answer()
 
 
+def test_where_no_thread_can_be_had_it_is_said(loaded, monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RunError, match="no thread can be started for a request"):
+        loaded.start(X)
+
+
 def test_a_running_graph_is_interrupted_for_real(tmp_path):
     """A segment of a million multiplications would take minutes: it is ended from outside, and the session stays good.
 

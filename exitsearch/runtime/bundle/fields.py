@@ -123,12 +123,10 @@ def text(found: object, *, where: str, longest: int = 1000) -> str:
 
 
 def _is_whole_text(found: str) -> bool:
-    """JSON can write halves of a character, which no file and no terminal takes."""
-    try:
-        found.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    """JSON can write halves of a character, which no file takes, and controls, which a terminal obeys."""
+    return all(
+        character >= " " and character != "\x7f" and not "\ud800" <= character <= "\udfff" for character in found
+    )
 
 
 def whole(found: object, *, where: str, low: int, high: int) -> int:

@@ -43,6 +43,7 @@ def test_a_manifest_is_read(document):
 
 def test_what_may_be_absent(document):
     document["preprocessing"] = document["confidence"] = document["model"]["classes"] = None
+    document["policy"] = "contract"
     found = read_manifest(json.dumps(document).encode())
     assert found.preprocessing is None
     assert found.confidence is None
@@ -69,6 +70,7 @@ FAULTS = [
     (["model", "num_outputs"], 4.0, "model.num_outputs must be a whole number"),
     (["model", "classes"], ["a"], "model.classes must be a list of 4 items, found 1 of them"),
     (["model", "classes", 2], "\ud800", "model.classes[2] must be a text"),
+    (["model", "classes", 2], "\x1b[2J", "model.classes[2] must be a text"),
     (["input", "size"], [3, 8], "input.size must be a list of 3 items, found 2 of them"),
     (["input", "size", 1], 65537, "input.size[1] must be a whole number from 1 to 65536, found 65537"),
     (["input", "size"], [3, 65536, 65536], "input.size must hold at most 268435456 numbers"),
