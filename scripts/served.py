@@ -53,7 +53,8 @@ def timed_bundle(folder: Path, *, rounds: int = 100, width: int = _WIDTH, steps:
                 graphs.head(position, state, stop)
                 found["heads"][position].append((time.perf_counter() - begin) * 1e3)
     document["latency"] |= {part: [_quantiles(times) for times in rows] for part, rows in found.items()}
-    document["latency"]["slow_down"] = [1.0]
+    passes = np.sum([*found["segments"], *found["heads"]], axis=0)
+    document["latency"]["slow_down"] = (passes / np.median(passes)).tolist()
     write_manifest(written.path, document)
     return written.path
 

@@ -78,11 +78,11 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.serving.extra import check_extra
 
     check_extra()
-    from exitsearch.runtime import RuntimeFault
+    from exitsearch.runtime import RuntimeFault, load_bundle
     from exitsearch.serving.app import create_app
     from exitsearch.serving.bounds import Bounds
     from exitsearch.serving.server import address_of, open_socket, run_server
-    from exitsearch.serving.service import checked_budget, load_session, usual_workers
+    from exitsearch.serving.service import checked_budget, usual_workers
 
     if args.budget_ms is not None:
         checked_budget(args.budget_ms)
@@ -99,7 +99,9 @@ def run(args: argparse.Namespace) -> int:
     listener = open_socket(args.host, args.port)
     with listener:
         try:
-            session = load_session(args.bundle, threads=args.threads, quantile=args.quantile, bounds=bounds)
+            session = load_bundle(
+                args.bundle, threads=args.threads, quantile=args.quantile, most_pixels=args.max_pixels
+            )
         except RuntimeFault as error:
             raise InputError(str(error)) from None
         threads = args.threads or session.manifest.latency.threads

@@ -7,13 +7,12 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 
 from exitsearch.errors import InputError, shown
-from exitsearch.runtime import Session, load_bundle
+from exitsearch.runtime import Session
 from exitsearch.serving.arrival import Gone, read_asked
 from exitsearch.serving.bounds import Bounds
 from exitsearch.serving.forecast import Forecast, usual_preparation_ms
@@ -168,24 +167,6 @@ def checked_budget(budget_ms: float) -> float:
             f"the budget must be a number of ms above 0, at most {_LONGEST_MS:g}, found {shown(budget_ms)}"
         )
     return float(budget_ms)
-
-
-def load_session(bundle: Path | str, *, threads: int | None, quantile: float, bounds: Bounds) -> Session:
-    """Load a bundle for serving.
-
-    Args:
-        bundle: its folder.
-        threads: that one request may use; None: as many as its latency table was measured with.
-        quantile: by which deadlines are planned.
-        bounds: of the server.
-
-    Raises:
-        RuntimeFault: it cannot be loaded.
-    """
-    session = load_bundle(bundle, threads=threads or 1, quantile=quantile, most_pixels=bounds.pixels)
-    if threads is None and (measured := session.manifest.latency.threads) > 1:
-        session = load_bundle(bundle, threads=measured, quantile=quantile, most_pixels=bounds.pixels)
-    return session
 
 
 def usual_workers(threads: int) -> int:
