@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.runtime import RuntimeFault, load_bundle
     from exitsearch.serving.app import create_app
     from exitsearch.serving.bounds import Bounds
-    from exitsearch.serving.server import address_of, open_socket, run_server
     from exitsearch.serving.service import checked_budget, usual_workers
+    from exitsearch.serving.web.server import address_of, open_socket, run_server
 
     if args.budget_ms is not None:
         checked_budget(args.budget_ms)

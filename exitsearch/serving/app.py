@@ -2,7 +2,7 @@
 
     uvicorn.run(create_app("BUNDLE"))
 
-`exitsearch serve` runs it with bounds on connections, too (`server.py`).
+`exitsearch serve` runs it with bounds on connections, too (`web/server.py`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from exitsearch.runtime import RunError, Session, load_bundle
-from exitsearch.serving.arrival import BUDGET_HEADER, PROXY_HEADER, Gone
 from exitsearch.serving.bounds import Bounds
 from exitsearch.serving.faults import Refused, WrongRequest
-from exitsearch.serving.guard import Guard
-from exitsearch.serving.pages import docs_page
-from exitsearch.serving.replies import AnswerForm, ErrorForm, RefusedForm, error_reply, refused_reply
 from exitsearch.serving.service import Service
+from exitsearch.serving.web.arrival import BUDGET_HEADER, PROXY_HEADER, Gone
+from exitsearch.serving.web.guard import Guard
+from exitsearch.serving.web.pages import docs_page
+from exitsearch.serving.web.replies import AnswerForm, ErrorForm, RefusedForm, error_reply, refused_reply
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # What nginx logs where the other side has gone; nobody reads it.

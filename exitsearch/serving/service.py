@@ -13,14 +13,14 @@ from starlette.requests import Request
 
 from exitsearch.errors import InputError, shown
 from exitsearch.runtime import Session
-from exitsearch.serving.arrival import Gone, read_asked
+from exitsearch.serving.admission.forecast import Forecast, usual_preparation_ms
+from exitsearch.serving.admission.line import Job, Line, Outcome
+from exitsearch.serving.admission.workers import Workers
 from exitsearch.serving.bounds import Bounds
-from exitsearch.serving.forecast import Forecast, usual_preparation_ms
-from exitsearch.serving.guard import ARRIVED
-from exitsearch.serving.line import Job, Line, Outcome
 from exitsearch.serving.metrics import Metrics
-from exitsearch.serving.replies import answer_content
-from exitsearch.serving.workers import Workers
+from exitsearch.serving.web.arrival import Gone, read_asked
+from exitsearch.serving.web.guard import ARRIVED
+from exitsearch.serving.web.replies import answer_content
 
 # Without a budget of its own a request may take so many times what the final exit is planned with, and at least a
 # second: large photographs take long to decode, and whoever names no deadline is in no hurry.

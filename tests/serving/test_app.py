@@ -16,8 +16,8 @@ from tiny_bundle import write_tiny_bundle
 from exitsearch.errors import InputError
 from exitsearch.runtime import BundleError, load_bundle
 from exitsearch.serving import create_app
+from exitsearch.serving.admission.line import Asked
 from exitsearch.serving.bounds import Bounds
-from exitsearch.serving.line import Asked
 
 PHOTO = {"Content-Type": "image/jpeg"}
 

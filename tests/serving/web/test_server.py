@@ -12,13 +12,13 @@ import time
 import pytest
 
 from exitsearch.errors import InputError
-from exitsearch.serving.server import address_of, open_socket
+from exitsearch.serving.web.server import address_of, open_socket
 
 PROGRAM = """
 import sys
 from exitsearch.serving import create_app
 from exitsearch.serving.bounds import Bounds
-from exitsearch.serving.server import open_socket, run_server
+from exitsearch.serving.web.server import open_socket, run_server
 
 bounds = Bounds(header_seconds=0.4, body_seconds=2.0, connections=4, body_bytes=100_000)
 listener = open_socket("127.0.0.1", 0)
