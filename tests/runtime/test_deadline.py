@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from fake_units import FakeClock, table_of
+from timed_units import FakeClock, table_of
 
 from exitsearch.runtime.deadline import Plan, SlowDown, Times
 

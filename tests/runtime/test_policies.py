@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_units import FakeClock, FakeUnits, run_work, table_of
+from timed_units import FakeClock, FakeUnits, run_work, table_of
 
 from exitsearch.runtime.deadline import Plan, SlowDown
 from exitsearch.runtime.policies import Confident, Contract, Interruptible

@@ -9,8 +9,8 @@ import threading
 import numpy as np
 import onnx
 import pytest
-from fake_units import FakeClock, FakeUnits
 from onnx import helper
+from timed_units import FakeClock, FakeUnits
 from tiny_bundle import write_manifest, write_tiny_bundle
 
 from exitsearch.runtime import BundleError, RequestError, RunError, Session, load_bundle

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from fake_units import FakeClock, FakeUnits
 from onnx import TensorProto, helper
+from timed_units import FakeClock, FakeUnits
 from tiny_bundle import write_manifest, write_tiny_bundle
 
 from exitsearch.runtime import RunError, Session, load_bundle
