@@ -84,10 +84,10 @@ def test_the_runtime_needs_numpy_and_onnxruntime_alone() -> None:
 def test_serving_needs_its_extra_and_no_torch() -> None:
     """What a server imports: its extra, and what the runtime needs; pydantic and starlette come with FastAPI."""
     extra = {"fastapi", "starlette", "pydantic", "uvicorn", "h11", "prometheus_client"}
-    for path in sorted((PACKAGE / "serving").glob("*.py")):
+    for path in sorted((PACKAGE / "serving").rglob("*.py")):
         roots = {name.split(".")[0] for name in imported_modules(path)}
         assert roots <= {*sys.stdlib_module_names, "exitsearch", "numpy", "PIL", *extra}, path
-    program = "import exitsearch.serving.server, exitsearch.serving.app, sys; print('torch' in sys.modules)"
+    program = "import exitsearch.serving.web.server, exitsearch.serving.app, sys; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
 

@@ -63,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of an image before it is resized (default: %(default)s)",
     )
     bounds.add_argument(
+        "--body-seconds", type=options.seconds, default=10.0, metavar="S", help="for a body (default: %(default)s)"
+    )
+    bounds.add_argument(
+        "--header-seconds", type=options.seconds, default=10.0, metavar="S", help="for a header (default: %(default)s)"
+    )
+    bounds.add_argument(
         "--connections", type=options.positive_int, default=256, metavar="N", help="open at once (default: %(default)s)"
     )
 
@@ -72,11 +78,11 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.serving.extra import check_extra
 
     check_extra()
-    from exitsearch.runtime import RuntimeFault
+    from exitsearch.runtime import RuntimeFault, load_bundle
     from exitsearch.serving.app import create_app
     from exitsearch.serving.bounds import Bounds
-    from exitsearch.serving.server import address_of, open_socket, run_server
-    from exitsearch.serving.service import checked_budget, load_session, usual_workers
+    from exitsearch.serving.service import checked_budget, usual_workers
+    from exitsearch.serving.web.server import address_of, open_socket, run_server
 
     if args.budget_ms is not None:
         checked_budget(args.budget_ms)
@@ -85,13 +91,17 @@ def run(args: argparse.Namespace) -> int:
         queue=args.queue,
         body_bytes=args.max_body,
         pixels=args.max_pixels,
+        body_seconds=args.body_seconds,
+        header_seconds=args.header_seconds,
         connections=args.connections,
     )
     # Before a bundle is loaded, which may take long.
     listener = open_socket(args.host, args.port)
     with listener:
         try:
-            session = load_session(args.bundle, threads=args.threads, quantile=args.quantile, bounds=bounds)
+            session = load_bundle(
+                args.bundle, threads=args.threads, quantile=args.quantile, most_pixels=args.max_pixels
+            )
         except RuntimeFault as error:
             raise InputError(str(error)) from None
         threads = args.threads or session.manifest.latency.threads

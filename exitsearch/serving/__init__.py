@@ -2,8 +2,8 @@
 
     app = create_app("BUNDLE")            # any ASGI server runs it; `exitsearch serve BUNDLE` does so with uvicorn
 
-`arrival.py` reads requests, `forecast.py` and `line.py` decide which are admitted, `workers.py` answers them, `app.py`
-puts it together. Nothing here needs torch.
+`web/` reads requests and runs the server, `admission/` decides which are let in and answers them, `service.py` and
+`app.py` put it together. Nothing here needs torch.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     uvicorn.run(create_app("BUNDLE"))
 
-`exitsearch serve` runs it with bounds on connections, too (`server.py`).
+`exitsearch serve` runs it with bounds on connections, too (`web/server.py`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from exitsearch.runtime import RunError, Session
-from exitsearch.serving.arrival import BUDGET_HEADER, PROXY_HEADER, Gone
+from exitsearch.runtime import RunError, Session, load_bundle
 from exitsearch.serving.bounds import Bounds
 from exitsearch.serving.faults import Refused, WrongRequest
-from exitsearch.serving.guard import Guard
-from exitsearch.serving.pages import docs_page
-from exitsearch.serving.replies import AnswerForm, ErrorForm, RefusedForm, error_reply, refused_reply
-from exitsearch.serving.service import Service, load_session
+from exitsearch.serving.service import Service
+from exitsearch.serving.web.arrival import BUDGET_HEADER, PROXY_HEADER, Gone
+from exitsearch.serving.web.guard import Guard
+from exitsearch.serving.web.pages import docs_page
+from exitsearch.serving.web.replies import AnswerForm, ErrorForm, RefusedForm, error_reply, refused_reply
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # What nginx logs where the other side has gone; nobody reads it.
@@ -124,7 +124,7 @@ def create_app(
     """
     bounds = bounds or Bounds()
     if not isinstance(bundle, Session):
-        bundle = load_session(bundle, threads=threads, quantile=quantile, bounds=bounds)
+        bundle = load_bundle(bundle, threads=threads, quantile=quantile, most_pixels=bounds.pixels)
     service = Service(bundle, bounds=bounds, budget_ms=budget_ms, clock=clock)
 
     @asynccontextmanager

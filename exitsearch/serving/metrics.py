@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from exitsearch.serving.admission.line import Line
 from exitsearch.serving.faults import REASONS, Reason
-from exitsearch.serving.line import Line
 
 # In s; budgets of interest lie between a millisecond and a second.
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0)

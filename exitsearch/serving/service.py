@@ -6,21 +6,21 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
 
 from exitsearch.errors import InputError, shown
-from exitsearch.runtime import Session, load_bundle
-from exitsearch.serving.arrival import Gone, read_asked
+from exitsearch.runtime import Session
+from exitsearch.serving.admission.forecast import Forecast, usual_preparation_ms
+from exitsearch.serving.admission.line import Job, Line, Outcome
+from exitsearch.serving.admission.workers import Workers
 from exitsearch.serving.bounds import Bounds
-from exitsearch.serving.forecast import Forecast, usual_preparation_ms
-from exitsearch.serving.guard import ARRIVED
-from exitsearch.serving.line import Job, Line, Outcome
 from exitsearch.serving.metrics import Metrics
-from exitsearch.serving.replies import answer_content
-from exitsearch.serving.workers import Workers
+from exitsearch.serving.web.arrival import Gone, read_asked
+from exitsearch.serving.web.guard import ARRIVED
+from exitsearch.serving.web.replies import answer_content
 
 # Without a budget of its own a request may take so many times what the final exit is planned with, and at least a
 # second: large photographs take long to decode, and whoever names no deadline is in no hurry.
@@ -79,7 +79,8 @@ class Service:
         found: asyncio.Future[Outcome] = loop.create_future()
 
         def done(outcome: Outcome) -> None:
-            if not loop.is_closed():
+            # A second signal closes the loop with requests under way, whose answers nobody can be given.
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, found, outcome)
 
         job = self.line.admit(asked, done)
@@ -166,24 +167,6 @@ def checked_budget(budget_ms: float) -> float:
             f"the budget must be a number of ms above 0, at most {_LONGEST_MS:g}, found {shown(budget_ms)}"
         )
     return float(budget_ms)
-
-
-def load_session(bundle: Path | str, *, threads: int | None, quantile: float, bounds: Bounds) -> Session:
-    """Load a bundle for serving.
-
-    Args:
-        bundle: its folder.
-        threads: that one request may use; None: as many as its latency table was measured with.
-        quantile: by which deadlines are planned.
-        bounds: of the server.
-
-    Raises:
-        RuntimeFault: it cannot be loaded.
-    """
-    session = load_bundle(bundle, threads=threads or 1, quantile=quantile, most_pixels=bounds.pixels)
-    if threads is None and (measured := session.manifest.latency.threads) > 1:
-        session = load_bundle(bundle, threads=measured, quantile=quantile, most_pixels=bounds.pixels)
-    return session
 
 
 def usual_workers(threads: int) -> int:

@@ -16,8 +16,8 @@ from tiny_bundle import write_tiny_bundle
 from exitsearch.errors import InputError
 from exitsearch.runtime import BundleError, load_bundle
 from exitsearch.serving import create_app
+from exitsearch.serving.admission.line import Asked
 from exitsearch.serving.bounds import Bounds
-from exitsearch.serving.line import Asked
 
 PHOTO = {"Content-Type": "image/jpeg"}
 
@@ -285,7 +285,7 @@ def test_a_confidence_and_a_mean_budget_are_asked_for(session, jpeg):
 
 def test_regression_answers_its_outputs(tmp_path):
     model = {"name": "tiny", "task": "regression", "num_outputs": 4, "classes": None}
-    path = write_tiny_bundle(tmp_path / "bundle", model=model, confidence=None).path
+    path = write_tiny_bundle(tmp_path / "bundle", model=model, policy="contract", confidence=None).path
     found = ask(create_app(path), files={"image": encoded("PNG")}).json()
     assert (found["label"], found["confidence"]) == (None, None)
     assert len(found["outputs"]) == 4

@@ -12,8 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from exitsearch.errors import InputError
-from exitsearch.serving.protocol import bounded_protocol
 from exitsearch.serving.service import Service
+from exitsearch.serving.web.protocol import bounded_protocol
 
 # How long a thread of Python may hold the others up, in s. With the interpreter's own 5 ms a request that has to be
 # read may come late by that much while another is prepared.

@@ -14,9 +14,9 @@ from starlette.datastructures import Headers
 from tiny_bundle import write_tiny_bundle
 
 from exitsearch.serving import create_app
-from exitsearch.serving.arrival import read_budget
 from exitsearch.serving.bounds import Bounds
 from exitsearch.serving.faults import WrongRequest
+from exitsearch.serving.web.arrival import read_budget
 
 PHOTO = {"Content-Type": "image/jpeg"}
 NUMBERS = {"Content-Type": "application/octet-stream"}

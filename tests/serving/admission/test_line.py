@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from exitsearch.runtime.bundle.manifest import Latency
+from exitsearch.serving.admission.forecast import Forecast
+from exitsearch.serving.admission.line import Asked, Line, retry_after
 from exitsearch.serving.faults import Refused
-from exitsearch.serving.forecast import Forecast
-from exitsearch.serving.line import Asked, Line, retry_after
 
 
 class Clock:

@@ -12,13 +12,13 @@ import time
 import pytest
 
 from exitsearch.errors import InputError
-from exitsearch.serving.server import address_of, open_socket
+from exitsearch.serving.web.server import address_of, open_socket
 
 PROGRAM = """
 import sys
 from exitsearch.serving import create_app
 from exitsearch.serving.bounds import Bounds
-from exitsearch.serving.server import open_socket, run_server
+from exitsearch.serving.web.server import open_socket, run_server
 
 bounds = Bounds(header_seconds=0.4, body_seconds=2.0, connections=4, body_bytes=100_000)
 listener = open_socket("127.0.0.1", 0)
@@ -107,17 +107,32 @@ def test_a_header_without_end_gets_a_sentence(server):
         assert answer(connection)[0] == 400
 
 
-@pytest.mark.parametrize("begin", [b"", b"POST /pre", head(Content_Type="image/jpeg")[:-2]])
-def test_a_slow_header_is_hung_up_on(server, begin):
+@pytest.mark.parametrize("begin", [b"POST /pre", head(Content_Type="image/jpeg")[:-2]])
+def test_a_slow_header_gets_a_sentence(server, begin):
     with server.connect() as connection:
         connection.sendall(begin)
+        status, _, found = answer(connection)
+        assert (status, found) == (408, {"error": "a request's header must be here within 0.4 s"})
         assert connection.recv(1) == b""
 
 
-def test_a_slow_header_behind_an_answer_is_hung_up_on(server, jpeg):
+def test_whoever_says_nothing_is_hung_up_on(server):
+    with server.connect() as connection:
+        assert connection.recv(1) == b""
+
+
+def test_a_slow_header_behind_an_answer_gets_a_sentence(server, jpeg):
     with server.connect() as connection:
         assert posted(connection, jpeg)[0] == 200
         connection.sendall(b"POST /predi")
+        assert answer(connection)[0] == 408
+        assert connection.recv(1) == b""
+
+
+def test_a_body_in_chunks_that_are_none_gets_a_sentence(server):
+    with server.connect() as connection:
+        connection.sendall(head(Content_Type="image/jpeg", Transfer_Encoding="chunked") + b"5\r\nabcde\r\nno chunk\r\n")
+        assert answer(connection)[0] == 400
         assert connection.recv(1) == b""
 
 

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from exitsearch.runtime import Answer
+from exitsearch.serving.admission.forecast import TOLERANCE_MS, Costs, Forecast
 from exitsearch.serving.faults import Refused
-from exitsearch.serving.forecast import TOLERANCE_MS, Costs, Forecast
 
 # While a machine is slow nothing is learnt from who is refused; the slow-down halves in this time by itself.
 _SLOW_RETRY_S = 2.0

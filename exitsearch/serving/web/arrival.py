@@ -18,9 +18,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from exitsearch.errors import shown
 from exitsearch.runtime import Session
+from exitsearch.serving.admission.line import Asked
 from exitsearch.serving.bounds import Bounds
 from exitsearch.serving.faults import WrongRequest
-from exitsearch.serving.line import Asked
 
 # The budget of a request, in ms from the arrival of its header.
 BUDGET_HEADER = "X-Budget-Ms"

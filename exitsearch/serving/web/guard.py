@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exitsearch.serving.faults import Refused
 from exitsearch.serving.metrics import Metrics
-from exitsearch.serving.replies import error_reply, refused_reply
+from exitsearch.serving.web.replies import error_reply, refused_reply
 
 ARRIVED = "exitsearch.arrived"
 _log = logging.getLogger("exitsearch.serving")

@@ -82,7 +82,7 @@ class Forecast:
         table = Table(session.manifest.latency, quantile=session.quantile)
         positions = range(len(session.exits))
         self._ways = tuple(table.way(done=0, to=position) for position in positions)
-        self._through = sum((table.heads[k] for k in positions[:-1]), start=self._ways[-1])
+        self._through = sum((_head(table, position) for position in positions[:-1]), start=self._ways[-1])
         self._preparation_ms, self._reply_ms = preparation_ms, reply_ms
         self._preparation = SlowDown(quantile=session.quantile, clock=clock)
         self._reply = SlowDown(quantile=session.quantile, clock=clock)
@@ -124,6 +124,12 @@ class Forecast:
             reply=reply,
             values=self._session.manifest.values,
         )
+
+
+def _head(table: Table, position: int) -> Times:
+    """A head alone."""
+    behind, before = (table.way(done=position, to=position, head=head) for head in (True, False))
+    return Times(behind.median - before.median, behind.late - before.late)
 
 
 def usual_preparation_ms(session: Session, *, clock: Callable[[], float]) -> float:

@@ -10,9 +10,9 @@ from io import BytesIO
 import numpy as np
 
 from exitsearch.runtime import Answer, RequestError, RunError, Session
+from exitsearch.serving.admission.forecast import Forecast
+from exitsearch.serving.admission.line import Job, Line, Outcome
 from exitsearch.serving.faults import Refused, WrongRequest
-from exitsearch.serving.forecast import Forecast
-from exitsearch.serving.line import Job, Line, Outcome
 
 _log = logging.getLogger("exitsearch.serving")
 

@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from exitsearch.runtime import Answer, Session
+from exitsearch.serving.admission.line import Asked, retry_after
 from exitsearch.serving.faults import Refused
-from exitsearch.serving.line import Asked, retry_after
 
 
 class AnswerForm(BaseModel):
