@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exitsearch.errors import ExitSearchError
+from exitsearch.models.tensors import usual_mode
 from exitsearch.specs.bundle import WEIGHTS_FILE
 from exitsearch.specs.document import unwritable
 
@@ -92,7 +93,9 @@ class _Weights:
         from safetensors.numpy import save_file
 
         try:
+            mode = usual_mode(path)
             save_file(self._tensors, path)
+            path.chmod(mode)
         except SafetensorError as error:
             raise unwritable(path, error) from None
         places = tensor_places(path)

@@ -14,7 +14,6 @@ backbone's outputs. Running all of them in turn is the model's own forward, bit 
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,11 @@ from torch import Tensor, nn
 
 from exitsearch.errors import InputError, UnavailableError, UnsupportedError
 from exitsearch.models import embedded as embedded  # registers the embedded default with timm
+from exitsearch.models.checkpoint import load_checkpoint, module_digest
 from exitsearch.models.cut import Cut, cut_model
 from exitsearch.models.inputs import Batch, main_input
 from exitsearch.models.segments import State as State
 from exitsearch.specs.backbone import EMBEDDED_NAME, PACKAGED_NAMES, BackboneFacts, Task
-from exitsearch.specs.document import check_readable
 from exitsearch.specs.placement import Placement
 from exitsearch.specs.side import Size, check_side_inputs
 
@@ -255,7 +254,7 @@ def create_backbone(
     module = _create_module(name, pretrained and checkpoint is None, arguments, device or "cpu", seed)
     weights = f"random:{seed}"
     if checkpoint is not None:
-        weights = _load_checkpoint(module, Path(checkpoint))
+        weights = load_checkpoint(module, Path(checkpoint))
     elif pretrained:
         weights = f"pretrained:{module.pretrained_cfg['architecture']}.{module.pretrained_cfg['tag']}"
     # A model without a classifier (num_classes 0) answers with its pooled features.
@@ -306,7 +305,7 @@ def _own_backbone(
             "returns its logits alone"
         )
     facts = BackboneFacts(name=name, input_size=size, num_outputs=cut.num_outputs, task=task)
-    return _assembled(module, cut, facts, weights=f"own:{_digest(module)}", final_is_trained=True)
+    return _assembled(module, cut, facts, weights=f"own:{module_digest(module)}", final_is_trained=True)
 
 
 def _assembled(module: nn.Module, cut: Cut, facts: BackboneFacts, *, weights: str, final_is_trained: bool) -> Backbone:
@@ -319,16 +318,6 @@ def _assembled(module: nn.Module, cut: Cut, facts: BackboneFacts, *, weights: st
         weights=weights,
         final_is_trained=final_is_trained,
     )
-
-
-def _digest(module: nn.Module) -> str:
-    """Identity of a module's weights; of its shapes alone on the meta device."""
-    found = hashlib.sha256()
-    for key, tensor in module.state_dict().items():
-        found.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        if tensor.device.type != "meta":
-            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()[:16]
 
 
 def _check_name(name: str) -> None:
@@ -392,24 +381,3 @@ def _check_size(name: str, arguments: dict[str, Any], at_most: int) -> None:
 
 def _shown(arguments: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in arguments.items()) or "its own options"
-
-
-def _load_checkpoint(module: nn.Module, path: Path) -> str:
-    """Load a safetensors state dict strictly; returns the weights' identity."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    check_readable(path, missing="no such checkpoint file")
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: a checkpoint is a safetensors file; this one cannot be read: {error}") from None
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        raise InputError(
-            f"{path}: the weights do not fit the model ({' '.join(lines[1:2]) or lines[0]}); check --model, "
-            "--num-outputs and the image size"
-        ) from None
-    return f"file:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[st
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        mode = usual_mode(partial)
         # A copy on the CPU each: safetensors takes neither views nor tensors that share memory.
         save_file(
             {
@@ -41,6 +43,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[st
             partial,
             metadata=metadata,
         )
+        partial.chmod(mode)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -48,6 +51,16 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[st
         with contextlib.suppress(OSError):
             partial.unlink()
         raise unwritable(path, error) from None
+
+
+def usual_mode(path: Path) -> int:
+    """The mode that a new file gets here, by making an empty one; safetensors makes files for their owner alone.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.open("wb").close()
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
