@@ -2,7 +2,8 @@
 
 The exits' times are the bundle's table and the session's tracked slow-down. What a server adds is tracked in the same
 way, each as a quantile of observed over usual time that forgets (`exitsearch.runtime.deadline.SlowDown`): decoding and
-resizing images, whose usual time is taken when the server starts, and the way back from a worker to the network.
+resizing images, whose usual time is taken when the server starts, the way back from a worker to the network, and how
+long a request lies in the socket before the event loop looks at it, which nobody sees but whoever sent it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from exitsearch.runtime.deadline import SlowDown, Table, Times
 
 # From a worker's last line to the answer's first byte on the way, measured with uvicorn on one core.
 _REPLY_MS = 0.3
+# How late the event loop of a server without requests looks at what has come.
+_LOOP_MS = 0.1
 # Clocks count seconds as floating-point numbers: what rounding alone takes away (a nanosecond) refuses nothing.
 TOLERANCE_MS = 1e-6
 # How often an image is prepared to learn how long that takes; the first is not counted.
@@ -31,7 +34,7 @@ class Costs:
         exits: from the prepared input to the answer of each exit, no other head run; the final one last.
         through: to the final exit's answer, every head on the way run.
         preparation: from an image to an input.
-        reply: from a worker to the network.
+        reply: from a worker to the network, and what lies in the socket before.
         values: of the exits; higher is better.
     """
 
@@ -86,6 +89,8 @@ class Forecast:
         self._preparation_ms, self._reply_ms = preparation_ms, reply_ms
         self._preparation = SlowDown(quantile=session.quantile, clock=clock)
         self._reply = SlowDown(quantile=session.quantile, clock=clock)
+        self._loop: SlowDown | None = None
+        self._clock = clock
 
     def prepared(self, observed_ms: float) -> None:
         """Take in how long an image took."""
@@ -95,10 +100,20 @@ class Forecast:
         """Take in how long the way back took."""
         self._reply.observe(observed_ms, median_ms=self._reply_ms)
 
+    def looked(self, late_ms: float) -> None:
+        """Take in how late the event loop came to something; without any of it no time is planned for that."""
+        if self._loop is None:
+            self._loop = SlowDown(quantile=self._session.quantile, clock=self._clock)
+        self._loop.observe(late_ms, median_ms=_LOOP_MS)
+
     @property
     def reply_ms(self) -> float:
-        """What the way back is planned with now."""
-        return self._reply_ms * self._reply.factor
+        """What the way back, and the time in the socket before, are planned with now."""
+        usual_ms, excess_ms = self._reply_ms, self._reply_ms * (self._reply.factor - 1)
+        if self._loop is not None:
+            # Quantiles do not add up: hardly a request is held up both on its way in and on its way back.
+            usual_ms, excess_ms = usual_ms + _LOOP_MS, max(excess_ms, _LOOP_MS * (self._loop.factor - 1))
+        return usual_ms + excess_ms
 
     def now(self, *, image: bool = True) -> Costs:
         """On this machine as it is now.

@@ -200,6 +200,19 @@ def test_slow_preparing_and_ways_back_are_learnt_and_forgotten(clock):
     assert forecast.now().least == pytest.approx(12.5)
 
 
+def test_a_loop_that_looks_late_is_planned_for(clock):
+    """Who says nothing of a loop has none; then it is 0.1 ms at the least."""
+    forecast = forecast_of(clock)
+    assert forecast.reply_ms == 0.5
+    forecast.looked(0.0)
+    assert forecast.reply_ms == pytest.approx(0.6)
+    for _ in range(40):
+        forecast.looked(3.0)
+    assert forecast.now().reply == pytest.approx(3.5, rel=0.15)
+    clock.now += 60
+    assert forecast.now().reply == pytest.approx(0.6)
+
+
 def test_what_cannot_be_in_time_any_more_is_prepared_and_no_more(clock):
     assert forecast_of(clock).now().work(12.4, every_head=False) == 1.0
     assert forecast_of(clock).now().work(12.5, every_head=False) == 12.0
