@@ -8,6 +8,7 @@ long a request lies in the socket before the event loop looks at it, which nobod
 
 from __future__ import annotations
 
+import math
 import statistics
 import threading
 from collections.abc import Callable
@@ -98,7 +99,7 @@ class Margin:
         """What is kept back now."""
         with self._lock:
             quiet_s = self._clock() - self._as_of - _HALF_LIFE_S
-            return self._ms * 0.5 ** (max(0.0, quiet_s) / _HALF_LIFE_S)
+            return self._ms * math.pow(0.5, max(0.0, quiet_s) / _HALF_LIFE_S)
 
     def observe(self, *, in_time: bool) -> None:
         """Take in an answer."""
