@@ -22,7 +22,7 @@ from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.runtime.bundle.trust import open_bundle
 from exitsearch.runtime.graphs import Graphs
 
-_WIDTH, _STEPS = 512, 60
+_WIDTH, _STEPS = 512, 250
 _MOST_BYTES = 2**30
 
 

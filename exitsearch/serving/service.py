@@ -94,6 +94,7 @@ class Service:
         assert job.begun is not None
         waited_ms = (job.begun - asked.arrived) * 1e3
         content = answer_content(answer, self.session, asked, total_ms=total_ms, waited_ms=waited_ms, outputs=outputs)
+        self.forecast.answered(in_time=content["in_time"])
         self.metrics.answered(exit_=content["exit"], in_time=content["in_time"], total_ms=total_ms, waited_ms=waited_ms)
         return content
 

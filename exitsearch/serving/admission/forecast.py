@@ -2,12 +2,15 @@
 
 The exits' times are the bundle's table and the session's tracked slow-down. What a server adds is tracked in the same
 way, each as a quantile of observed over usual time that forgets (`exitsearch.runtime.deadline.SlowDown`): decoding and
-resizing images, whose usual time is taken when the server starts, and the way back from a worker to the network.
+resizing images, whose usual time is taken when the server starts, the way back from a worker to the network, and how
+long a request lies in the socket before the event loop looks at it, which nobody sees but whoever sent it.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,6 +20,12 @@ from exitsearch.runtime.deadline import SlowDown, Table, Times
 
 # From a worker's last line to the answer's first byte on the way, measured with uvicorn on one core.
 _REPLY_MS = 0.3
+# How late the event loop of a server without requests looks at what has come.
+_LOOP_MS = 0.1
+# Of the margin: one late answer adds a tenth of the first exit's time, and ten of these times are the most.
+_STEP, _MOST_SCALES, _HALF_LIFE_S = 0.1, 10.0, 2.0
+# Half of the late answers that the quantile allows: the network is the sender's, who counts it all the same.
+_LATE_PART = 0.5
 # Clocks count seconds as floating-point numbers: what rounding alone takes away (a nanosecond) refuses nothing.
 TOLERANCE_MS = 1e-6
 # How often an image is prepared to learn how long that takes; the first is not counted.
@@ -31,7 +40,7 @@ class Costs:
         exits: from the prepared input to the answer of each exit, no other head run; the final one last.
         through: to the final exit's answer, every head on the way run.
         preparation: from an image to an input.
-        reply: from a worker to the network.
+        reply: from a worker to the network, the time in the socket before, and a margin.
         values: of the exits; higher is better.
     """
 
@@ -63,6 +72,43 @@ class Costs:
         return self.preparation + self.exits[max(fits, key=lambda k: (self.values[k], -k))]
 
 
+class Margin:
+    """Time kept back so that only so many answers come behind their deadline, whatever is planned. For many threads.
+
+    The session's tracker forgets while it observes, so that at some ten requests a second several in a hundred are late
+    where it aims at one. Here each late answer adds `_STEP * share` of a scale to the margin, and each in time takes
+    `_STEP * (1 - share)` off, so that the two balance at `1 - share` late ones. Only while nothing is answered does it
+    halve with every half-life: else a margin that refuses everything would stand for ever.
+
+    Args:
+        share: of answers that are to be in time, above 0 and below 1.
+        scale_ms: above 0.
+        clock: seconds.
+    """
+
+    def __init__(self, *, share: float, scale_ms: float, clock: Callable[[], float]) -> None:
+        assert 0 < share < 1
+        assert scale_ms > 0
+        self._up, self._down = _STEP * share * scale_ms, _STEP * (1 - share) * scale_ms
+        self._most = _MOST_SCALES * scale_ms
+        self._clock, self._lock = clock, threading.Lock()
+        self._ms, self._as_of = 0.0, clock()
+
+    @property
+    def ms(self) -> float:
+        """What is kept back now."""
+        with self._lock:
+            quiet_s = self._clock() - self._as_of - _HALF_LIFE_S
+            return self._ms * math.pow(0.5, max(0.0, quiet_s) / _HALF_LIFE_S)
+
+    def observe(self, *, in_time: bool) -> None:
+        """Take in an answer."""
+        ms = self.ms
+        with self._lock:
+            self._ms = min(max(ms - self._down if in_time else ms + self._up, 0.0), self._most)
+            self._as_of = self._clock()
+
+
 class Forecast:
     """Plans for a session. For many threads at once.
 
@@ -86,6 +132,10 @@ class Forecast:
         self._preparation_ms, self._reply_ms = preparation_ms, reply_ms
         self._preparation = SlowDown(quantile=session.quantile, clock=clock)
         self._reply = SlowDown(quantile=session.quantile, clock=clock)
+        self._loop: SlowDown | None = None
+        late = _LATE_PART * (1 - session.quantile)
+        self._margin = Margin(share=1 - late, scale_ms=max(self._ways[0].median, reply_ms), clock=clock)
+        self._clock = clock
 
     def prepared(self, observed_ms: float) -> None:
         """Take in how long an image took."""
@@ -95,10 +145,24 @@ class Forecast:
         """Take in how long the way back took."""
         self._reply.observe(observed_ms, median_ms=self._reply_ms)
 
+    def answered(self, *, in_time: bool) -> None:
+        """Take in whether an answer came in time."""
+        self._margin.observe(in_time=in_time)
+
+    def looked(self, late_ms: float) -> None:
+        """Take in how late the event loop came to something; without any of it no time is planned for that."""
+        if self._loop is None:
+            self._loop = SlowDown(quantile=self._session.quantile, clock=self._clock)
+        self._loop.observe(late_ms, median_ms=_LOOP_MS)
+
     @property
     def reply_ms(self) -> float:
-        """What the way back is planned with now."""
-        return self._reply_ms * self._reply.factor
+        """What the way back, the time in the socket before and the margin are planned with now."""
+        usual_ms, excess_ms = self._reply_ms, self._reply_ms * (self._reply.factor - 1)
+        if self._loop is not None:
+            # Quantiles do not add up: hardly a request is held up both on its way in and on its way back.
+            usual_ms, excess_ms = usual_ms + _LOOP_MS, max(excess_ms, _LOOP_MS * (self._loop.factor - 1))
+        return usual_ms + excess_ms + self._margin.ms
 
     def now(self, *, image: bool = True) -> Costs:
         """On this machine as it is now.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
 
 from exitsearch.errors import InputError
+from exitsearch.serving.admission.forecast import Forecast
 from exitsearch.serving.service import Service
 from exitsearch.serving.web.protocol import bounded_protocol
 
@@ -19,6 +22,8 @@ from exitsearch.serving.web.protocol import bounded_protocol
 # read may come late by that much while another is prepared.
 _SWITCH_SECONDS = 0.0005
 _BACKLOG = 256
+# Between two looks at how late the event loop is, in s.
+_BEAT_SECONDS = 0.01
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -58,8 +63,39 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+async def watch_loop(
+    forecast: Forecast,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Tell the forecast for ever how late the event loop is: as late as to requests, which come at any moment, too.
+
+    Args:
+        forecast: is told.
+        clock: seconds.
+        wait: for so many seconds of that clock.
+    """
+    while True:
+        due = clock() + _BEAT_SECONDS
+        await wait(_BEAT_SECONDS)
+        forecast.looked(max(0.0, clock() - due) * 1e3)
+
+
 class _Server(uvicorn.Server):
     """Ends at SIGTERM and Ctrl-C with everything answered; a second one ends at once."""
+
+    def __init__(self, config: uvicorn.Config, forecast: Forecast) -> None:
+        super().__init__(config)
+        self._forecast = forecast
+
+    async def main_loop(self) -> None:
+        """Serve until told to end."""
+        watch = asyncio.create_task(watch_loop(self._forecast))
+        try:
+            await super().main_loop()
+        finally:
+            watch.cancel()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -100,4 +136,4 @@ def run_server(app: FastAPI, listener: socket.socket, *, started: Callable[[], N
     sys.setswitchinterval(_SWITCH_SECONDS)
     if started is not None:
         started()
-    _Server(config).run(sockets=[listener])
+    _Server(config, service.forecast).run(sockets=[listener])

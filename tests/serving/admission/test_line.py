@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from exitsearch.runtime.bundle.manifest import Latency
-from exitsearch.serving.admission.forecast import Forecast
+from exitsearch.serving.admission.forecast import Forecast, Margin
 from exitsearch.serving.admission.line import Asked, Line, retry_after
 from exitsearch.serving.faults import Refused
 
@@ -198,6 +198,53 @@ def test_slow_preparing_and_ways_back_are_learnt_and_forgotten(clock):
     assert forecast.at_rest().least == pytest.approx(12.5)
     clock.now += 60
     assert forecast.now().least == pytest.approx(12.5)
+
+
+def test_late_answers_widen_the_margin_until_they_are_as_few_as_they_may_be(clock):
+    """By 0.1 * 0.99 of 10 ms each; one in a hundred balances with the others, nothing is below 0."""
+    margin = Margin(share=0.99, scale_ms=10.0, clock=clock)
+    margin.observe(in_time=True)
+    assert margin.ms == 0.0
+    for _ in range(3):
+        margin.observe(in_time=False)
+    assert margin.ms == pytest.approx(3 * 0.99)
+    for number in range(1000):
+        margin.observe(in_time=number % 100 > 0)
+    assert margin.ms == pytest.approx(3 * 0.99)
+    for _ in range(1000):
+        margin.observe(in_time=False)
+    assert margin.ms == 100.0
+
+
+def test_a_margin_that_refuses_everything_goes_again(clock):
+    """Not in the first 2 s without an answer; then it halves in 2 s."""
+    margin = Margin(share=0.99, scale_ms=10.0, clock=clock)
+    margin.observe(in_time=False)
+    clock.now += 2.0
+    assert margin.ms == pytest.approx(0.99)
+    clock.now += 2.0
+    assert margin.ms == pytest.approx(0.495)
+    margin.observe(in_time=True)
+    assert margin.ms == pytest.approx(0.485)
+
+
+def test_late_answers_make_the_next_plan_shorter(clock):
+    forecast = forecast_of(clock)
+    forecast.answered(in_time=False)
+    assert forecast.reply_ms == pytest.approx(0.5 + 0.1 * 0.995 * 11)
+
+
+def test_a_loop_that_looks_late_is_planned_for(clock):
+    """Who says nothing of a loop has none; then it is 0.1 ms at the least."""
+    forecast = forecast_of(clock)
+    assert forecast.reply_ms == 0.5
+    forecast.looked(0.0)
+    assert forecast.reply_ms == pytest.approx(0.6)
+    for _ in range(40):
+        forecast.looked(3.0)
+    assert forecast.now().reply == pytest.approx(3.5, rel=0.15)
+    clock.now += 60
+    assert forecast.now().reply == pytest.approx(0.6)
 
 
 def test_what_cannot_be_in_time_any_more_is_prepared_and_no_more(clock):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from exitsearch.errors import InputError
-from exitsearch.serving.web.server import address_of, open_socket
+from exitsearch.serving.web.server import address_of, open_socket, watch_loop
 
 PROGRAM = """
 import sys
@@ -188,6 +190,19 @@ def test_a_signal_ends_it_with_the_open_request_answered(bundle, jpeg):
     assert (running.process.returncode, errors) == (0, "")
     with pytest.raises(ConnectionRefusedError):
         running.connect()
+
+
+def test_the_loop_is_watched_by_its_clock():
+    """Beats of 10 ms that come 0, 0 and 4 ms late."""
+    seen, now, late = [], [0.0], iter([0.0, 0.0, 0.004])
+
+    async def wait(seconds):
+        now[0] += seconds + next(late)
+
+    forecast = SimpleNamespace(looked=seen.append)
+    with pytest.raises(RuntimeError):  # the waits are at their end
+        asyncio.run(watch_loop(forecast, clock=lambda: now[0], wait=wait))
+    assert seen == pytest.approx([0.0, 0.0, 4.0], abs=1e-9)
 
 
 def test_addresses():
