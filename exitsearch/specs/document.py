@@ -227,7 +227,7 @@ def unwritable(path: Path | str, error: Exception) -> ExitSearchError:
         path: of the file.
         error: of the system, or of a library that has put the system's number into its text.
     """
-    found = re.search(r"os error (\d+)", str(error))  # safetensors
+    found = re.search(r"(?:os error|Os \{ code:) (\d+)", str(error))  # safetensors; the second before 0.5
     number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
     reason = os.strerror(number) if number else str(error)
     if number in _FULL:
