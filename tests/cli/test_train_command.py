@@ -96,7 +96,7 @@ def test_a_dry_run_takes_steps_and_writes_nothing(here: Path, capsys: pytest.Cap
         (["--recipe", "joint", "--lr", "0"], "a learning rate is a finite number above 0"),
         (["--recipe", "joint", "--ema", "1"], "above 0 and below 1"),
         (["--recipe", "joint", "--mixup", "-1"], "alpha of mixup"),
-        (["--recipe", "joint", "--mixed-precision", "int8"], "invalid choice"),
+        (["--recipe", "joint", "--mixed-precision", "int8"], "unknown --mixed-precision 'int8'; known: bf16, fp16, no"),
         (["--recipe", "joint", "--accumulate", "0"], "a whole number from 1"),
         (["--mixup", "0.2"], "frozen trains the heads alone and takes"),
         (["--start", "fresh"], "takes no --start"),
