@@ -13,7 +13,7 @@ from transformers import Trainer, TrainingArguments
 import exitsearch
 from exitsearch.learn.data import load_data
 from exitsearch.learn.engine.stage_module import stage_modules
-from exitsearch.pipeline.judge import chances_of
+from exitsearch.pipeline.trained.judge import chances_of
 
 parser = argparse.ArgumentParser()
 parser.add_argument("config", help="chosen.json")

@@ -13,7 +13,7 @@ import exitsearch
 from exitsearch.learn.data import load_data
 from exitsearch.learn.engine.stage_module import stage_modules
 from exitsearch.learn.recipes.recipe import get_recipe
-from exitsearch.pipeline.judge import chances_of
+from exitsearch.pipeline.trained.judge import chances_of
 
 parser = argparse.ArgumentParser()
 parser.add_argument("config", help="chosen.json")

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 import exitsearch
 from exitsearch.learn.data import load_data
 from exitsearch.learn.engine.stage_module import stage_modules
-from exitsearch.pipeline.judge import chances_of
+from exitsearch.pipeline.trained.judge import chances_of
 
 
 class MultiExitTask(TrainingTask):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exitsearch.pipeline.outcomes import train_heads as train_heads
     from exitsearch.pipeline.profile import profile as profile
     from exitsearch.pipeline.search import search as search
-    from exitsearch.pipeline.train import train as train
+    from exitsearch.pipeline.training.train import train as train
     from exitsearch.specs import load_config as load_config
     from exitsearch.specs import load_outcomes as load_outcomes
     from exitsearch.specs import load_profile as load_profile
@@ -63,7 +63,7 @@ _HOME = {
     "profile": "exitsearch.pipeline.profile",
     "register_head": "exitsearch.models.heads",
     "search": "exitsearch.pipeline.search",
-    "train": "exitsearch.pipeline.train",
+    "train": "exitsearch.pipeline.training.train",
     "train_heads": "exitsearch.pipeline.outcomes",
 }
 

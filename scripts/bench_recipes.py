@@ -45,7 +45,7 @@ from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.heads import fitting_exits
 from exitsearch.models.inputs import joined_inputs
 from exitsearch.models.multi_exit import attach_exits, load_model
-from exitsearch.pipeline.judge import chances_of, judge_of
+from exitsearch.pipeline.trained.judge import chances_of, judge_of
 from exitsearch.specs.backbone import FASHION_NAME, Task
 from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.config import MultiExitConfig

@@ -10,10 +10,10 @@ from exitsearch.errors import InputError
 
 if TYPE_CHECKING:
     from exitsearch.models.backbone import Backbone
-    from exitsearch.pipeline.after import AfterTraining
-    from exitsearch.pipeline.curves import OverBudget
     from exitsearch.pipeline.outcomes import Training
-    from exitsearch.pipeline.train import Trained
+    from exitsearch.pipeline.trained.after import AfterTraining
+    from exitsearch.pipeline.trained.curves import OverBudget
+    from exitsearch.pipeline.training.train import Trained
     from exitsearch.specs.config import MultiExitConfig
 
 REFINED = "refined"
@@ -53,10 +53,10 @@ def check(args: argparse.Namespace, config: MultiExitConfig) -> None:
     Raises:
         InputError: a model that there is not, a profile that cannot be read, or nothing to refine by.
     """
-    from exitsearch.pipeline.origins import profile_of
+    from exitsearch.pipeline.trained.origins import profile_of
 
     if args.compare is not None:
-        from exitsearch.pipeline.static_models import check_models, parse_models
+        from exitsearch.pipeline.trained.static_models import check_models, parse_models
 
         check_models(config, parse_models(args.compare))
     if args.profile is None and not args.refine:
@@ -79,8 +79,8 @@ def run(args: argparse.Namespace, result: Trained, *, training: Training) -> dic
         What `--json` prints of it; empty where nothing is known.
     """
     from exitsearch.cli import console
-    from exitsearch.pipeline.after import after_training
-    from exitsearch.pipeline.refine import refine
+    from exitsearch.pipeline.trained.after import after_training
+    from exitsearch.pipeline.trained.refine import refine
     from exitsearch.report import after as report
 
     utility, found = options.read_utility(args), result.after
@@ -112,8 +112,8 @@ def run(args: argparse.Namespace, result: Trained, *, training: Training) -> dic
 def _over_budget(args: argparse.Namespace, found: AfterTraining, training: Training) -> OverBudget | None:
     """The curves, with static models where they are asked for; None where only scores are known."""
     from exitsearch.cli import console
-    from exitsearch.pipeline.curves import over_budget
-    from exitsearch.pipeline.static_models import compare_static
+    from exitsearch.pipeline.trained.curves import over_budget
+    from exitsearch.pipeline.trained.static_models import compare_static
 
     if args.compare is None:
         try:

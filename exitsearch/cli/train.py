@@ -11,7 +11,7 @@ from exitsearch.cli import after, options
 if TYPE_CHECKING:
     from exitsearch.learn.recipes.recipe import Recipe
     from exitsearch.pipeline.outcomes import Training
-    from exitsearch.pipeline.train import ModelTraining, Trained
+    from exitsearch.pipeline.training.train import ModelTraining, Trained
     from exitsearch.specs.config import MultiExitConfig
 
 HELP = "train the model of a chosen.json; writes weights that load_model reads back"
@@ -114,7 +114,7 @@ def _add_changes(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, write the weights, print predicted beside observed."""
     from exitsearch.cli import console
-    from exitsearch.pipeline.train import own_watch, train_chosen, trained_folder
+    from exitsearch.pipeline.training.train import own_watch, train_chosen, trained_folder
     from exitsearch.specs.load import load_config
 
     options.load_plugin(args)
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _read(args: argparse.Namespace) -> ModelTraining:
     """How the model is trained, beside recipe and data."""
-    from exitsearch.pipeline.train import Changes, ModelTraining
+    from exitsearch.pipeline.training.train import Changes, ModelTraining
 
     changes = {name: getattr(args, name) for name in (*_CHANGES, "epochs", "batch_size", "augment")}
     return ModelTraining.given(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from exitsearch.learn.engine.estimate import ModelEstimate
     from exitsearch.learn.estimate import Estimate
     from exitsearch.learn.recipes.recipe import Recipe
-    from exitsearch.pipeline.train import ModelTraining
+    from exitsearch.pipeline.training.train import ModelTraining
 
 
 def estimate_outcomes(
@@ -50,7 +50,7 @@ def estimate_model(
     """Take a few real steps of every stage that `train_chosen` would run with these arguments, and write nothing."""
     from exitsearch.learn.engine.estimate import estimate_model_training
     from exitsearch.measure.machine import resolve_device
-    from exitsearch.pipeline.train import make, prepare
+    from exitsearch.pipeline.training.train import make, prepare
 
     device = resolve_device(training.device)
     made = make(config, training, asked, watch=watch)

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from exitsearch.pipeline.after import AfterTraining
-from exitsearch.pipeline.curves import Curve, OverBudget
-from exitsearch.pipeline.question import Worth
+from exitsearch.pipeline.trained.after import AfterTraining
+from exitsearch.pipeline.trained.curves import Curve, OverBudget
+from exitsearch.pipeline.trained.question import Worth
 from exitsearch.report.plots import over_budget_figure, png_bytes, svg_text
 from exitsearch.report.tables import rows_table
 from exitsearch.search.configured import budget_words

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from exitsearch.pipeline.curves import Curve, OverBudget
+from exitsearch.pipeline.trained.curves import Curve, OverBudget
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.value import budget_curve
 

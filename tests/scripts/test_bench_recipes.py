@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exitsearch.pipeline.judge import judge_of
+from exitsearch.pipeline.trained.judge import judge_of
 from exitsearch.specs.load import load_config
 
 SMALL = (

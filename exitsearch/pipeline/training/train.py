@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exitsearch.errors import ExitSearchError, InputError, MismatchError
-from exitsearch.pipeline.after import AfterTraining, after_training
 from exitsearch.pipeline.backbone import BackboneRequest
-from exitsearch.pipeline.judge import chances_of, judge_of
-from exitsearch.pipeline.model_training import Changes as Changes
-from exitsearch.pipeline.model_training import ModelTraining as ModelTraining
-from exitsearch.pipeline.origins import profile_of
 from exitsearch.pipeline.outcomes import RECIPE, Training
 from exitsearch.pipeline.profile import torch_threads
-from exitsearch.pipeline.start import FRESH as FRESH
-from exitsearch.pipeline.start import take_heads
+from exitsearch.pipeline.trained.after import AfterTraining, after_training
+from exitsearch.pipeline.trained.judge import chances_of, judge_of
+from exitsearch.pipeline.trained.origins import profile_of
+from exitsearch.pipeline.training.model_training import Changes as Changes
+from exitsearch.pipeline.training.model_training import ModelTraining as ModelTraining
+from exitsearch.pipeline.training.start import FRESH as FRESH
+from exitsearch.pipeline.training.start import take_heads
 from exitsearch.pipeline.watch import Quiet, Silent, Watch
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.load import load_config
@@ -237,7 +237,7 @@ def prepare(
     given: dict[str, Any] = {"warm": source is not None}
     watch.note("the heads begin fresh" if source is None else f"the heads begin as they stand in {source}")
     if asked.teacher is not None:
-        from exitsearch.pipeline.teacher import load_teacher
+        from exitsearch.pipeline.training.teacher import load_teacher
 
         given["teacher"] = load_teacher(asked.teacher, student=made.backbone)
     if asked.unlabelled is not None:

@@ -19,8 +19,8 @@ from exitsearch.models.multi_exit import (
     load_model,
     load_state,
 )
-from exitsearch.pipeline.after import AfterTraining
-from exitsearch.pipeline.question import exit_pairs
+from exitsearch.pipeline.trained.after import AfterTraining
+from exitsearch.pipeline.trained.question import exit_pairs
 
 
 def refine(after: AfterTraining, *, out: Path | str, model: MultiExitModel | None = None) -> Path:

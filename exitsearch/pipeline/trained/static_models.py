@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from exitsearch.errors import FileError, InputError, MismatchError, UnavailableError
-from exitsearch.pipeline.after import AfterTraining
 from exitsearch.pipeline.backbone import BackboneRequest
-from exitsearch.pipeline.curves import OverBudget, StaticResult, Times, over_budget
 from exitsearch.pipeline.places import plain_name
 from exitsearch.pipeline.profile import torch_threads
-from exitsearch.pipeline.question import exit_pairs
+from exitsearch.pipeline.trained.after import AfterTraining
+from exitsearch.pipeline.trained.curves import OverBudget, StaticResult, Times, over_budget
+from exitsearch.pipeline.trained.question import exit_pairs
 from exitsearch.pipeline.watch import Quiet, Watch
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.document import Document

@@ -22,8 +22,8 @@ from typing import Literal
 import numpy as np
 
 from exitsearch.errors import InputError
-from exitsearch.pipeline.after import AfterTraining
-from exitsearch.pipeline.question import exit_pairs
+from exitsearch.pipeline.trained.after import AfterTraining
+from exitsearch.pipeline.trained.question import exit_pairs
 from exitsearch.search.configured import budget_words
 from exitsearch.search.held_out import sample_values
 from exitsearch.search.problem import Array, Candidate, Choice, Problem

@@ -7,7 +7,7 @@ import pytest
 from random_tables import random_outcomes, random_profile
 
 from exitsearch.errors import FileError, InputError, MismatchError
-from exitsearch.pipeline.judge import chances_of, judge_of
+from exitsearch.pipeline.trained.judge import chances_of, judge_of
 from exitsearch.search.run import search_request
 from exitsearch.search.utility import Utility
 from exitsearch.specs.budget import parse_budget

@@ -17,8 +17,8 @@ from exitsearch.learn.static import static_scores
 from exitsearch.models import backbone as backbone_module
 from exitsearch.models.backbone import create_backbone
 from exitsearch.models.multi_exit import load_state
-from exitsearch.pipeline.after import after_training
-from exitsearch.pipeline.static_models import Named, compare_static, parse_models
+from exitsearch.pipeline.trained.after import after_training
+from exitsearch.pipeline.trained.static_models import Named, compare_static, parse_models
 from exitsearch.report import after as report
 
 QUICK = {"epochs": 1, "pretrained": False, "threads": 1, "max_seconds": 0.2}

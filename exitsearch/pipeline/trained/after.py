@@ -18,9 +18,9 @@ from pathlib import Path
 
 from exitsearch.errors import InputError, MismatchError
 from exitsearch.learn.trained import OUTCOMES_FOLDER
-from exitsearch.pipeline.origins import bank_of, profile_of
-from exitsearch.pipeline.question import Question, Worth, exit_pairs, exit_scores
-from exitsearch.pipeline.together import Together
+from exitsearch.pipeline.trained.origins import bank_of, profile_of
+from exitsearch.pipeline.trained.question import Question, Worth, exit_pairs, exit_scores
+from exitsearch.pipeline.trained.together import Together
 from exitsearch.pipeline.watch import Quiet, Watch
 from exitsearch.search.result import SearchResult
 from exitsearch.search.utility import Utility

@@ -13,8 +13,8 @@ from exitsearch.errors import InputError, MismatchError
 from exitsearch.learn.train import train_config
 from exitsearch.learn.trained import trained_outcomes
 from exitsearch.models.multi_exit import load_model
-from exitsearch.pipeline.after import after_training
-from exitsearch.pipeline.refine import refine
+from exitsearch.pipeline.trained.after import after_training
+from exitsearch.pipeline.trained.refine import refine
 from exitsearch.search.build import build_problem
 from exitsearch.search.proof import repeat_proof
 from exitsearch.search.run import search_request

@@ -10,8 +10,8 @@ from random_tables import random_outcomes, random_profile
 from safetensors.numpy import save_file
 
 from exitsearch.errors import InputError
-from exitsearch.pipeline.after import after_training
-from exitsearch.pipeline.curves import StaticResult, Times, known_times, over_budget
+from exitsearch.pipeline.trained.after import after_training
+from exitsearch.pipeline.trained.curves import StaticResult, Times, known_times, over_budget
 from exitsearch.report.after import over_budget_rows, write_over_budget
 from exitsearch.search.run import search_request
 from exitsearch.specs.document import write_json

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from exitsearch.errors import MismatchError
-from exitsearch.pipeline.judge import chances_of, judge_of
-from exitsearch.pipeline.origins import FoundProfile
-from exitsearch.pipeline.together import Together
+from exitsearch.pipeline.trained.judge import chances_of, judge_of
+from exitsearch.pipeline.trained.origins import FoundProfile
+from exitsearch.pipeline.trained.together import Together
 from exitsearch.search.configured import configured_problem
 from exitsearch.search.held_out import bootstrap_interval, split_value
 from exitsearch.search.problem import Choice

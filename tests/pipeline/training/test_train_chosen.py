@@ -15,8 +15,8 @@ import exitsearch
 from exitsearch.errors import InputError, MismatchError
 from exitsearch.learn.bank.train import train_bank
 from exitsearch.learn.data.digits import digits_splits
-from exitsearch.pipeline.start import take_heads
-from exitsearch.pipeline.teacher import load_teacher
+from exitsearch.pipeline.training.start import take_heads
+from exitsearch.pipeline.training.teacher import load_teacher
 from exitsearch.pipeline.watch import Silent
 
 
