@@ -16,8 +16,8 @@ from exitsearch.specs.verification import ExitUse, Lateness, Observed
 Array = NDArray[np.float64]
 
 _RESAMPLED = 1000
-# A waker that is no later than this woke in time: a thread's own wake-up takes 0.05 to 0.1 ms.
-_PROMPT_MS = 0.1
+# A waker that is no later than this woke in time: on a quiet machine it takes 0.1 ms.
+_PROMPT_MS = 0.25
 
 
 def observed(requests: Sequence[Request], *, names: Sequence[str], policy: Policy, seed: int = 0) -> Observed:

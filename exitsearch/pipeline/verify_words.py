@@ -55,7 +55,7 @@ def strike_sentence(phase: Phase) -> str | None:
     if struck is None or not struck.share:
         return None
     return (
-        f"{phase.name}: {struck.share:.1%} of the interruptions came more than 0.1 ms late (median "
+        f"{phase.name}: {struck.share:.1%} of the interruptions came more than 0.25 ms late (median "
         f"{struck.median_ms:.2f} ms, worst {struck.worst_ms:.2f} ms); predictions are for those moments"
     )
 

@@ -50,8 +50,8 @@ def _answers_row(phase: Phase) -> dict[str, Any]:
         "no answer": f"{phase.predicted.no_answer:.1%} / {phase.observed.no_answer:.1%}",
         "refused": f"{phase.observed.refused:.1%}",
         "late": "" if phase.observed.late is None else f"{late.share:.2%}",
-        "struck late": "" if phase.observed.struck is None else f"{late.share:.1%}",
-        "by ms, worst": "" if late.median_ms is None else f"{late.median_ms:.2f}, {late.worst_ms:.2f}",
+        "struck": "" if phase.observed.struck is None else f"{late.share:.1%}",
+        "by ms, most": "" if late.median_ms is None else f"{late.median_ms:.2f}, {late.worst_ms:.2f}",
     }
 
 

@@ -80,7 +80,7 @@ class Observed(Part):
         no_answer: share of requests without an answer, refusals among them.
         refused: share of requests that were refused beforehand.
         late: answers behind a hard deadline; None where there was none.
-        struck: interruptions behind the budget that was drawn, beyond 0.1 ms; None where nothing was interrupted.
+        struck: interruptions behind the budget that was drawn, beyond 0.25 ms; None where nothing was interrupted.
         exits: the final one last.
     """
 
