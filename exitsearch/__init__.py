@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from exitsearch.pipeline.profile import profile as profile
     from exitsearch.pipeline.search import search as search
     from exitsearch.pipeline.training.train import train as train
+    from exitsearch.pipeline.verify import verify as verify
     from exitsearch.specs import load_config as load_config
     from exitsearch.specs import load_outcomes as load_outcomes
     from exitsearch.specs import load_profile as load_profile
@@ -45,6 +46,7 @@ __all__ = [
     "search",
     "train",
     "train_heads",
+    "verify",
 ]
 
 # Public name to the module that defines it.
@@ -65,6 +67,7 @@ _HOME = {
     "search": "exitsearch.pipeline.search",
     "train": "exitsearch.pipeline.training.train",
     "train_heads": "exitsearch.pipeline.outcomes",
+    "verify": "exitsearch.pipeline.verify",
 }
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "search": "exitsearch.cli.search",
     "train": "exitsearch.cli.train",
     "export": "exitsearch.cli.export",
+    "verify": "exitsearch.cli.verify",
     "serve": "exitsearch.cli.serve",
     "list": "exitsearch.cli.list",
     "compare": "exitsearch.cli.compare",

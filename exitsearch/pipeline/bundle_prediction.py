@@ -1,0 +1,173 @@
+"""What a bundle's own manifest predicts of requests, by the formulas of the search.
+
+The manifest's latency table and values make a problem of the search (`search/problem.py`) in which nothing but the
+bundle's own exits may be chosen; times, chances and expected value are then those of `search/value.py`. Under
+`contract` a session starts only what is in time at the quantile that it plans by, so there the times are the planned
+ones, taken as certain. Under `confidence` operating points are used as `search/thresholds/replay.py` counts them, each
+worth what the manifest says; the exits in them are not valued anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exitsearch.runtime import Manifest
+from exitsearch.runtime.deadline import Table
+from exitsearch.search.problem import Array, Candidate, Problem
+from exitsearch.search.thresholds.replay import Staircase
+from exitsearch.search.value import exit_probabilities, expected_value, finish_times
+from exitsearch.specs.budget import Amount, BudgetDistribution, Discrete
+from exitsearch.specs.bundle import Bundle
+from exitsearch.specs.outcomes import as_value
+from exitsearch.specs.request import Policy
+from exitsearch.specs.verification import ExitUse, Predicted
+
+
+def full_ms(bundle: Bundle) -> float:
+    """Time of the bundle's backbone to its end without a head: what `%` of a budget is a share of."""
+    return sum(segment.median for segment in bundle.latency.segments)
+
+
+def fallback_value(bundle: Bundle) -> float:
+    """Value of having no answer: the bundle's own, or where it names none that of a wrong one.
+
+    Of an error it is then worse than any exit's, as elsewhere (`pipeline/trained/judge.py`).
+    """
+    metric = "accuracy" if bundle.model.task == "classification" else "mae"
+    if bundle.fallback is not None and (bundle.request is None or bundle.request.worth is None):
+        return as_value(bundle.fallback, metric)
+    return 0.0 if metric == "accuracy" else 2 * min(bundle.values)
+
+
+def budgets_of(budgets_ms: Sequence[float]) -> BudgetDistribution:
+    """The distribution of budgets that requests really had."""
+    counts = sorted(Counter(budgets_ms).items())
+    return Discrete(tuple((Amount(ms), count / len(budgets_ms)) for ms, count in counts))
+
+
+@dataclass(frozen=True)
+class BundlePrediction:
+    """What requests under one policy should show.
+
+    Attributes:
+        bundle: its manifest.
+        manifest: the same, as a session reads it.
+        policy: how requests are asked.
+        quantile: by which hard deadlines are planned.
+    """
+
+    bundle: Bundle
+    manifest: Manifest
+    policy: Policy
+    quantile: float
+
+    def predict(
+        self,
+        distribution: BudgetDistribution,
+        *,
+        budgets_ms: Sequence[float],
+        worths: NDArray[np.float64] | None = None,
+    ) -> Predicted:
+        """The prediction of a phase.
+
+        Args:
+            distribution: that budgets were drawn from, in ms.
+            budgets_ms: that requests had.
+            worths: mean value of every exit over the samples that were asked, the final one last [exits + 1].
+        """
+        asked = self.problem(distribution)
+        had = replace(asked, budget=budgets_of(budgets_ms))
+        chances, nothing = self._chances(had)
+        samples_value = None
+        if worths is not None and self.policy != "confidence":
+            samples_value = float(chances @ worths + nothing * had.fallback)
+        return Predicted(
+            value=self._value(had),
+            distribution_value=self._value(asked),
+            samples_value=samples_value,
+            no_answer=min(1.0, max(0.0, nothing)),
+            exits=self._exits(had, chances),
+        )
+
+    def problem(self, budget: BudgetDistribution) -> Problem:
+        """The bundle's own exits as a problem of the search."""
+        segments = [segment.median for segment in self.bundle.latency.segments]
+        heads = [head.median for head in self.bundle.latency.heads]
+        arrivals, slowdown = np.cumsum(segments), tuple(sorted(self.bundle.latency.slow_down))
+        if self.policy == "contract":
+            table = Table(self.manifest.latency, quantile=self.quantile)
+            answers = [table.way(done=0, to=k).planned(1.0) for k in range(len(segments))]
+            arrivals, heads, slowdown = np.array(answers), [0.0] * len(heads), ()
+        candidates = tuple(
+            Candidate(exit_.placement, str(exit_.choice), float(arrival), head, value)
+            for exit_, arrival, head, value in zip(
+                self.bundle.exits, arrivals[:-1], heads, self.bundle.values[:-1], strict=True
+            )
+        )
+        confidence = self.bundle.confidence
+        return Problem(
+            candidates=candidates,
+            final_ms=float(arrivals[-1]),
+            final_value=self.bundle.values[-1],
+            fallback=fallback_value(self.bundle),
+            budget=budget,
+            slowdown=slowdown,
+            policy=self.policy,
+            quantile=confidence.quantile if confidence and self.policy == "confidence" else None,
+        )
+
+    def _value(self, problem: Problem) -> float:
+        if self.policy == "confidence":
+            return self._points().value(problem)
+        return expected_value(problem, tuple(range(len(problem.candidates))))
+
+    def _chances(self, problem: Problem) -> tuple[Array, float]:
+        """Chance of every exit, the final one last, and of no answer."""
+        if self.policy != "confidence":
+            return exit_probabilities(problem, tuple(range(len(problem.candidates))))
+        assert self.bundle.confidence is not None
+        used, nothing = self._points().chances(problem)
+        rates = np.array([point.exit_rates for point in self.bundle.confidence.points], dtype=np.float64)
+        return used @ rates.reshape(len(used), len(self.bundle.values)), nothing
+
+    def _points(self) -> Staircase:
+        """The operating points; of their thresholds nothing is asked here."""
+        assert self.bundle.confidence is not None
+        points = self.bundle.confidence.points
+        costs, values = [point.budget_ms for point in points], [point.value for point in points]
+        return Staircase(np.array(costs, dtype=float), np.array(values, dtype=float), np.zeros((len(points), 0)))
+
+    def _exits(self, problem: Problem, chances: Array) -> list[ExitUse]:
+        """Times at the medians of the table, and at quantiles of its slow-down samples."""
+        choice = tuple(range(len(problem.candidates)))
+        medians = finish_times(self._at_medians(problem), choice)
+        slow = self.bundle.latency.slow_down
+        p90, p99 = (max(1.0, float(np.quantile(slow, q))) if slow else None for q in (0.9, 0.99))
+        return [
+            ExitUse(
+                exit=name,
+                share=min(1.0, max(0.0, float(chance))),
+                median_ms=float(ms),
+                p90_ms=None if p90 is None else float(ms * p90),
+                p99_ms=None if p99 is None else float(ms * p99),
+            )
+            for name, chance, ms in zip(self.manifest.exits, chances, medians, strict=True)
+        ]
+
+    def _at_medians(self, problem: Problem) -> Problem:
+        """The same with the times that answers take, not those that are planned."""
+        if self.policy != "contract":
+            return problem
+        answers = self.bundle.latency.answers_ms("contract")
+        return replace(
+            problem,
+            candidates=tuple(
+                replace(candidate, arrival_ms=ms) for candidate, ms in zip(problem.candidates, answers, strict=False)
+            ),
+            final_ms=answers[-1],
+        )

@@ -1,0 +1,103 @@
+"""`exitsearch verify`: end to end on the digits, exit statuses, and every wrong input as one sentence.
+
+No test looks at a clock: budgets are so long that the last exit always answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+from export_models import SIDE
+from tiny_bundle import write_tiny_bundle
+
+from exitsearch.cli.main import main
+from exitsearch.specs.verification import Verification
+
+LONG = ["--budget-dist", "point:60000", "--seconds", "0.2"]
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_tiny_bundle(tmp_path / "tiny", values=[0.5, 0.7, 0.9], policy="interruptible", confidence=None)
+
+
+def test_random_inputs_verify_times_alone(tiny, capsys):
+    assert main(["verify", "tiny", *LONG, "--load", "1"]) == 0
+    captured = capsys.readouterr()
+    assert "values are not observed" in captured.out
+    assert "name it with --data" in captured.err
+    found = Verification.read("verify.json")
+    assert (found.within, found.values_observed, found.data) == (True, False, None)
+    assert [phase.name for phase in found.phases] == [
+        "quiet, interrupted",
+        "quiet, deadlines",
+        "load, interrupted",
+        "load, deadlines",
+        "load, uncorrected",
+        "after, deadlines",
+    ]
+    assert [phase.load for phase in found.phases] == [0, 0, 1, 1, 1, 0]
+    assert [phase.decides for phase in found.phases] == [True] + 5 * [False]
+    assert [phase.observed.value for phase in found.phases] == pytest.approx([0.9] * 6)
+    assert [phase.predicted.value for phase in found.phases] == pytest.approx([0.9] * 6)
+    assert sorted(os.listdir()) == ["tiny", "verify.json"]
+
+
+@pytest.mark.usefixtures("remembered_graphs")
+def test_a_bundle_that_is_worth_less_than_it_states(exported, tmp_path, monkeypatch, capsys):
+    """Untrained weights that are stated to be right at 60% are right at 10% of the digits: status 1."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(exported("resnet")[1].folder, "bundle")
+    assert SIDE == 32
+    assert main(["verify", "bundle", *LONG, "--data", "digits", "--out", "out/found.json", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads((tmp_path / "out" / "found.json").read_text())
+    (decides,) = (phase for phase in found["phases"] if phase["decides"])
+    assert found["values_observed"]
+    assert found["samples"] > 300
+    assert decides["predicted"]["value"] == pytest.approx(0.6)
+    assert decides["observed"]["value"] < 0.4
+    assert decides["predicted"]["samples_value"] == pytest.approx(decides["observed"]["value"])
+    assert not decides["within"]
+    assert not found["within"]
+    assert [use["share"] for use in decides["observed"]["exits"]] == [0.0, 1.0]
+
+
+def test_the_tables_fit_into_eighty_columns(tiny, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["verify", "tiny", *LONG, "--load", "1"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("│", "┃"))]
+    assert rows
+    assert max(map(len, rows)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["gone"], "gone"),
+        (["tiny", "--budget-dist", "uniform"], "unknown budget distribution 'uniform'"),
+        (["tiny", "--budget-dist", "trace:gone.csv"], "gone.csv"),
+        (["tiny", "--quantile", "0.8"], "quantile must be one of 0.5, 0.9 and 0.99, found 0.8"),
+        (["tiny", "--threads", "5000"], "threads must be a whole number from 1 to 1024"),
+        (["tiny", "--load", "1025"], "--load must be a number of processes from 0 to 1024, found 1025"),
+        (["tiny", "--seconds", "0"], "a number of seconds above 0 is needed"),
+        (["tiny", "--out", "tiny"], "tiny"),
+        (["sure"], "under the policy confidence where an input leaves depends on the input"),
+        (["broken"], "bundle.json"),
+    ],
+)
+def test_wrong_input_is_one_sentence(tiny, tmp_path, capsys, argv, sentence):
+    write_tiny_bundle(tmp_path / "sure")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "bundle.json").write_text("{")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["verify", "--seconds", "0.05", *argv]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert sentence in captured.err
+    assert "Traceback" not in captured.err
+    assert sorted(tmp_path.rglob("*")) == before
