@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from exitsearch.measure.runtimes.base import Runtime, UnitKey, decide_on_host
 from exitsearch.measure.runtimes.onnxruntime import OnnxSession, onnx_library
 from exitsearch.measure.runtimes.openvino import OpenVinoUnit, openvino_library, unit_options
+from exitsearch.runtime.library import session_options, share_arena
 from exitsearch.specs.backbone import Task
 from exitsearch.specs.bundle import BundleHead, BundleSegment, Format
 
@@ -27,9 +27,6 @@ Arrays = NDArray[Any]
 Ready = dict[str, Any]
 
 _FAULT, _REMEDY = "{engine} cannot load {name}", "export again with another --precision or --format"
-
-# Whether ONNX Runtime's environment holds the arena that all sessions share.
-_arena_made = False
 
 
 @dataclass(frozen=True)
@@ -157,7 +154,9 @@ class DeployedOnnx(DeployedRuntime):
         self.identity = {"onnxruntime": self._library.__version__}
 
     def _load(self, path: Path, *, threads: int, batch_size: int) -> OnnxSession:
-        options = _deployed_options(self._library, threads)
+        # The very options of the runtime, or these would be the times of another program than the one that answers.
+        share_arena(self._library)
+        options = session_options(self._library, threads=threads)
         return OnnxSession(
             self._library,
             path,
@@ -172,30 +171,6 @@ class DeployedOnnx(DeployedRuntime):
     def _array(self, value: Any) -> Arrays:
         found: Arrays = value.numpy()
         return found
-
-
-def _deployed_options(library: ModuleType, threads: int) -> Any:
-    """Options of every session of a bundle: one arena for all of them, no thread that spins while another computes."""
-    global _arena_made
-    if not _arena_made:
-        arena = library.OrtMemoryInfo(
-            "Cpu", library.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, library.OrtMemType.DEFAULT
-        )
-        try:
-            library.create_and_register_allocator(arena, None)
-        except Exception as error:  # onnxruntime's errors have no common base of their own
-            if "already" not in str(error):
-                raise
-        _arena_made = True
-    options = library.SessionOptions()
-    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
 
 
 class DeployedOpenVino(DeployedRuntime):
