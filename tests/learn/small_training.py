@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from small_data import small_backbone
 from torch import Tensor, nn
 
 from exitsearch.learn.data import DataSplits, TensorsSplit
+from exitsearch.learn.engine.train import TrainedModel, train_model
 from exitsearch.learn.recipes.recipe import Recipe, Stage
 from exitsearch.models.backbone import create_backbone
 from exitsearch.models.multi_exit import MultiExitModel, attach_exits
@@ -147,3 +149,20 @@ def tiny_data(*, task: str = "classification", count: int = 48) -> DataSplits:
         targets = 500 + 40 * images.mean((1, 2, 3)) if task == "regression" else labels
         splits[name] = TensorsSplit(images, targets, prepare=lambda raw: raw)
     return DataSplits("tiny", f"{count}", task, 1 if task == "regression" else 4, **splits)
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def train(
+    out: Path, data: DataSplits, *stages: Stage, model: MultiExitModel | None = None, **given: Any
+) -> TrainedModel:
+    """Train a tiny model by some stages."""
+    model = model or tiny_model()
+    changes = {name: given.pop(name) for name in ("heads", "adapter_rank") if name in given}
+    return train_model(model, data, recipe=recipe(*stages, **changes), out=out, **given)

@@ -1,4 +1,4 @@
-"""train_model: what stands still, what is kept, what goes on, what is refused."""
+"""train_model: what stands still, what is kept, what is refused."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_data import small_backbone, small_digits
-from small_training import EXITS, recipe, small_config, stage, tiny_data, tiny_model
+from small_training import EXITS, same, small_config, stage, state, tiny_data, tiny_model, train
 
-from exitsearch.errors import ExitSearchError, FileError, InputError, MismatchError
+from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.learn.bank.recipe import HeadRecipe
 from exitsearch.learn.bank.train import train_bank
 from exitsearch.learn.engine.record import TrainingRecord
@@ -36,23 +36,9 @@ def data():
     return tiny_data()
 
 
-def state(module) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
 def rows(folder) -> list[dict[str, str]]:
     with (folder / "log.csv").open() as file:
         return list(csv.DictReader(file))
-
-
-def train(out, data, *stages, model=None, **given):
-    model = model or tiny_model()
-    changes = {name: given.pop(name) for name in ("heads", "adapter_rank") if name in given}
-    return train_model(model, data, recipe=recipe(*stages, **changes), out=out, **given)
 
 
 def test_a_stage_of_heads_leaves_the_backbone_bit_for_bit(tmp_path, data) -> None:
@@ -286,54 +272,6 @@ def test_every_recipe_trains_an_epoch_and_writes_what_it_hands_back(tmp_path, da
     assert found.finished
     assert same(load_file(tmp_path / "model.safetensors"), state(model))
     assert not (tmp_path / "training").exists()
-
-
-def test_stopped_and_gone_on_is_the_same_as_never_stopped(tmp_path, data) -> None:
-    asked = [stage("a", epochs=2, mixup=0.5, ema=0.8), stage("b", trains="heads", epochs=2)]
-    whole, parts = tiny_model(), None
-    first = train(tmp_path / "whole", data, *asked, model=whole)
-    for until in (1, 2, 3, None):
-        parts = tiny_model()
-        found = train(tmp_path / "parts", data, *asked, model=parts, until=until)
-        assert found.finished == (until is None)
-    assert same(state(whole), state(parts))
-    assert found.scores == first.scores
-
-
-def test_a_finished_training_is_taken_as_it_is(tmp_path, data) -> None:
-    first = train(tmp_path, data, stage())
-    written = (tmp_path / "model.safetensors").stat().st_mtime_ns
-    again = train(tmp_path, data, stage())
-    assert (tmp_path / "model.safetensors").stat().st_mtime_ns == written
-    assert again.scores == first.scores
-    assert same(state(again.model), state(first.model))
-
-
-@pytest.mark.parametrize(
-    ("changes", "key"),
-    [({"seed": 1}, "seed"), ({"accumulate": 2}, "accumulate"), ({"judge": lambda scores: 0.0}, "criterion")],
-)
-def test_a_folder_with_another_training_is_refused(tmp_path, data, changes, key) -> None:
-    train(tmp_path, data, stage(epochs=2), until=1)
-    with pytest.raises(MismatchError, match=rf"holds a training that differs in {key}.*--restart"):
-        train(tmp_path, data, stage(epochs=2), **changes)
-    found = train(tmp_path, data, stage(epochs=2), restart=True, **changes)
-    assert found.finished
-
-
-def test_a_model_from_elsewhere_is_not_overwritten(tmp_path, data) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"dear")
-    with pytest.raises(MismatchError, match="a model that this training did not write"):
-        train(tmp_path, data, stage())
-    assert (tmp_path / "model.safetensors").read_bytes() == b"dear"
-
-
-def test_a_broken_checkpoint_is_one_sentence(tmp_path, data) -> None:
-    train(tmp_path, data, stage(epochs=2), until=1)
-    path = tmp_path / "training" / "state.safetensors"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(FileError, match="not a checkpoint that can be read"):
-        train(tmp_path, data, stage(epochs=2))
 
 
 def test_a_batch_in_parts_takes_the_same_steps(tmp_path, data) -> None:
