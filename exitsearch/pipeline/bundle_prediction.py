@@ -101,7 +101,7 @@ class BundlePrediction:
         arrivals, slowdown = np.cumsum(segments), tuple(sorted(self.bundle.latency.slow_down))
         if self.policy == "contract":
             table = Table(self.manifest.latency, quantile=self.quantile)
-            answers = [table.way(done=0, to=k).planned(1.0) for k in range(len(segments))]
+            answers = [table.way(done=0, to=k).planned() for k in range(len(segments))]
             arrivals, heads, slowdown = np.array(answers), [0.0] * len(heads), ()
         candidates = tuple(
             Candidate(exit_.placement, str(exit_.choice), float(arrival), head, value)

@@ -7,6 +7,10 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from .bundle.manifest import Manifest
+from .scores import confidence
+from .work import Best
+
 Status = Literal["ok", "late", "refused", "none"]
 
 
@@ -41,3 +45,31 @@ class Answer:
     def in_time(self) -> bool:
         """Whether there is an answer that did not come behind the deadline."""
         return self.status == "ok"
+
+
+def answer_of(manifest: Manifest, best: Best | None, status: Status, spent_ms: float) -> Answer:
+    """What counts for an input as an answer; without anything, of the status `none`."""
+    if best is None:
+        return Answer(status="none", time_ms=spent_ms)
+    if manifest.task == "regression":
+        return Answer(status=status, time_ms=spent_ms, outputs=best.outputs, exit=best.exit)
+    label = int(best.outputs.argmax())
+    return Answer(
+        status=status,
+        time_ms=spent_ms,
+        label=label,
+        name=manifest.classes[label] if manifest.classes else None,
+        outputs=best.outputs,
+        confidence=_sureness(manifest, best),
+        exit=best.exit,
+    )
+
+
+def _sureness(manifest: Manifest, best: Best) -> float:
+    if manifest.num_outputs < 2:
+        return 1.0
+    table = manifest.confidence
+    score = table.score if table and table.score != "patience" else "softmax"
+    own = table is not None and best.exit < len(table.temperatures)
+    temperature = table.temperatures[best.exit] if table and own else 1.0
+    return float(confidence(best.outputs[None], score=score, temperature=temperature)[0])

@@ -1,89 +1,24 @@
 """What can still be finished before a deadline, by the bundle's latency table and by how slow the machine is now.
 
-A table measured on a quiet machine is too hopeful beside a busy neighbour. So a quantile of observed over median time
-is tracked as requests come and go (a stochastic approximation of a quantile, Robbins and Monro, 1951, with steps of a
-fixed size in the logarithm): with quantile q, the factor f is multiplied by exp(step * q) by a request that was slower,
-by exp(-step * (1 - q)) by one that was not; where a share 1 - q is slower the two balance. A plan takes the larger of
-the table's own quantile and f times its median.
-
-While everything is refused nothing is observed, so f forgets: what it has above 1 halves with every half-life. All of
-it is arithmetic over times that are given, so it is tested without a clock.
+A table measured on a quiet machine is too hopeful beside a busy neighbour; `slow_down.py` tracks by how much. All of it
+is arithmetic over times that are given, so it is tested without a clock.
 """
 
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from .bundle.manifest import Latency
+from .slow_down import SlowDown
 
 # Quantiles that the table holds.
 QUANTILES = (0.5, 0.9, 0.99)
 
-# By experiment, 150 requests beside a neighbour on the same core: 1.2 to 2.5% late at quantile 0.99, where an
-# exponential mean had 12 to 18% and no correction 28 to 30%.
-STEP, _HALF_LIFE_S = 0.1, 2.0
-# A machine a thousand times slower than itself is not one to plan for, and f has to come back from there.
-_MOST = 1000.0
 # As budgets are compared elsewhere (exitsearch/specs/budgets/deadline.py): rounding alone refuses nothing.
 _TOLERANCE = 1e-9
-
-
-class SlowDown:
-    """How much slower than its median the machine is now, at a quantile; at least 1. For many threads at once.
-
-    >>> slow = SlowDown(quantile=0.99, clock=lambda: 0.0)
-    >>> for _ in range(3):
-    ...     slow.observe(20.0, median_ms=10.0)
-    >>> round(slow.factor, 3)  # exp(3 * 0.1 * 0.99)
-    1.346
-
-    Args:
-        quantile: above 0 and below 1.
-        clock: seconds, from any moment on.
-        step: of the logarithm; 0: nothing is tracked, the factor stays 1.
-        half_life_s: in seconds, above 0.
-    """
-
-    def __init__(
-        self,
-        *,
-        quantile: float,
-        clock: Callable[[], float],
-        step: float = STEP,
-        half_life_s: float = _HALF_LIFE_S,
-    ) -> None:
-        assert 0 < quantile < 1
-        assert step >= 0
-        self._up, self._down = math.exp(step * quantile), math.exp(-step * (1 - quantile))
-        self._half_life_s, self._clock = half_life_s, clock
-        self._lock = threading.Lock()
-        self._factor, self._as_of = 1.0, clock()
-
-    @property
-    def factor(self) -> float:
-        """By which medians are multiplied now."""
-        with self._lock:
-            return self._forget()
-
-    def observe(self, observed_ms: float, *, median_ms: float) -> None:
-        """Take in how long something took that takes `median_ms` as a rule."""
-        if median_ms <= 0:
-            return
-        with self._lock:
-            factor = self._forget()
-            factor *= self._up if observed_ms > factor * median_ms else self._down
-            self._factor = min(max(factor, 1.0), _MOST)
-
-    def _forget(self) -> float:
-        now = self._clock()
-        past = max(0.0, now - self._as_of)
-        self._as_of = now
-        self._factor = 1.0 + (self._factor - 1.0) * 0.5 ** (past / self._half_life_s)
-        return self._factor
 
 
 @dataclass(frozen=True)
@@ -101,9 +36,13 @@ class Times:
     def __add__(self, other: Times) -> Times:
         return Times(self.median + other.median, self.late + other.late)
 
-    def planned(self, factor: float) -> float:
-        """At the quantile, on a machine that is so many times slower now."""
-        return max(self.late, self.median * factor)
+    def scaled(self, times: float) -> Times:
+        """Of so many times the work."""
+        return Times(self.median * times, self.late * times)
+
+    def planned(self, *, pace: float = 1.0, delay_ms: float = 0.0) -> float:
+        """At the quantile, on a machine that is so many times slower now, and delays requests by so much."""
+        return max(self.late, self.median * pace + delay_ms)
 
 
 class Table:
@@ -168,14 +107,16 @@ class Plan:
     """
 
     def __init__(self, table: Table, slow_down: SlowDown, *, budget_ms: float | None, rows: int = 1) -> None:
-        self._table, self._slow_down = table, slow_down
+        self._table = table
+        # As of now: what happens during the request itself is in the time that it has spent.
+        self._pace, self._delay_ms = slow_down.now() if budget_ms is not None else (1.0, 0.0)
         self.budget_ms = budget_ms
         self.rows = rows
 
     def needs_ms(self, *, done: int, to: int) -> float:
         """What is planned from behind `done` segments to exit `to`, in ms."""
-        scale = self._table.scale(self.rows)
-        return self._table.way(done=done, to=to).planned(self._slow_down.factor) * scale
+        way = self._table.way(done=done, to=to).scaled(self._table.scale(self.rows))
+        return way.planned(pace=self._pace, delay_ms=self._delay_ms)
 
     def fits(self, spent_ms: float, *, done: int, to: int) -> bool:
         """Whether exit `to` answers in time, at the stated quantile."""

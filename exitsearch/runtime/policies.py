@@ -76,6 +76,16 @@ class Interruptible(Policy):
         return True
 
 
+class FirstExit(Policy):
+    """The first exit answers, whatever it takes."""
+
+    def goes_on(self, position: int, spent_ms: float) -> bool:  # noqa: D102
+        return position == 0
+
+    def runs_head(self, position: int, spent_ms: float) -> bool:  # noqa: D102
+        return True
+
+
 class Contract(Policy):
     """The budget is known: only one head is run, that of the best exit that can still answer in time.
 

@@ -18,18 +18,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .answer import Answer, Status
+from .answer import Answer, Status, answer_of
 from .bundle.manifest import Manifest
 from .bundle.trust import open_bundle
-from .deadline import STEP, Plan, SlowDown, Table
+from .deadline import Plan, Table, Times
 from .errors import BundleError, RequestError, shown
 from .graphs import Graphs, Units
 from .images import MOST_PIXELS, described, is_image, prepare_image
-from .policies import Confident, Contract, Interruptible, Policy
+from .lookout import Lookout
+from .policies import Confident, Contract, FirstExit, Interruptible, Policy
 from .requests import LONGEST_MS, MOST_ROWS, check_array, check_number, check_quantile, check_whole
-from .scores import confidence as scored
+from .slow_down import SlowDown
 from .started import Started
-from .work import Best, Work
+from .threads import Threads
+from .work import Work
 
 Arrays = NDArray[Any]
 
@@ -103,12 +105,34 @@ class Session:
         self.manifest, self.quantile = manifest, quantile
         self._units, self._clock, self._most_pixels = units, clock, most_pixels
         self._table = Table(manifest.latency, quantile=quantile)
-        self._slow_down = SlowDown(quantile=quantile, clock=clock, step=STEP if correction else 0.0)
+        self._slow_down = SlowDown(quantile=quantile, clock=clock, corrects=correction)
+        self._threads = Threads()
+        self._lookout = Lookout(self._look, threads=self._threads, clock=clock) if correction else None
 
     @property
     def slow_down(self) -> float:
-        """How many times slower than in the table this machine is now, at the quantile; at least 1."""
-        return self._slow_down.factor
+        """How many times slower than in the table this machine is now, in the mean; at least 1."""
+        return self._slow_down.pace
+
+    @property
+    def delay_ms(self) -> float:
+        """By how much a request is delayed beyond that, at the quantile, in ms; at least 0."""
+        return max(0.0, self._slow_down.delay_ms)
+
+    def refused(self) -> None:
+        """Say that a request was refused elsewhere by what this session plans with; `predict` does so itself.
+
+        While requests are refused nothing is observed of the machine. So as long as it is planned with as a slow one,
+        the first exit is run over zeros now and then, in a thread of its own, at most ten times a second and a
+        twentieth of the time.
+        """
+        if self._lookout is not None and self._slow_down.is_felt:
+            self._lookout.refused()
+
+    def planned_ms(self, times: Times) -> float:
+        """What so much work is planned with now, in ms."""
+        pace, delay_ms = self._slow_down.now()
+        return times.planned(pace=pace, delay_ms=delay_ms)
 
     @property
     def exits(self) -> tuple[str, ...]:
@@ -236,9 +260,14 @@ class Session:
         """
         begin = self._begin(arrived)
         inputs = self._input(x)[None]
-        plan = Plan(self._table, self._slow_down, budget_ms=None)
+        plan = self._plan(None)
         work = self._work(Interruptible(self.manifest.values, plan), begin, rows=1)
-        return Started(work, inputs, judge=lambda best, spent: self._answer(best, "ok" if best else "none", spent))
+        return Started(
+            work,
+            inputs,
+            threads=self._threads,
+            judge=lambda best, spent: answer_of(self.manifest, best, "ok" if best else "none", spent),
+        )
 
     def every_exit(self, xs: Arrays) -> list[Arrays]:
         """The outputs [batch, num_outputs] of every exit, the final one last: all heads are run, nothing is planned.
@@ -267,7 +296,7 @@ class Session:
     ) -> list[Answer]:
         if budget_ms is not None:
             check_number("budget_ms", budget_ms, high=LONGEST_MS)
-        plan = Plan(self._table, self._slow_down, budget_ms=budget_ms, rows=len(inputs))
+        plan = self._plan(budget_ms, rows=len(inputs))
         policy = self._policy(plan, confidence, mean_budget_ms)
         if policy is None:
             return [self._refused(begin, mean_budget_ms) for _ in inputs]
@@ -276,11 +305,20 @@ class Session:
         found = work.best()
         spent = work.spent_ms
         if all(best is None for best in found):
+            self.refused()
             plan.rows = len(inputs)
             needed = min(plan.needs_ms(done=0, to=position) for position in range(len(self.exits)))
             return [Answer(status="refused", time_ms=spent, needed_ms=needed) for _ in inputs]
         status: Status = "late" if budget_ms is not None and spent > budget_ms else "ok"
-        return [self._answer(best, status, spent) for best in found]
+        return [answer_of(self.manifest, best, status, spent) for best in found]
+
+    def _look(self) -> None:
+        """Run the first exit over zeros, for `Lookout`."""
+        inputs = np.zeros((1, *self.manifest.input_size), dtype=np.float32)
+        self._work(FirstExit(self.manifest.values, self._plan(None)), self._clock(), rows=1).run(inputs)
+
+    def _plan(self, budget_ms: float | None, *, rows: int = 1) -> Plan:
+        return Plan(self._table, self._slow_down, budget_ms=budget_ms, rows=rows)
 
     def _policy(self, plan: Plan, confidence: float | None, mean_budget_ms: float | None) -> Policy | None:
         """The policy that a request asks for; None: no operating point is within its mean budget."""
@@ -330,31 +368,6 @@ class Session:
             arrived=begin,
             rows=rows,
         )
-
-    def _answer(self, best: Best | None, status: Status, spent_ms: float) -> Answer:
-        if best is None:
-            return Answer(status="none", time_ms=spent_ms)
-        if self.manifest.task == "regression":
-            return Answer(status=status, time_ms=spent_ms, outputs=best.outputs, exit=best.exit)
-        label = int(best.outputs.argmax())
-        return Answer(
-            status=status,
-            time_ms=spent_ms,
-            label=label,
-            name=self.manifest.classes[label] if self.manifest.classes else None,
-            outputs=best.outputs,
-            confidence=self._sureness(best),
-            exit=best.exit,
-        )
-
-    def _sureness(self, best: Best) -> float:
-        if self.manifest.num_outputs < 2:
-            return 1.0
-        table = self.manifest.confidence
-        score = table.score if table and table.score != "patience" else "softmax"
-        own = table is not None and best.exit < len(table.temperatures)
-        temperature = table.temperatures[best.exit] if table and own else 1.0
-        return float(scored(best.outputs[None], score=score, temperature=temperature)[0])
 
     def _begin(self, arrived: float | None) -> float:
         now = self._clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from .answer import Answer
 from .errors import RunError
+from .threads import Threads
 from .work import Best, Work
 
 
@@ -20,20 +22,24 @@ class Started:
     Args:
         work: of one input, not run yet.
         inputs: [1, channels, height, width].
+        threads: to run it in.
         judge: an answer from what counts so far and the time that it took in ms.
     """
 
-    def __init__(self, work: Work, inputs: NDArray[Any], *, judge: Callable[[Best | None, float], Answer]) -> None:
+    def __init__(
+        self,
+        work: Work,
+        inputs: NDArray[Any],
+        *,
+        threads: Threads,
+        judge: Callable[[Best | None, float], Answer],
+    ) -> None:
         self._work, self._judge = work, judge
         self._failure: BaseException | None = None
         self._taken: Answer | None = None
         self._lock = threading.Lock()
         self._done = threading.Event()
-        thread = threading.Thread(target=self._run, args=(inputs,), name="exitsearch-request", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            raise RunError(f"no thread can be started for a request ({error}); let others end first") from None
+        threads.run(partial(self._run, inputs))
 
     def _run(self, inputs: NDArray[Any]) -> None:
         try:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .deadline import SlowDown, Table, Times
+from .deadline import Table, Times
 from .graphs import State, Stopped, Units
 from .policies import Found, Policy
+from .slow_down import SlowDown
 
 Arrays = NDArray[Any]
 
@@ -99,7 +100,7 @@ class Work:
                 if head:
                     state, rows = self._answer(position, state, rows)
                 done = self._table.way(done=position, to=position, head=head)
-                expected += Times(done.median * scale, done.late * scale)
+                expected += done.scaled(scale)
                 spent = (self._clock() - begin) * 1e3
         except Stopped:
             pass

@@ -1,14 +1,12 @@
-"""The plan and the tracked slow-down, by hand and by a clock that is moved by hand."""
+"""The plan, by hand."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pytest
 from timed_units import FakeClock, table_of
 
-from exitsearch.runtime.deadline import Plan, SlowDown, Times
+from exitsearch.runtime.deadline import Plan, Times
+from exitsearch.runtime.slow_down import SlowDown
 
 
 def test_a_way_is_the_sum_of_what_is_left_of_it():
@@ -22,9 +20,21 @@ def test_a_way_is_the_sum_of_what_is_left_of_it():
 
 
 def test_a_plan_takes_the_larger_of_the_quantile_and_the_slowed_median():
-    assert Times(10.0, 12.0).planned(1.0) == 12.0
-    assert Times(10.0, 12.0).planned(1.19) == 12.0
-    assert Times(10.0, 12.0).planned(1.5) == 15.0
+    assert Times(10.0, 12.0).planned() == 12.0
+    assert Times(10.0, 12.0).planned(pace=1.19) == 12.0
+    assert Times(10.0, 12.0).planned(pace=1.5) == 15.0
+    assert Times(10.0, 12.0).planned(pace=1.5, delay_ms=4.0) == 19.0
+
+
+def test_a_delay_is_added_once_however_large_the_batch():
+    """Two batches of 3 ms each at the table's pace, and one delay of 4 ms, for rows twice those of the table."""
+    clock = FakeClock()
+    slow = SlowDown(quantile=0.99, clock=clock)
+    slow.observe(5.0, median_ms=1.0)
+    table = table_of([3.0], [], late=1.0)
+    pace, delay_ms = slow.now()
+    assert delay_ms == pytest.approx(4.0)
+    assert Plan(table, slow, budget_ms=1.0, rows=2).needs_ms(done=0, to=0) == pytest.approx(6.0 * pace + 4.0)
 
 
 def test_a_part_is_delayed_by_no_more_than_the_whole_pass():
@@ -51,71 +61,11 @@ def test_what_fits_counts_from_the_arrival():
     assert not plan.fits(0.1, done=0, to=1)
     assert plan.fits(1.0, done=1, to=1)
     assert plan.fits(1.5, done=0, to=0)
-    assert Plan(plan._table, plan._slow_down, budget_ms=None).fits(1e9, done=0, to=1)
+    endless = Plan(table_of([1.0, 2.0], [0.5]), SlowDown(quantile=0.99, clock=FakeClock()), budget_ms=None)
+    assert endless.fits(1e9, done=0, to=1)
 
 
 def test_rounding_alone_refuses_nothing():
     """0.1 + 0.2 is 4e-17 above 0.3."""
     plan = Plan(table_of([0.1, 0.2], [0.0]), SlowDown(quantile=0.99, clock=FakeClock()), budget_ms=0.3)
     assert plan.fits(0.0, done=0, to=1)
-
-
-def test_the_factor_rises_by_what_is_slower_and_falls_by_what_is_not():
-    clock = FakeClock()
-    slow = SlowDown(quantile=0.9, clock=clock, step=0.2)
-    slow.observe(2.0, median_ms=1.0)
-    assert slow.factor == pytest.approx(math.exp(0.2 * 0.9))
-    slow.observe(1.0, median_ms=1.0)
-    assert slow.factor == pytest.approx(math.exp(0.2 * 0.9 - 0.2 * 0.1))
-
-
-def test_the_factor_never_falls_below_one_and_takes_no_part_in_nothing():
-    slow = SlowDown(quantile=0.99, clock=FakeClock())
-    for _ in range(100):
-        slow.observe(0.1, median_ms=1.0)
-    slow.observe(5.0, median_ms=0.0)
-    assert slow.factor == 1.0
-
-
-@pytest.mark.parametrize("quantile", [0.9, 0.99])
-def test_the_factor_finds_the_quantile(quantile):
-    """Of 20,000 slow-downs drawn from a lognormal, which stays above 1, about a share 1 - q is above the factor."""
-    rng = np.random.default_rng(0)
-    slow = SlowDown(quantile=quantile, clock=FakeClock())
-    above = []
-    for ratio in 2 + rng.lognormal(0.0, 0.5, 20_000):
-        above.append(ratio > slow.factor)
-        slow.observe(ratio, median_ms=1.0)
-    assert np.mean(above[5_000:]) == pytest.approx(1 - quantile, rel=0.15)
-
-
-def test_half_of_what_is_above_one_is_forgotten_in_two_seconds():
-    clock = FakeClock()
-    slow = SlowDown(quantile=0.99, clock=clock)
-    while slow.factor < 5:
-        slow.observe(9.0, median_ms=1.0)
-    before = slow.factor
-    clock.now += 2.0
-    assert slow.factor == pytest.approx(1 + (before - 1) / 2)
-    clock.now += 4.0
-    assert slow.factor == pytest.approx(1 + (before - 1) / 8)
-
-
-def test_after_a_burst_a_budget_that_was_refused_is_taken_again():
-    """Nothing is observed while everything is refused: without forgetting that would stay so for ever."""
-    clock = FakeClock()
-    slow = SlowDown(quantile=0.99, clock=clock)
-    plan = Plan(table_of([1.0], []), slow, budget_ms=1.5)
-    for _ in range(50):
-        slow.observe(100.0, median_ms=1.0)
-    assert not plan.fits(0.0, done=0, to=0)
-    clock.now += 60.0
-    assert plan.fits(0.0, done=0, to=0)
-
-
-def test_a_machine_that_stands_still_is_not_planned_for_for_ever():
-    clock = FakeClock()
-    slow = SlowDown(quantile=0.99, clock=clock)
-    for _ in range(1000):
-        slow.observe(math.inf, median_ms=1.0)
-    assert slow.factor == 1000.0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from timed_units import FakeClock, FakeUnits, run_work, table_of
 
-from exitsearch.runtime.deadline import Plan, SlowDown
+from exitsearch.runtime.deadline import Plan
+from exitsearch.runtime.slow_down import SlowDown
 from exitsearch.runtime.policies import Confident, Contract, Interruptible
 from exitsearch.runtime.work import Work
 
@@ -59,7 +60,7 @@ def test_time_lost_on_the_way_buys_an_earlier_exit():
     log, best, slow = contract(budget_ms=65.0, slower=[3.5])
     assert log == ["segment 0", "segment 1", "head 1"]
     assert best.spent_ms == pytest.approx(57.0)
-    assert slow.factor > 1.0
+    assert slow.pace > 1.0
 
 
 def test_time_saved_on_the_way_buys_a_later_exit():
@@ -104,7 +105,7 @@ def test_what_is_ended_keeps_what_it_has():
     work.run(np.zeros((1, 1, 1, 1)))
     assert units.log == ["segment 0", "head 0"]
     assert work.best()[0].exit == 0
-    assert slow.factor == 1.0  # what was cut off is not taken for slow
+    assert slow.pace == 1.0  # what was cut off is not taken for slow
 
 
 def confident(thresholds, *, score="softmax", temperatures=(1.0, 1.0), **asked):

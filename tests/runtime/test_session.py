@@ -70,10 +70,12 @@ def test_a_slow_machine_is_planned_for_and_forgotten(loaded):
     statuses = [session.predict(x, budget_ms=4.0).status for _ in range(30)]
     assert statuses[0] == "late"
     assert statuses[-1] == "refused"
-    assert session.slow_down > 2
+    assert session.slow_down > 1.9
+    assert session.delay_ms >= 0
     units.slower = iter(lambda: 1.0, None)
     units.clock.now += 60
-    assert session.slow_down == pytest.approx(1.0, abs=1e-6)
+    assert session.slow_down == pytest.approx(1.0, abs=1e-5)
+    assert session.delay_ms == 0
     assert session.predict(x, budget_ms=4.0).exit == 2
 
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from exitsearch.runtime.bundle.manifest import Latency
-from exitsearch.runtime.deadline import SlowDown, Table
+from exitsearch.runtime.deadline import Table
+from exitsearch.runtime.slow_down import SlowDown
 from exitsearch.runtime.graphs import Stopped
 from exitsearch.runtime.work import Work
 

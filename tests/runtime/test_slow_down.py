@@ -1,0 +1,155 @@
+"""The tracked pace and delay of a machine, by hand and by a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy as np
+import pytest
+from timed_units import FakeClock, table_of
+
+from exitsearch.runtime.deadline import Plan
+from exitsearch.runtime.slow_down import SlowDown
+
+
+def test_at_rest_nothing_is_added():
+    slow = SlowDown(quantile=0.99, clock=FakeClock())
+    assert slow.now() == (1.0, 0.0)
+    assert not slow.is_felt
+
+
+def test_the_pace_is_what_was_observed_over_what_was_expected():
+    """Beside two requests at the table's pace that it begins with: (2 * 10 + 20 + 60) / (2 * 10 + 10 + 30) of which the
+    last one's 30 ms stand for those two in the end: (60 + 20 + 60) / (60 + 10 + 30)."""
+    slow = SlowDown(quantile=0.99, clock=FakeClock())
+    slow.observe(20.0, median_ms=10.0)
+    slow.observe(60.0, median_ms=30.0)
+    assert slow.pace == pytest.approx(140 / 100)
+
+
+def test_a_machine_that_is_faster_than_its_table_is_planned_by_the_table():
+    slow = SlowDown(quantile=0.99, clock=FakeClock())
+    for _ in range(100):
+        slow.observe(0.5, median_ms=1.0)
+    slow.observe(5.0, median_ms=0.0)  # nothing was done
+    assert slow.pace == 1.0
+    assert slow.delay_ms <= 0.0
+
+
+def test_one_delayed_request_counts_at_once_and_not_for_long():
+    """Of 1 and the 50 that stand for the table 1% is 0.51: one counts, until it counts half."""
+    clock = FakeClock()
+    slow = SlowDown(quantile=0.99, clock=clock)
+    slow.observe(5.0, median_ms=1.0)
+    assert slow.delay_ms == pytest.approx(4.0)
+    clock.now += 1.9
+    assert slow.delay_ms == pytest.approx(4.0)
+    clock.now += 0.2
+    assert slow.delay_ms == 0.0
+
+
+def test_a_delay_is_the_same_for_short_and_long_requests():
+    """A neighbour's turn of 4 ms hits one request in ten, whatever its length, 1 or 20 ms."""
+    rng = np.random.default_rng(0)
+    slow = SlowDown(quantile=0.99, clock=FakeClock())
+    for _ in range(400):
+        median = float(rng.choice([1.0, 20.0]))
+        slow.observe(median + 4.0 * (rng.random() < 0.1), median_ms=median)
+    assert slow.pace == pytest.approx(1.04, abs=0.03)
+    assert slow.delay_ms == pytest.approx(4.0, abs=0.5)
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99])
+def test_a_share_beyond_the_quantile_is_later_than_planned(quantile):
+    """Of 20,000 requests of 1 ms, ten a second, delayed by an exponential time of 2 ms in the mean. The requests that
+    stand for the table are a fifth of what is looked back upon, so that up to a fifth more are beyond."""
+    rng, clock = np.random.default_rng(0), FakeClock()
+    slow, beyond = SlowDown(quantile=quantile, clock=clock, half_life_s=100.0), []
+    for delay in rng.exponential(2.0, 20_000):
+        clock.now += 0.1
+        pace, delay_ms = slow.now()
+        beyond.append(1.0 + delay > pace + delay_ms)
+        slow.observe(1.0 + delay, median_ms=1.0)
+    assert np.mean(beyond[2_000:]) == pytest.approx(1.1 * (1 - quantile), rel=0.3)
+
+
+def test_many_requests_in_little_time_do_not_make_it_forget():
+    """A thousand requests a second, one in fifty delayed by 3 ms: it is planned for at any moment."""
+    clock = FakeClock()
+    slow, felt = SlowDown(quantile=0.99, clock=clock), []
+    for number in range(20_000):
+        clock.now += 0.001
+        slow.observe(1.0 + 3.0 * (number % 50 == 0), median_ms=1.0)
+        felt.append(slow.delay_ms > 2.5)
+    assert np.mean(felt[200:]) > 0.99
+
+
+def test_what_is_old_fades_also_where_nothing_is_observed():
+    """Nothing is observed while everything is refused: without fading that would stay so for ever."""
+    clock = FakeClock()
+    slow = SlowDown(quantile=0.99, clock=clock)
+    table = table_of([1.0], [])
+    for _ in range(50):
+        slow.observe(100.0, median_ms=1.0)
+    assert not Plan(table, slow, budget_ms=1.5).fits(0.0, done=0, to=0)
+    clock.now += 60.0
+    assert Plan(table, slow, budget_ms=1.5).fits(0.0, done=0, to=0)
+    assert slow.pace == pytest.approx(1.0, abs=1e-5)
+
+
+def test_after_days_it_still_counts():
+    """Weights grow with time; they are taken down before they leave what a float holds."""
+    clock = FakeClock()
+    slow = SlowDown(quantile=0.99, clock=clock)
+    for _ in range(300):
+        clock.now += 900.0
+        slow.observe(5.0, median_ms=1.0)
+        assert slow.delay_ms > 1.0
+    clock.now += 1e9
+    assert slow.now() == (1.0, 0.0)
+    slow.observe(5.0, median_ms=1.0)
+    assert slow.delay_ms == pytest.approx(4.0)
+
+
+def test_a_machine_that_stands_still_is_not_planned_for_for_ever():
+    slow = SlowDown(quantile=0.99, clock=FakeClock())
+    for _ in range(1000):
+        slow.observe(math.inf, median_ms=1.0)
+    assert slow.pace <= 1000.0
+    assert slow.delay_ms <= 1000.0
+
+
+def test_without_correction_nothing_is_tracked():
+    slow = SlowDown(quantile=0.99, clock=FakeClock(), corrects=False)
+    slow.observe(50.0, median_ms=1.0)
+    assert slow.now() == (1.0, 0.0)
+
+
+def test_what_is_dropped_is_dropped_wholly():
+    """After 200 ordinary requests nothing of 200 slow ones before them is left."""
+    slow = SlowDown(quantile=0.99, clock=FakeClock())
+    for _ in range(200):
+        slow.observe(30.0, median_ms=1.0)
+    for _ in range(200):
+        slow.observe(1.0, median_ms=1.0)
+    assert slow.pace == pytest.approx(1.0)
+    assert slow.delay_ms <= 1e-9
+    assert len(slow._delays) == len(slow._order) == 200
+
+
+def test_many_threads_at_once():
+    slow = SlowDown(quantile=0.99, clock=FakeClock())
+
+    def work() -> None:
+        for number in range(500):
+            slow.observe(1.0 + number % 7, median_ms=1.0)
+            slow.now()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(slow._delays) == len(slow._order) == 200
+    assert slow._weight == pytest.approx(200.0)
