@@ -27,7 +27,7 @@ from exitsearch.allocator import keep_freed_memory
 from exitsearch.errors import InputError
 from exitsearch.models.backbone import create_backbone
 from exitsearch.models.heads import create_head, fitting_exits
-from exitsearch.specs.candidates import Candidates
+from exitsearch.specs.question.candidates import Candidates
 
 WAYS = ("left alone", "kept")
 PASSES = ("whole", "whole behind heads", "segments among heads")

@@ -35,7 +35,7 @@ from exitsearch.search.solver.exact import solve
 from exitsearch.search.study import run_study
 from exitsearch.search.value import expected_value
 from exitsearch.specs.load import load_outcomes, load_profile
-from exitsearch.specs.request import Policy, SearchRequest
+from exitsearch.specs.question.request import Policy, SearchRequest
 
 MOST_EXITS = 4
 MUST_STAY_UNDER = 0.5

@@ -30,10 +30,10 @@ from torch import nn
 
 from exitsearch.cli.console import ProgressCallback, progress
 from exitsearch.errors import InputError
-from exitsearch.measure.latency import no_collection
-from exitsearch.measure.machine import resolve_dtype
+from exitsearch.measure.machine.fingerprint import resolve_dtype
 from exitsearch.measure.profiler import measure_paths, profile_backbone
-from exitsearch.measure.statistics import median, median_interval
+from exitsearch.measure.timing.latency import no_collection
+from exitsearch.measure.timing.statistics import median, median_interval
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.multi_exit import MultiExitModel, attach_exits
 from exitsearch.specs.config import ExitChoice, Expected, MultiExitConfig, Optimum

@@ -19,12 +19,12 @@ import figures
 import torch
 
 from exitsearch.cli.console import progress
-from exitsearch.measure.clock import Clock, clock_for
 from exitsearch.measure.compare import compare_profiles
-from exitsearch.measure.latency import no_collection, run_chain
 from exitsearch.measure.preparation import Condition, Ready, made_ready
 from exitsearch.measure.profiler import profile_backbone
-from exitsearch.measure.statistics import median, median_interval
+from exitsearch.measure.timing.clock import Clock, clock_for
+from exitsearch.measure.timing.latency import no_collection, run_chain
+from exitsearch.measure.timing.statistics import median, median_interval
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.specs.head import split_heads
 

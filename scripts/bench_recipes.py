@@ -47,9 +47,9 @@ from exitsearch.models.inputs import joined_inputs
 from exitsearch.models.multi_exit import attach_exits, load_model
 from exitsearch.pipeline.trained.judge import chances_of, judge_of
 from exitsearch.specs.backbone import FASHION_NAME, Task
-from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.document import read_data, write_json
+from exitsearch.specs.question.candidates import Candidates
 
 BASELINE = "frozen"
 RECIPES = (

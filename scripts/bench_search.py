@@ -42,7 +42,7 @@ from exitsearch.search.solver.exact import Solution, solve
 from exitsearch.search.value import expected_value
 from exitsearch.specs.document import read_data, write_json, write_text
 from exitsearch.specs.published import PUBLISHED_OUTCOMES, published_costs, published_outcomes
-from exitsearch.specs.request import Policy, SearchRequest
+from exitsearch.specs.question.request import Policy, SearchRequest
 
 SIZES = "12x3,12x8,12x12,24x3,24x8,24x12,48x3,48x8,48x12"
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {

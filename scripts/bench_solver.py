@@ -47,7 +47,7 @@ else:  # the package of `--before`, from when the solver had no room of its own
     from exitsearch.search.exact import solve
 
 if TYPE_CHECKING:  # not in every package of `--before`
-    from exitsearch.specs.request import Policy
+    from exitsearch.specs.question.request import Policy
 
 SIZES = "12x7,24x12,48x12,96x24"
 POLICIES: tuple[Policy, ...] = ("interruptible", "contract")

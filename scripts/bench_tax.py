@@ -21,7 +21,7 @@ import figures
 import timm
 import torch
 
-from exitsearch.measure.statistics import median, median_interval
+from exitsearch.measure.timing.statistics import median, median_interval
 from exitsearch.models.backbone import create_backbone
 
 MODELS = (

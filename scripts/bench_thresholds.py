@@ -40,7 +40,7 @@ from exitsearch.search.thresholds.scores import Answers, build_answers
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.outcomes import Outcomes, Samples
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.request import SearchRequest
 
 EXITS, SAMPLES, CONFIGURATIONS = 8, 50_000, 2000
 MADE_UP_SAMPLES = 400

@@ -34,7 +34,7 @@ from exitsearch.models.heads import create_head, fitting_exits
 from exitsearch.models.inputs import Batch
 from exitsearch.models.multi_exit import exit_seed
 from exitsearch.specs.backbone import EMBEDDED_NAME
-from exitsearch.specs.candidates import Candidates
+from exitsearch.specs.question.candidates import Candidates
 
 MUST_NOT_EXCEED = 1.15
 

@@ -34,7 +34,7 @@ from exitsearch.search.thresholds.scores import Answers, build_answers
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import Score, SearchRequest
+from exitsearch.specs.question.request import Score, SearchRequest
 
 QUANTILES = (None, 0.5, 0.8)
 SCORES: tuple[Score, ...] = ("softmax", "patience")

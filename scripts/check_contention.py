@@ -19,7 +19,7 @@ from typing import Any, TypedDict
 
 import figures
 
-from exitsearch.measure.load import usable_cores
+from exitsearch.measure.machine.load import usable_cores
 from exitsearch.measure.profiler import profile_backbone
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.specs.backbone import EMBEDDED_NAME

@@ -28,7 +28,7 @@ from exhaustive import SAMPLES, Verdict, judge, tied_problem
 
 from exitsearch.cli.console import progress
 from exitsearch.errors import InputError
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 
 POLICIES: tuple[Policy, ...] = ("interruptible", "contract")
 MOST = 1e-9

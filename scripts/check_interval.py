@@ -36,13 +36,13 @@ from exitsearch.errors import InputError
 from exitsearch.search.held_out import mean_interval, sample_values, split_value
 from exitsearch.search.run import search
 from exitsearch.search.value import exit_probabilities
-from exitsearch.specs.answers import ExitOutputs, KeptOutputs
+from exitsearch.specs.answers.kept import ExitOutputs, KeptOutputs
+from exitsearch.specs.answers.samples import write_samples
 from exitsearch.specs.document import write_json
 from exitsearch.specs.load import load_outcomes, load_profile
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes, Samples
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import Policy
-from exitsearch.specs.samples import write_samples
+from exitsearch.specs.question.request import Policy
 
 RATE = 0.95
 WAYS = ("drawn", "halves")

@@ -30,10 +30,10 @@ from exitsearch.pipeline.rounds import Rounds, train_in_rounds
 from exitsearch.search.result import SearchResult
 from exitsearch.search.run import search_request
 from exitsearch.search.untrained import candidates_of
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import POLICIES, Policy, SearchRequest
+from exitsearch.specs.question.candidates import Pair
+from exitsearch.specs.question.request import POLICIES, Policy, SearchRequest
 
 # Sums of values are good to a few 1e-15.
 ROUNDING = 1e-12

@@ -40,7 +40,7 @@ from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.heads import create_head, fitting_exits
 from exitsearch.report.durations import duration, size
 from exitsearch.report.estimate import estimate_summary
-from exitsearch.specs.candidates import Candidates, Pair
+from exitsearch.specs.question.candidates import Candidates, Pair
 
 IMAGENET = {"heads": 1_281_167, "choice": 25_000, "report": 25_000}
 MOST_BYTES = 4 * 2**30

@@ -43,7 +43,7 @@ from exitsearch.search.study.shared import WITHDRAWN
 from exitsearch.search.study.storage import open_storage
 from exitsearch.search.value import expected_value
 from exitsearch.specs.load import load_outcomes, load_profile
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.request import SearchRequest
 
 PROFILE, OUTCOMES, BUDGET = "published:mevit-gmacs", "published:mevit-cifar100", "uniform:10%,100%"
 STORAGES = ("workers.journal", "sqlite:///workers.db")

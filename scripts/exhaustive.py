@@ -21,7 +21,7 @@ from exitsearch.errors import InputError
 from exitsearch.search.problem import Candidate, Choice, Problem
 from exitsearch.search.solver.exact import solve
 from exitsearch.specs.budget import BudgetDistribution, Trace, parse_budget
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 
 SAMPLES = (0, 1, 64, 65, 3000)
 # As the package states it: times that differ by less than a billionth are equal.

@@ -193,7 +193,7 @@ def _cell(cell: object, form: str) -> str:
 
 def facts(options: argparse.Namespace) -> dict[str, Any]:
     """What figures need beside them to be read later: the date, the options, the machine and the versions."""
-    from exitsearch.measure.machine import describe_machine  # loads torch, which not every script needs
+    from exitsearch.measure.machine.fingerprint import describe_machine  # loads torch, which not every script needs
 
     machine = describe_machine()
     del machine["executable"]  # says where, not what

@@ -74,7 +74,7 @@ def _open(path: Path) -> Document:
     from exitsearch.specs.document import read_data, read_text
     from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
     from exitsearch.specs.profile import Profile
-    from exitsearch.specs.space import SearchSpace
+    from exitsearch.specs.question.space import SearchSpace
     from exitsearch.specs.table import csv_rows
 
     if os.path.isdir(path):
@@ -108,7 +108,7 @@ def _facts(document: Document) -> dict[str, object]:
     from exitsearch.specs.config import MultiExitConfig
     from exitsearch.specs.outcomes import Outcomes
     from exitsearch.specs.profile import Profile
-    from exitsearch.specs.space import SearchSpace
+    from exitsearch.specs.question.space import SearchSpace
 
     match document:
         case Profile():

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what the machine is."""
     from exitsearch.cli import console
-    from exitsearch.measure.machine import describe_machine
+    from exitsearch.measure.machine.fingerprint import describe_machine
     from exitsearch.report.tables import rows_table
 
     facts = describe_machine()

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from exitsearch.pipeline.backbone import BackboneRequest
     from exitsearch.pipeline.outcomes import Training
     from exitsearch.search.utility import Utility
-    from exitsearch.specs.candidates import Candidates
-    from exitsearch.specs.request import SearchRequest
-    from exitsearch.specs.space import SearchSpace
+    from exitsearch.specs.question.candidates import Candidates
+    from exitsearch.specs.question.request import SearchRequest
+    from exitsearch.specs.question.space import SearchSpace
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +180,7 @@ def read_space(args: argparse.Namespace) -> SearchSpace | None:
 
 def read_candidates(args: argparse.Namespace, space: SearchSpace | None) -> Candidates:
     """What `--heads`, `--placements` and the space allow together."""
-    from exitsearch.specs.candidates import Candidates
+    from exitsearch.specs.question.candidates import Candidates
 
     return Candidates.of(heads=args.heads, placements=args.placements, space=space)
 
@@ -234,7 +234,7 @@ def read_request(args: argparse.Namespace, space: SearchSpace | None, utility: U
     Raises:
         InputError: an option that cannot be read, is out of range, or cannot be asked together with another.
     """
-    from exitsearch.specs.request import SearchRequest
+    from exitsearch.specs.question.request import SearchRequest
 
     return SearchRequest.asked(
         budget=args.budget_dist,

@@ -11,7 +11,7 @@ from exitsearch.cli import options
 if TYPE_CHECKING:
     from exitsearch.pipeline.backbone import BackboneRequest
     from exitsearch.pipeline.outcomes import Training
-    from exitsearch.specs.candidates import Candidates
+    from exitsearch.specs.question.candidates import Candidates
 
 HELP = "train every candidate head at every placement over the frozen backbone (resumable)"
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from exitsearch.deploy.deployed import DeployedGraphs, DeployedRuntime
 from exitsearch.errors import ExitSearchError
-from exitsearch.measure import statistics
-from exitsearch.measure.clock import HostClock
-from exitsearch.measure.paths import time_paths
+from exitsearch.measure.timing import statistics
+from exitsearch.measure.timing.clock import HostClock
+from exitsearch.measure.timing.paths import time_paths
 from exitsearch.models.multi_exit import MultiExitModel
 from exitsearch.specs.bundle import ExitAgreement, Precision
 

@@ -1,7 +1,7 @@
 """How long a bundle's graphs take: measured merged, as they are deployed, or summed up from a profile.
 
-Measured by the protocol of `measure/latency.py`: rounds of whole passes, heads in place at a random share of the exits,
-the plain backbone in the same engine as the yardstick. Where every head on the way is run (`interruptible`,
+Measured by the protocol of `measure/timing/latency.py`: rounds of whole passes, heads in place at a random share of the
+exits, the plain backbone in the same engine as the yardstick. Where every head on the way is run (`interruptible`,
 `confidence`), the times of a segment are those behind a head, whose weights then fill the caches; under `contract`
 only one head runs, at the end.
 
@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 
 from exitsearch.deploy.deployed import DeployedGraphs, DeployedRuntime
 from exitsearch.errors import InputError
-from exitsearch.measure import statistics
-from exitsearch.measure.clock import HostClock
-from exitsearch.measure.latency import measure_rounds, unsettled_units
-from exitsearch.measure.load import Load, Snapshot, load_average, usable_cores
-from exitsearch.measure.processor import cpu_name
-from exitsearch.measure.samples import UnitSamples
+from exitsearch.measure.machine.load import Load, Snapshot, load_average, usable_cores
+from exitsearch.measure.machine.processor import cpu_name
+from exitsearch.measure.timing import statistics
+from exitsearch.measure.timing.clock import HostClock
+from exitsearch.measure.timing.latency import measure_rounds, unsettled_units
+from exitsearch.measure.timing.samples import UnitSamples
 from exitsearch.measure.verdict import judge
 from exitsearch.specs.bundle import BundleLatency, Quantiles
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 
 Progress = Callable[[float, str], None]
 

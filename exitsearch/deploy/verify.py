@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from exitsearch.runtime import Answer
 from exitsearch.runtime.requests import LONGEST_MS
 from exitsearch.specs.budget import BudgetDistribution
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 
 Clock = Callable[[], float]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exitsearch.deploy.verify import Request
-from exitsearch.measure import statistics
-from exitsearch.specs.request import Policy
+from exitsearch.measure.timing import statistics
+from exitsearch.specs.question.request import Policy
 from exitsearch.specs.verification import ExitUse, Lateness, Observed
 
 Array = NDArray[np.float64]

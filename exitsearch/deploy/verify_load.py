@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from exitsearch.errors import ExitSearchError
-from exitsearch.measure.load import Load
+from exitsearch.measure.machine.load import Load
 from exitsearch.measure.verdict import CONTENTION, NEIGHBOURS, STEAL
 
 # Ends by itself when whoever started it is gone, however that ended. Looks about every 10 ms.

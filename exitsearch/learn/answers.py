@@ -1,8 +1,8 @@
 """Writing answers: one pass of the backbone over a split feeds every head, and each block goes straight to disk.
 
-Memory does not grow with the samples. What `specs/answers.py` tells of is written as it comes; only a temperature needs
-outputs several times over. So the samples that it is fitted on, at most 5,000 of the choice split, answer first; their
-outputs stay on disk in float32 until every head has its temperature, and are then removed.
+Memory does not grow with the samples. What `specs/answers/kept.py` tells of is written as it comes; only a temperature
+needs outputs several times over. So the samples that it is fitted on, at most 5,000 of the choice split, answer first;
+their outputs stay on disk in float32 until every head has its temperature, and are then removed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from exitsearch.learn.bank.denormals import denormals_flushed
 from exitsearch.learn.bank.trainer import FINAL, HeadTrainer
 from exitsearch.learn.data import DataSplits
 from exitsearch.learn.data.tiles import picture_labels
-from exitsearch.specs.answers import (
+from exitsearch.specs.answers.calibration import FITTED_ON
+from exitsearch.specs.answers.confidence import Floats, fit_temperature, fitted_rows
+from exitsearch.specs.answers.kept import (
     ANSWERS_FOLDER,
     FINAL_FILE,
     LABELS_FILE,
@@ -33,12 +35,10 @@ from exitsearch.specs.answers import (
     new_targets_file,
     write_kept,
 )
-from exitsearch.specs.calibration import FITTED_ON
-from exitsearch.specs.confidence import Floats, fit_temperature, fitted_rows
+from exitsearch.specs.answers.samples import read_samples
+from exitsearch.specs.answers.tensor_file import TensorFile
 from exitsearch.specs.document import unwritable, write_bytes
 from exitsearch.specs.outcomes import DOCUMENT_NAME, DroppedHead, Outcomes
-from exitsearch.specs.samples import read_samples
-from exitsearch.specs.tensor_file import TensorFile
 
 HELD_OUT = ("choice", "report")
 

@@ -21,8 +21,8 @@ from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head
 from exitsearch.models.inputs import Batch, joined_inputs, side_inputs
 from exitsearch.models.multi_exit import exit_seed
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.head import HeadChoice
+from exitsearch.specs.question.candidates import Pair
 
 # Steps that are timed; the median counts. One goes before them: the first allocates what all others use again.
 STEPS = 3

@@ -24,8 +24,8 @@ from exitsearch.learn.losses import fallback_score, metric_of, score, score_sum
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head
 from exitsearch.models.multi_exit import FINAL_FILE, HEADS_FOLDER, final_parameters, head_file, load_final, load_state
-from exitsearch.specs.answers import ANSWERS_FOLDER, KeptOutputs, parse_exit_file, read_kept, read_targets
-from exitsearch.specs.calibration import calibration_of
+from exitsearch.specs.answers.calibration import calibration_of
+from exitsearch.specs.answers.kept import ANSWERS_FOLDER, KeptOutputs, parse_exit_file, read_kept, read_targets
 from exitsearch.specs.outcomes import DOCUMENT_NAME, DroppedHead, FinalOutcome, HeadOutcome, Outcomes
 
 

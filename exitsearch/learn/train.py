@@ -18,9 +18,9 @@ from exitsearch.learn.answers import HELD_OUT
 from exitsearch.learn.bank.recipe import HeadRecipe, get_head_recipe
 from exitsearch.learn.bank.train import Note, Progress
 from exitsearch.learn.data import DataSplits, data_outputs, load_data
-from exitsearch.learn.engine.folder import OUTCOMES_FOLDER as OUTCOMES_FOLDER
-from exitsearch.learn.engine.folder import write_model
-from exitsearch.learn.engine.heads import train_heads_first
+from exitsearch.learn.engine.folder.files import OUTCOMES_FOLDER as OUTCOMES_FOLDER
+from exitsearch.learn.engine.folder.files import write_model
+from exitsearch.learn.engine.legs.heads_first import train_heads_first
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.multi_exit import attach_exits, build_model
 from exitsearch.specs.config import MultiExitConfig

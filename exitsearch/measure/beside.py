@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import torch
 
 from exitsearch.errors import InputError
-from exitsearch.measure import statistics
-from exitsearch.measure.clock import clock_for
-from exitsearch.measure.latency import Progress, no_progress
-from exitsearch.measure.load import Load, Snapshot, load_average, usable_cores
-from exitsearch.measure.paths import PathTimes, time_paths
+from exitsearch.measure.machine.load import Load, Snapshot, load_average, usable_cores
 from exitsearch.measure.preparation import Condition, made_ready
 from exitsearch.measure.runtimes import UnitKey
-from exitsearch.measure.samples import Samples, UnitSamples
+from exitsearch.measure.timing import statistics
+from exitsearch.measure.timing.clock import clock_for
+from exitsearch.measure.timing.latency import Progress, no_progress
+from exitsearch.measure.timing.paths import PathTimes, time_paths
+from exitsearch.measure.timing.samples import Samples, UnitSamples
 from exitsearch.measure.verdict import judge
 from exitsearch.models.backbone import Backbone
 from exitsearch.specs.verdict import Verdict

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exitsearch.errors import MismatchError
-from exitsearch.measure.statistics import machine_speeds
+from exitsearch.measure.timing.statistics import machine_speeds
 from exitsearch.specs.profile import Cost, Profile, Scalar
 
 Change = Literal["faster", "slower", "same", "ambiguous"]

@@ -25,10 +25,10 @@ from typing import Any, Protocol
 
 import torch
 
-from exitsearch.measure import statistics
-from exitsearch.measure.latency import Progress, no_progress
-from exitsearch.measure.nvml import open_gpu
+from exitsearch.measure.machine.nvml import open_gpu
 from exitsearch.measure.runtimes.base import Runtime, UnitKey, heads_by_placement
+from exitsearch.measure.timing import statistics
+from exitsearch.measure.timing.latency import Progress, no_progress
 from exitsearch.specs.profile import Scalar
 
 WINDOW_S = 2.0

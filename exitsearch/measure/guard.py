@@ -10,8 +10,8 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING
 
-from exitsearch.measure.load import usable_cores
-from exitsearch.measure.processor import cpu_name
+from exitsearch.measure.machine.load import usable_cores
+from exitsearch.measure.machine.processor import cpu_name
 from exitsearch.specs.profile import Profile
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def stale(profile: Profile, *, seconds: float = SECONDS) -> str | None:
         return f"the profile was not checked against this machine: {reason}"
     # Beyond this point torch is needed.
     from exitsearch.errors import ExitSearchError
-    from exitsearch.measure.machine import device_name, resolve_device
+    from exitsearch.measure.machine.fingerprint import device_name, resolve_device
 
     try:
         device = resolve_device(str(facts["device"]))
@@ -125,7 +125,7 @@ def _backbone(profile: Profile) -> Backbone:
 
 
 def _compare(profile: Profile, whole: list[float]) -> str | None:
-    from exitsearch.measure.statistics import median, median_interval
+    from exitsearch.measure.timing.statistics import median, median_interval
 
     assert profile.whole is not None
     assert profile.whole.interval_ms is not None

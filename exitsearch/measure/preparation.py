@@ -13,7 +13,7 @@ from torch import nn
 
 from exitsearch.allocator import keep_freed_memory
 from exitsearch.errors import InputError
-from exitsearch.measure.machine import resolve_device, resolve_dtype
+from exitsearch.measure.machine.fingerprint import resolve_device, resolve_dtype
 from exitsearch.measure.runtimes import Runtime, UnitKey, find_runtime
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head

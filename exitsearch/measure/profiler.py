@@ -16,22 +16,22 @@ import torch
 from numpy.typing import NDArray
 
 from exitsearch.errors import InputError
-from exitsearch.measure import memory, statistics
-from exitsearch.measure.clock import clock_for
-from exitsearch.measure.counting import count_facts, count_units
+from exitsearch.measure import memory
 from exitsearch.measure.energy import NoMeter, find_meter, measure_energy
-from exitsearch.measure.gpu_watch import GpuUse, GpuWatch
-from exitsearch.measure.latency import Progress, measure_rounds, no_progress
-from exitsearch.measure.load import Load, Snapshot, load_average, usable_cores
-from exitsearch.measure.machine import fingerprint, is_channels_last, resolve_dtype
-from exitsearch.measure.paths import PathTimes, time_paths
+from exitsearch.measure.machine.fingerprint import fingerprint, is_channels_last, resolve_dtype
+from exitsearch.measure.machine.gpu_watch import GpuUse, GpuWatch
+from exitsearch.measure.machine.load import Load, Snapshot, load_average, usable_cores
+from exitsearch.measure.macs.units import count_facts, count_units
 from exitsearch.measure.preparation import Condition, made_ready
 from exitsearch.measure.runtimes import Runtime, UnitKey
-from exitsearch.measure.samples import Samples, UnitSamples
+from exitsearch.measure.timing import statistics
+from exitsearch.measure.timing.clock import clock_for
+from exitsearch.measure.timing.latency import Progress, measure_rounds, no_progress
+from exitsearch.measure.timing.paths import PathTimes, time_paths
+from exitsearch.measure.timing.samples import Samples, UnitSamples
 from exitsearch.measure.verdict import judge
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import fitting_exits
-from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.profile import (
     BatchCosts,
     Cost,
@@ -43,6 +43,7 @@ from exitsearch.specs.profile import (
     SegmentCost,
     Verdict,
 )
+from exitsearch.specs.question.candidates import Candidates
 
 
 def profile_backbone(

@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from exitsearch.measure import statistics
-from exitsearch.measure.gpu_watch import GpuUse
-from exitsearch.measure.load import Load
-from exitsearch.measure.samples import Samples
+from exitsearch.measure.machine.gpu_watch import GpuUse
+from exitsearch.measure.machine.load import Load
+from exitsearch.measure.timing import statistics
+from exitsearch.measure.timing.samples import Samples
 from exitsearch.specs.verdict import Reason, Verdict
 
 

@@ -29,7 +29,7 @@ from exitsearch.models.inputs import Batch, gathered, run_head
 from exitsearch.models.inputs import side_inputs as side_of
 from exitsearch.models.tensors import numbers_in
 from exitsearch.models.tensors import read_tensors as read_tensors
-from exitsearch.specs.answers import exit_file
+from exitsearch.specs.answers.kept import exit_file
 from exitsearch.specs.config import ExitChoice, MultiExitConfig
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
 

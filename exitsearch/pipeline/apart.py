@@ -15,8 +15,8 @@ from exitsearch.errors import ExitSearchError, InputError, UnavailableError
 from exitsearch.pipeline.backbone import BackboneRequest
 from exitsearch.pipeline.profile import Measuring, make_profile
 from exitsearch.pipeline.watch import Quiet
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.document import Part
+from exitsearch.specs.question.candidates import Pair
 
 
 class MeasuringJob(Part):

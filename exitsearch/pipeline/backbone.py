@@ -11,8 +11,8 @@ from exitsearch.errors import UnavailableError
 from exitsearch.pipeline.watch import Watch
 from exitsearch.specs.backbone import EMBEDDED_NAME, Task
 from exitsearch.specs.document import Part
+from exitsearch.specs.question.space import SearchSpace
 from exitsearch.specs.side import SideInputs, parse_side_inputs
-from exitsearch.specs.space import SearchSpace
 
 if TYPE_CHECKING:
     from exitsearch.models.backbone import Backbone

@@ -24,7 +24,7 @@ from exitsearch.search.value import exit_probabilities, expected_value, finish_t
 from exitsearch.specs.budget import Amount, BudgetDistribution, Discrete
 from exitsearch.specs.bundle import Bundle
 from exitsearch.specs.outcomes import as_value
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 from exitsearch.specs.verification import ExitUse, Predicted
 
 

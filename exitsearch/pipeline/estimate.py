@@ -8,8 +8,8 @@ from exitsearch.pipeline.backbone import BackboneRequest
 from exitsearch.pipeline.outcomes import Training
 from exitsearch.pipeline.profile import torch_threads
 from exitsearch.pipeline.watch import Watch
-from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.config import MultiExitConfig
+from exitsearch.specs.question.candidates import Candidates
 
 if TYPE_CHECKING:
     from exitsearch.learn.engine.estimate import ModelEstimate
@@ -23,7 +23,7 @@ def estimate_outcomes(
 ) -> Estimate:
     """Take a few real steps of the training that `make_outcomes` would do with these arguments, and write nothing."""
     from exitsearch.learn.estimate import estimate_training
-    from exitsearch.measure.machine import resolve_device
+    from exitsearch.measure.machine.fingerprint import resolve_device
     from exitsearch.models.heads import fitting_exits
 
     data = training.data_for(model.name)
@@ -49,7 +49,7 @@ def estimate_model(
 ) -> ModelEstimate:
     """Take a few real steps of every stage that `train_chosen` would run with these arguments, and write nothing."""
     from exitsearch.learn.engine.estimate import estimate_model_training
-    from exitsearch.measure.machine import resolve_device
+    from exitsearch.measure.machine.fingerprint import resolve_device
     from exitsearch.pipeline.training.train import make, prepare
 
     device = resolve_device(training.device)

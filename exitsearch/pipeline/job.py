@@ -13,8 +13,8 @@ from exitsearch.specs.backbone import EMBEDDED_NAME
 from exitsearch.specs.document import Part
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import TRIALS, SearchRequest
-from exitsearch.specs.space import SearchSpace
+from exitsearch.specs.question.request import TRIALS, SearchRequest
+from exitsearch.specs.question.space import SearchSpace
 
 # A profile that is made on the way gets less time than one that was asked for.
 MAX_SECONDS_ON_THE_WAY = MAX_SECONDS / 2

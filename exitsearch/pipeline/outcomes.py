@@ -14,13 +14,13 @@ from exitsearch.pipeline.backbone import BackboneRequest
 from exitsearch.pipeline.profile import GIVEN, as_space, free_threads, torch_threads
 from exitsearch.pipeline.watch import Quiet, Watch
 from exitsearch.specs.backbone import EMBEDDED_NAME, Task
-from exitsearch.specs.candidates import Candidates, Pair
 from exitsearch.specs.document import Part
 from exitsearch.specs.load import load_outcomes
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Metric, Outcomes
 from exitsearch.specs.published import PUBLISHED_OUTCOMES, published_outcomes
+from exitsearch.specs.question.candidates import Candidates, Pair
+from exitsearch.specs.question.space import SearchSpace
 from exitsearch.specs.side import Size
-from exitsearch.specs.space import SearchSpace
 
 if TYPE_CHECKING:
     from exitsearch.learn.bank.recipe import HeadRecipe
@@ -100,7 +100,7 @@ class Training(Part):
     def load(self, data: str, *, backbone: Backbone, watch: Watch) -> DataSplits:
         """The splits of a data set, prepared for a backbone and read for the device."""
         from exitsearch.learn.data import load_data
-        from exitsearch.measure.machine import resolve_device
+        from exitsearch.measure.machine.fingerprint import resolve_device
 
         with watch.progress(f"looking at {data}") as report:
             return load_data(
@@ -159,7 +159,7 @@ class HeadTraining:
         """
         from exitsearch.learn.bank.processes import Processes
         from exitsearch.learn.bank.train import train_bank
-        from exitsearch.measure.machine import resolve_device
+        from exitsearch.measure.machine.fingerprint import resolve_device
         from exitsearch.models.heads import fitting_exits
 
         processes = Processes.from_environment()

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from exitsearch.specs.knobs import Setting
 from exitsearch.specs.profile import Profile
+from exitsearch.specs.question.knobs import Setting
 
 # Profiles that `search` finds by itself lie directly in here; folders below it are collections for reading.
 PROFILES = Path("profiles")

@@ -9,7 +9,7 @@ from exitsearch.pipeline.backbone import BackboneRequest
 from exitsearch.pipeline.outcomes import Training
 from exitsearch.pipeline.profile import torch_threads
 from exitsearch.pipeline.watch import Watch
-from exitsearch.specs.candidates import Candidates
+from exitsearch.specs.question.candidates import Candidates
 
 if TYPE_CHECKING:
     from exitsearch.learn.probe import Method, Probe
@@ -47,7 +47,7 @@ def probe(model: BackboneRequest, training: Training, *, candidates: Candidates 
     """
     from exitsearch.learn.losses import metric_of
     from exitsearch.learn.probe import method_for, probe_placements
-    from exitsearch.measure.machine import resolve_device
+    from exitsearch.measure.machine.fingerprint import resolve_device
     from exitsearch.models.heads import fitting_exits
 
     name = training.data_for(model.name)

@@ -11,12 +11,12 @@ from exitsearch.errors import UnavailableError
 from exitsearch.pipeline import places
 from exitsearch.pipeline.backbone import BackboneRequest
 from exitsearch.pipeline.watch import Quiet, Watch
-from exitsearch.specs.candidates import Candidates, Pair
 from exitsearch.specs.document import Part
 from exitsearch.specs.load import load_profile, load_space
 from exitsearch.specs.profile import Profile
+from exitsearch.specs.question.candidates import Candidates, Pair
+from exitsearch.specs.question.space import SearchSpace
 from exitsearch.specs.side import Size
-from exitsearch.specs.space import SearchSpace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ class Measuring(Part):
             UnavailableError: the device has no meter; says why.
         """
         from exitsearch.measure.energy import NoMeter, find_meter
-        from exitsearch.measure.machine import resolve_device
+        from exitsearch.measure.machine.fingerprint import resolve_device
 
         meter = find_meter(resolve_device(self.device))
         if isinstance(meter, NoMeter):
@@ -72,7 +72,7 @@ def make_profile(
         candidates: what may be chosen; None takes every head wherever it fits.
         exits: exact (placement, head) pairs instead.
     """
-    from exitsearch.measure.machine import resolve_device
+    from exitsearch.measure.machine.fingerprint import resolve_device
     from exitsearch.measure.profiler import profile_backbone
     from exitsearch.models.heads import fitting_exits
 
@@ -213,7 +213,7 @@ def free_threads(watch: Watch) -> int | None:
     """
     import torch
 
-    from exitsearch.measure.load import busy_neighbours, usable_cores
+    from exitsearch.measure.machine.load import busy_neighbours, usable_cores
 
     mine = torch.get_num_threads()
     if mine == 1:

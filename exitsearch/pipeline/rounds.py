@@ -10,10 +10,10 @@ from exitsearch.errors import InputError
 from exitsearch.search.untrained import Standing, first_round, settled
 from exitsearch.search.utility import Utility
 from exitsearch.search.valuation import Valuation
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.candidates import Pair
+from exitsearch.specs.question.request import SearchRequest
 
 
 class Trains(Protocol):

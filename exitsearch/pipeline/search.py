@@ -21,11 +21,11 @@ from exitsearch.search.settings import search_settings
 from exitsearch.search.untrained import candidates_of, settled
 from exitsearch.search.utility import Utility, given_utility
 from exitsearch.specs.budget import BudgetDistribution
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import TRIALS, SearchRequest
-from exitsearch.specs.space import SearchSpace
+from exitsearch.specs.question.candidates import Pair
+from exitsearch.specs.question.request import TRIALS, SearchRequest
+from exitsearch.specs.question.space import SearchSpace
 
 OnTried = Callable[[SettingRow], None]
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from exitsearch.errors import InputError, UnsupportedError
 from exitsearch.pipeline.backbone import BackboneRequest
-from exitsearch.specs.candidates import Candidates, Pair
 from exitsearch.specs.head import HeadChoice, Option
-from exitsearch.specs.knobs import Setting
-from exitsearch.specs.limits import Limits, parse_exit
-from exitsearch.specs.space import SearchSpace, SpaceHead
+from exitsearch.specs.question.candidates import Candidates, Pair
+from exitsearch.specs.question.knobs import Setting
+from exitsearch.specs.question.limits import Limits, parse_exit
+from exitsearch.specs.question.space import SearchSpace, SpaceHead
 
 if TYPE_CHECKING:
     from exitsearch.specs.placement import Placement

@@ -23,11 +23,11 @@ from exitsearch.pipeline.profile import torch_threads
 from exitsearch.pipeline.setting_heads import SettingHeads
 from exitsearch.pipeline.watch import Watch
 from exitsearch.search.settings import looks
-from exitsearch.specs.candidates import Candidates, Pair
-from exitsearch.specs.knobs import Setting
-from exitsearch.specs.limits import Limits
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
 from exitsearch.specs.profile import Profile, Scalar
+from exitsearch.specs.question.candidates import Candidates, Pair
+from exitsearch.specs.question.knobs import Setting
+from exitsearch.specs.question.limits import Limits
 
 if TYPE_CHECKING:
     from exitsearch.learn.data import DataSplits
@@ -53,7 +53,7 @@ class MeasuredSettings:
     def __init__(self, job: SearchJob, *, watch: Watch) -> None:
         import torch
 
-        from exitsearch.measure.machine import resolve_device
+        from exitsearch.measure.machine.fingerprint import resolve_device
         from exitsearch.measure.runtimes import find_runtime
 
         assert job.space is not None
@@ -231,7 +231,7 @@ class MeasuredSettings:
     def _score(self, parts: list[tuple[Path, Outcomes]], setting: Setting) -> tuple[Path, Outcomes]:
         """Let trained heads answer together in a setting's dtype; returns the folder and the outcomes."""
         from exitsearch.learn.scored import score_banks
-        from exitsearch.measure.machine import resolve_dtype
+        from exitsearch.measure.machine.fingerprint import resolve_dtype
 
         backbone, data = self._trained(setting.input_size)
         identities = sorted(outcomes.identity for _, outcomes in parts)
@@ -250,7 +250,7 @@ class MeasuredSettings:
 
     def _machine(self, setting: Setting) -> dict[str, Scalar]:
         """Without which times cannot be compared."""
-        from exitsearch.measure.machine import fingerprint
+        from exitsearch.measure.machine.fingerprint import fingerprint
 
         return fingerprint(
             self._device,

@@ -27,7 +27,7 @@ from exitsearch.pipeline.outcomes import Training
 from exitsearch.pipeline.watch import Quiet, Watch
 from exitsearch.specs.budget import BudgetDistribution, parse_budget
 from exitsearch.specs.bundle import BUNDLE_FILE, Bundle
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 from exitsearch.specs.verification import Phase, Verification
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class _Verifier:
 
     def verify(self, name: str, *, seconds: float, load: int) -> Verification:
         """Run every phase."""
-        from exitsearch.measure.processor import cpu_name
+        from exitsearch.measure.machine.processor import cpu_name
 
         session = self.sessions[True]
         with self.watch.progress(f"verifying {name}") as report:
@@ -210,7 +210,7 @@ class _Verifier:
     ) -> tuple[list[Phase], list[str]]:
         from exitsearch.deploy.verify import asking, observe
         from exitsearch.deploy.verify_load import busy_processes, disturbance
-        from exitsearch.measure.load import Load, Snapshot, load_average, usable_cores
+        from exitsearch.measure.machine.load import Load, Snapshot, load_average, usable_cores
         from exitsearch.pipeline.bundle_prediction import fallback_value
 
         asks = {(policy, corrected): asking(self.sessions[corrected], policy) for policy, corrected in run.asks}

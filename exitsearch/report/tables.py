@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from exitsearch.measure import statistics
+from exitsearch.measure.timing import statistics
 from exitsearch.report.calibration import calibration_rows
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes

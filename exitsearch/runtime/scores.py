@@ -1,4 +1,4 @@
-"""How sure outputs are of every input, by the formulas of the search (exitsearch/specs/confidence.py), in float32.
+"""How sure outputs are of every input, by the formulas of exitsearch/specs/answers/confidence.py, in float32.
 
 They stand here once more because this package needs numpy alone; a test holds both to the same numbers.
 """

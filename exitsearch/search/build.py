@@ -11,12 +11,12 @@ from exitsearch.search.problem import Candidate, Problem
 from exitsearch.search.resources import RESOURCES, Resource
 from exitsearch.search.valuation import Valued, fallback_value
 from exitsearch.specs.budget import parse_budget
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.head import HeadChoice
-from exitsearch.specs.limits import Limits, parse_exit, parse_min_value
 from exitsearch.specs.outcomes import as_value
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.candidates import Pair
+from exitsearch.specs.question.limits import Limits, parse_exit, parse_min_value
+from exitsearch.specs.question.request import SearchRequest
 
 
 def build_problem(

@@ -14,7 +14,7 @@ from exitsearch.specs.config import Confidence, ExitChoice, Expected, MultiExitC
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.outcomes import as_value
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import AskedRequest
+from exitsearch.specs.question.request import AskedRequest
 
 
 def write_config(

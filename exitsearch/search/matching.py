@@ -10,8 +10,8 @@ from collections.abc import Collection
 
 from exitsearch.errors import InputError
 from exitsearch.search.valuation import Valued
-from exitsearch.specs.candidates import Candidates, Pair
 from exitsearch.specs.profile import Profile
+from exitsearch.specs.question.candidates import Candidates, Pair
 
 Pairs = Collection[Pair]
 

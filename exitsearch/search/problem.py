@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from exitsearch.search.resources import RESOURCES, Resource
 from exitsearch.specs.budget import BudgetDistribution, Slowed, latest_in_time
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 
 Array = NDArray[np.float64]
 Choice = tuple[int, ...]

@@ -27,7 +27,7 @@ from exitsearch.search.value import expected_value, finish_times
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes, as_value
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import AskedRequest
+from exitsearch.specs.question.request import AskedRequest
 
 # Numbers this close are the same, in units of the larger one or of 1.
 TOLERANCE = 1e-9

@@ -23,7 +23,7 @@ import numpy as np
 
 from exitsearch.specs.memory import head_held_bytes, held_bytes
 from exitsearch.specs.profile import HeadCost, Profile
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 
 if TYPE_CHECKING:
     from exitsearch.search.problem import Candidate
@@ -49,7 +49,7 @@ class Source:
     """How a profile gives a resource, and how people limit it.
 
     Attributes:
-        limit: name of the limit in a request (`specs/limits.py`); the option is the same with dashes.
+        limit: name of the limit in a request (`specs/question/limits.py`); the option is the same with dashes.
         measure: what a profile says of the resource and of some of its heads.
         unknown: in words, that a profile does not say all.
         remedy: in words, what to do then.

@@ -9,9 +9,9 @@ from exitsearch.search.solver.exact import Solution
 from exitsearch.search.study import StudyResult
 from exitsearch.search.study.front import FrontStudy
 from exitsearch.specs.config import MultiExitConfig
-from exitsearch.specs.knobs import Knobs, Setting
 from exitsearch.specs.memory import PathMemory
-from exitsearch.specs.request import Objective
+from exitsearch.specs.question.knobs import Knobs, Setting
+from exitsearch.specs.question.request import Objective
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from exitsearch.search.utility import Utility, given_utility
 from exitsearch.search.valuation import Valuation, Valued
 from exitsearch.search.value import contract_value, expected_value, finish_times
 from exitsearch.specs.budget import BudgetDistribution, latest_in_time
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.config import Expected, MultiExitConfig, Optimum
 from exitsearch.specs.memory import path_memory
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import TRIALS, AskedRequest, SearchRequest
+from exitsearch.specs.question.candidates import Pair
+from exitsearch.specs.question.request import TRIALS, AskedRequest, SearchRequest
 
 
 def search(

@@ -18,14 +18,14 @@ from exitsearch.search.result import SearchResult, SettingRow, SettingsResult
 from exitsearch.search.run import search_request
 from exitsearch.search.study.settings import REDUCTION, Evaluated, Report, SettingsStudy, Tried, run_settings_study
 from exitsearch.specs.budget import parse_budget
-from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.head import HeadChoice
-from exitsearch.specs.knobs import ChosenSetting, Knobs, Setting
-from exitsearch.specs.limits import Limits, parse_exit, parse_min_value
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.candidates import Candidates
+from exitsearch.specs.question.knobs import ChosenSetting, Knobs, Setting
+from exitsearch.specs.question.limits import Limits, parse_exit, parse_min_value
+from exitsearch.specs.question.request import SearchRequest
 
 
 class Provider(Protocol):

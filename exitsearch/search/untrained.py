@@ -20,12 +20,12 @@ from exitsearch.search.problem import Array, Problem
 from exitsearch.search.solver.exact import Solution, solve
 from exitsearch.search.solver.limits import NothingAllowed
 from exitsearch.search.valuation import Valuation
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.config import Untrained
-from exitsearch.specs.limits import parse_exit
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.candidates import Pair
+from exitsearch.specs.question.limits import parse_exit
+from exitsearch.specs.question.request import SearchRequest
 
 # How much more may be left to gain where nothing else is asked: of an accuracy one point, of anything else this share
 # of the way from no answer to a perfect one.

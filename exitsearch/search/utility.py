@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exitsearch.errors import FileError, InputError, shown
-from exitsearch.specs.answers import ExitOutputs, KeptOutputs, NotKeptError
+from exitsearch.specs.answers.kept import ExitOutputs, KeptOutputs, NotKeptError
 from exitsearch.specs.document import check_readable, read_text
 from exitsearch.specs.table import cell_number, read_table, whole_number
 

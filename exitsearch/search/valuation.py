@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from exitsearch.errors import InputError
 from exitsearch.search.utility import Utility
-from exitsearch.specs.answers import ExitOutputs
+from exitsearch.specs.answers.kept import ExitOutputs
+from exitsearch.specs.answers.samples import Samples
 from exitsearch.specs.backbone import BackboneFacts
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.outcomes import Outcomes, as_value, check_score
-from exitsearch.specs.samples import Samples
+from exitsearch.specs.question.candidates import Pair
 
 Array = NDArray[np.float64]
 

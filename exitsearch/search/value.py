@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from exitsearch.search.problem import Array, Choice, Problem
 from exitsearch.specs.budget import latest_in_time
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 
 
 def finish_times(problem: Problem, choice: Choice, *, policy: Policy | None = None) -> Array:

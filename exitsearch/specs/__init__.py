@@ -8,7 +8,7 @@ from exitsearch.specs.load import load_config, load_outcomes, load_profile, load
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.placement import Placement
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.space import SearchSpace
+from exitsearch.specs.question.space import SearchSpace
 
 __all__ = [
     "BackboneFacts",

@@ -43,7 +43,7 @@ The keys of the document:
     agreement        for each exit, the final one last: agreement (share of samples with the same answer as in fp32 in
                      torch; null where there was no data, or for a regression), samples, split, and
                      largest_difference (of the outputs from fp32 in torch, over random inputs)
-    request          what the search was asked (`specs/request.py`); null where it was not kept
+    request          what the search was asked (`specs/question/request.py`); null where it was not kept
     profile          identity and condition of the profile that the search used, and under `latency` where the times
                      above come from, the verdict on them, and what was compared at export
     outcomes         identity and source of the outcomes that the search used, and under `values` where the values
@@ -61,7 +61,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from exitsearch.specs.backbone import Task
 from exitsearch.specs.config import Confidence, ExitChoice
 from exitsearch.specs.document import Document, Part
-from exitsearch.specs.request import AskedRequest, Policy
+from exitsearch.specs.question.request import AskedRequest, Policy
 
 BUNDLE_FILE = "bundle.json"
 WEIGHTS_FILE = "weights.safetensors"

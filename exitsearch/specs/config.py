@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.document import Document, Part
 from exitsearch.specs.head import HeadChoice, Option
-from exitsearch.specs.knobs import ChosenSetting
-from exitsearch.specs.request import AskedRequest, Policy, Score
+from exitsearch.specs.question.knobs import ChosenSetting
+from exitsearch.specs.question.request import AskedRequest, Policy, Score
 
 
 class ExitChoice(Part):

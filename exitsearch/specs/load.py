@@ -10,7 +10,7 @@ from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Metric, Outcomes
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.published import published_costs, published_outcomes
-from exitsearch.specs.space import SearchSpace
+from exitsearch.specs.question.space import SearchSpace
 
 PUBLISHED = "published:"
 

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from exitsearch.errors import FileError, InputError
-from exitsearch.specs.answers import ExitOutputs, KeptOutputs
+from exitsearch.specs.answers.calibration import FITTED_ON, Calibration
+from exitsearch.specs.answers.confidence import fit_temperature
+from exitsearch.specs.answers.kept import ExitOutputs, KeptOutputs
+from exitsearch.specs.answers.samples import Samples as Samples
+from exitsearch.specs.answers.samples import load_samples, samples_frame, samples_path
 from exitsearch.specs.backbone import BackboneFacts
-from exitsearch.specs.calibration import FITTED_ON, Calibration
-from exitsearch.specs.confidence import fit_temperature
 from exitsearch.specs.document import Document, Part, read_text
-from exitsearch.specs.samples import Samples as Samples
-from exitsearch.specs.samples import load_samples, samples_frame, samples_path
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from exitsearch.specs.document import Document, Part
 from exitsearch.specs.profile import Scalar
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(ge=0)]

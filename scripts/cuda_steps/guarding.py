@@ -14,9 +14,9 @@ from check_contention import busy_cores
 from cuda_steps.step import Bench, Skipped, Step
 from exitsearch.measure.compare import compare_profiles
 from exitsearch.measure.guard import stale
-from exitsearch.measure.load import usable_cores
+from exitsearch.measure.machine.load import usable_cores
 from exitsearch.measure.profiler import profile_backbone
-from exitsearch.measure.statistics import median
+from exitsearch.measure.timing.statistics import median
 from exitsearch.specs.profile import Profile
 
 MODEL = "vit_tiny_patch16_224"

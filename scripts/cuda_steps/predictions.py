@@ -9,7 +9,7 @@ from typing import Any
 
 from cuda_steps.step import Bench, Step
 from exitsearch.measure.profiler import measure_paths, profile_backbone
-from exitsearch.measure.statistics import median
+from exitsearch.measure.timing.statistics import median
 from exitsearch.specs.profile import Profile
 
 MODEL = "vit_tiny_patch16_224"

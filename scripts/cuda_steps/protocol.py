@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from cuda_steps.step import Bench, Skipped, Step
-from exitsearch.measure.clock import clock_for
-from exitsearch.measure.gpu_watch import GpuWatch
-from exitsearch.measure.latency import measure_rounds
-from exitsearch.measure.machine import describe_machine, resolve_device
+from exitsearch.measure.machine.fingerprint import describe_machine, resolve_device
+from exitsearch.measure.machine.gpu_watch import GpuWatch
 from exitsearch.measure.profiler import profile_backbone
 from exitsearch.measure.runtimes import Runtime
-from exitsearch.measure.statistics import median
+from exitsearch.measure.timing.clock import clock_for
+from exitsearch.measure.timing.latency import measure_rounds
+from exitsearch.measure.timing.statistics import median
 
 # Times of the clock's units over the first one's.
 SHAPE = (1, 2, 4)

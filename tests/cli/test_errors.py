@@ -160,7 +160,7 @@ def test_defaults_that_help_shows_are_those_of_the_steps() -> None:
     from exitsearch.cli import profile, search
     from exitsearch.pipeline import job
     from exitsearch.pipeline import profile as step
-    from exitsearch.specs import request
+    from exitsearch.specs.question import request
 
     assert (profile.PRECISION, profile.MAX_SECONDS) == (step.PRECISION, step.MAX_SECONDS)
     assert (search.TRIALS, search.MAX_SECONDS) == (request.TRIALS, job.MAX_SECONDS_ON_THE_WAY)

@@ -12,7 +12,7 @@ from small_training import small_config
 
 from exitsearch.cli.main import main
 from exitsearch.learn.data import load_data
-from exitsearch.learn.engine.folder import weights_identity
+from exitsearch.learn.engine.folder.files import weights_identity
 from exitsearch.models.multi_exit import load_model
 
 SMALL = ["train", "--config", "chosen.json", "--data", "images", "--no-pretrained", "--threads", "1", "--workers", "0"]

@@ -143,7 +143,7 @@ class Time:
 
 @pytest.mark.parametrize(("policy", "final_ms"), [("interruptible", 4.5), ("contract", 4.0)])
 def test_segments_are_timed_behind_heads_where_every_head_is_run(monkeypatch, tmp_path, policy, final_ms):
-    from exitsearch.measure.clock import HostClock
+    from exitsearch.measure.timing.clock import HostClock
 
     time = Time()
     monkeypatch.setattr(latency, "HostClock", lambda: HostClock(time.now_ns))

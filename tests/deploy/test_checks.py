@@ -10,7 +10,7 @@ from test_units import tiny_model
 from exitsearch.deploy import checks
 from exitsearch.deploy.checks import Samples, compare_exits, compare_times, exit_words
 from exitsearch.errors import ExitSearchError
-from exitsearch.measure.clock import HostClock
+from exitsearch.measure.timing.clock import HostClock
 
 
 def no_progress(share, words):

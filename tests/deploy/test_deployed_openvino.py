@@ -1,4 +1,4 @@
-"""A bundle for OpenVINO, in a run of its own as tests/measure/test_openvino.py is and for the same reason:
+"""A bundle for OpenVINO, in a run of its own as tests/measure/runtimes/test_openvino.py is and for the same reason:
 
 EXITSEARCH_TEST_OPENVINO=1 pytest tests/deploy/test_deployed_openvino.py
 """

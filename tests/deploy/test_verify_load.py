@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from exitsearch.deploy.verify_load import busy_processes, disturbance
-from exitsearch.measure.load import Load
+from exitsearch.measure.machine.load import Load
 
 
 def is_running(pid):

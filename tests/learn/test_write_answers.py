@@ -23,11 +23,11 @@ from exitsearch.models.heads import create_head
 from exitsearch.search.run import search
 from exitsearch.search.utility import Utility, load_class_weights
 from exitsearch.search.valuation import Valuation
-from exitsearch.specs import confidence
-from exitsearch.specs.confidence import fit_temperature, sureness
+from exitsearch.specs.answers import confidence
+from exitsearch.specs.answers.confidence import fit_temperature, sureness
+from exitsearch.specs.answers.samples import Samples, write_samples
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.samples import Samples, write_samples
 
 PAIRS = [(1, "linear"), (1, "mlp"), (4, "linear"), (7, "mlp")]
 KEYS = [f"{placement}/{head}" for placement, head in PAIRS]

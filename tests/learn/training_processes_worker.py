@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from small_training import recipe, stage, tiny_data, tiny_model
 
-from exitsearch.learn.engine.record import module_digest
+from exitsearch.learn.engine.folder.record import module_digest
 from exitsearch.learn.engine.train import train_model
 
 # Nothing in it is drawn but the order, and no batch norm tells a share of a batch from the whole.

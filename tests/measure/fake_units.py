@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from exitsearch.measure.clock import HostClock
-from exitsearch.measure.samples import Samples, UnitSamples
+from exitsearch.measure.timing.clock import HostClock
+from exitsearch.measure.timing.samples import Samples, UnitSamples
 
 
 def jumps(seconds):

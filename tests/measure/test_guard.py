@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from exitsearch.measure import guard
-from exitsearch.measure.load import usable_cores
-from exitsearch.measure.processor import cpu_name
+from exitsearch.measure.machine.load import usable_cores
+from exitsearch.measure.machine.processor import cpu_name
 from exitsearch.specs.profile import Profile
 
 OLD = Path(__file__).parents[1] / "data" / "profile_v1.json"

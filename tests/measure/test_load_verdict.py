@@ -5,9 +5,9 @@ import os
 import pytest
 from fake_units import samples_of
 
-from exitsearch.measure.gpu_watch import GpuUse
-from exitsearch.measure.load import Load, Snapshot, busy_neighbours, usable_cores
-from exitsearch.measure.nvml import GpuReading
+from exitsearch.measure.machine.gpu_watch import GpuUse
+from exitsearch.measure.machine.load import Load, Snapshot, busy_neighbours, usable_cores
+from exitsearch.measure.machine.nvml import GpuReading
 from exitsearch.measure.verdict import judge
 
 QUIET = Load(10.0, 1.0, 0.0, 2.0, 0.1, 0.0, cores=2)
@@ -35,7 +35,7 @@ def test_load_by_hand():
 def test_neighbours_by_hand(monkeypatch, busy_s, expected):
     """In half a second others ran so long: a core counts from half of that time on."""
     counters = iter([Snapshot(0.0, 0.0, busy_s=5.0), Snapshot(0.5, 0.0, busy_s=busy_s and 5.0 + busy_s)])
-    monkeypatch.setattr("exitsearch.measure.load.Snapshot.take", lambda: next(counters))
+    monkeypatch.setattr("exitsearch.measure.machine.load.Snapshot.take", lambda: next(counters))
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert busy_neighbours() == expected
 

@@ -9,9 +9,9 @@ import torch
 from fake_units import FakeRuntime
 
 from exitsearch.errors import InputError, UnsupportedError
-from exitsearch.measure import statistics
 from exitsearch.measure.memory import peak_rss_bytes, unit_scratch_bytes
 from exitsearch.measure.profiler import measure_paths, profile_backbone
+from exitsearch.measure.timing import statistics
 from exitsearch.models.backbone import create_backbone
 from exitsearch.specs.memory import path_memory
 from exitsearch.specs.profile import Profile

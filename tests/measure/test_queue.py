@@ -14,13 +14,13 @@ import pytest
 import torch
 from simulated_device import DeviceTensor, Simulation, Unit, simulated_backbone
 
-from exitsearch.measure import statistics
-from exitsearch.measure.clock import CudaClock
-from exitsearch.measure.latency import measure_rounds
-from exitsearch.measure.paths import time_paths
 from exitsearch.measure.profiler import _document_fields, _Measured
 from exitsearch.measure.runtimes.cudagraph import CudaGraphRuntime, Recorder
 from exitsearch.measure.runtimes.eager import EagerRuntime
+from exitsearch.measure.timing import statistics
+from exitsearch.measure.timing.clock import CudaClock
+from exitsearch.measure.timing.latency import measure_rounds
+from exitsearch.measure.timing.paths import time_paths
 from exitsearch.specs.profile import Profile, Verdict
 
 BLOCKS, HEADS = 12, {"linear": 3, "mlp": 6, "attention": 20}

@@ -7,7 +7,7 @@ import pytest
 from exitsearch.errors import InputError, UnsupportedError
 from exitsearch.models.backbone import create_backbone
 from exitsearch.models.heads import fitting, fitting_exits
-from exitsearch.specs.candidates import Candidates
+from exitsearch.specs.question.candidates import Candidates
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from exitsearch.models.backbone import create_backbone
 from exitsearch.models.heads import ExitHead, check_fits, create_head, fitting_exits, register_head, registry
 from exitsearch.models.inputs import Inputs, batch_size, joined_inputs, main_input, rows, side_inputs
 from exitsearch.models.multi_exit import build_model, load_model
-from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.config import MultiExitConfig
+from exitsearch.specs.question.candidates import Candidates
 
 SIDES = {"audio": (1, 6, 10), "depth": (1, 4, 4)}
 EXITS = ((1, "linear", {}), (3, "sl_vit", {"side": "audio"}), (5, "sl_vit", {"side": "depth", "width": 32}))

@@ -8,8 +8,8 @@ import pytest
 
 from exitsearch.models.backbone import create_backbone
 from exitsearch.models.heads import check_fits
-from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.load import load_space
+from exitsearch.specs.question.candidates import Candidates
 
 SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.toml"))
 

@@ -15,8 +15,8 @@ from exitsearch.errors import InputError, UnavailableError
 from exitsearch.measure.energy import NoMeter
 from exitsearch.models.backbone import create_backbone
 from exitsearch.models.heads import fitting_exits
-from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.load import load_space
+from exitsearch.specs.question.candidates import Candidates
 
 PACKAGE = Path(exitsearch.__file__).parent
 SPACES = PACKAGE.parent / "search_spaces"
@@ -85,7 +85,7 @@ def test_one_rule_answers_which_pairs() -> None:
                     readers.add(path.relative_to(PACKAGE).as_posix())
                 if node.func.id == "check_fits":
                     fitters.add(path.relative_to(PACKAGE).as_posix())
-    assert readers == {"specs/candidates.py"}
+    assert readers == {"specs/question/candidates.py"}
     # Option values are checked at a first placement by the settings; a model is checked as it is built.
     assert fitters <= {"models/heads/fitting.py", "models/heads/registry.py", "pipeline/setting_heads.py", "testing.py"}
 

@@ -15,8 +15,8 @@ from exitsearch.errors import InputError
 from exitsearch.pipeline.rounds import train_in_rounds
 from exitsearch.search.run import search_request
 from exitsearch.search.untrained import candidates_of
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.outcomes import Outcomes
+from exitsearch.specs.question.candidates import Pair
 
 
 def bank_of(seed: int, *, policy: Any = "interruptible", **sizes: Any) -> Bank:

@@ -17,10 +17,10 @@ from exitsearch.errors import InputError, MismatchError
 from exitsearch.pipeline.outcomes import Training
 from exitsearch.search.untrained import candidates_of
 from exitsearch.specs.backbone import EMBEDDED_NAME
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.candidates import Pair
+from exitsearch.specs.question.request import SearchRequest
 
 BUDGET = "uniform:10%,100%"
 OUT = Path("outcomes") / f"{EMBEDDED_NAME}__digits"
@@ -192,10 +192,10 @@ def test_threads_are_those_that_neighbours_leave(monkeypatch: pytest.MonkeyPatch
 
     notes: list[str] = []
     watch: Any = SimpleNamespace(note=notes.append)
-    monkeypatch.setattr("exitsearch.measure.load.usable_cores", lambda: 4)
+    monkeypatch.setattr("exitsearch.measure.machine.load.usable_cores", lambda: 4)
     for torchs, busy, expected in ((4, 0, None), (4, 1, 3), (2, 1, None), (4, 4, 1), (4, 9, 1), (1, 4, None)):
         monkeypatch.setattr("torch.get_num_threads", lambda torchs=torchs: torchs)
-        monkeypatch.setattr("exitsearch.measure.load.busy_neighbours", lambda busy=busy: busy)
+        monkeypatch.setattr("exitsearch.measure.machine.load.busy_neighbours", lambda busy=busy: busy)
         assert free_threads(watch) == expected
     assert len(notes) == 3
     assert notes[0].startswith("other programs keep 1 of 4 cores busy, so 3 of 4 threads are used")

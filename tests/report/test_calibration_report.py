@@ -12,7 +12,7 @@ from exitsearch.pipeline.probe import Probes
 from exitsearch.report import tables
 from exitsearch.report.calibration import calibration_rows, calibration_table
 from exitsearch.report.probes import probes_summary, probes_table
-from exitsearch.specs.calibration import Calibration
+from exitsearch.specs.answers.calibration import Calibration
 from exitsearch.specs.outcomes import DroppedHead
 
 

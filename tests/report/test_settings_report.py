@@ -9,7 +9,7 @@ from rendering import WIDTHS, columns, columns_of, sentences, shown, toy_result
 
 from exitsearch.report import settings
 from exitsearch.search.result import SettingRow, SettingsResult
-from exitsearch.specs.knobs import Knobs, Setting
+from exitsearch.specs.question.knobs import Knobs, Setting
 
 KNOBS = Knobs.model_validate({"dtype": ["fp32", "bf16"], "batch_size": [1, 4], "heads": {"gah": {"stride": [2]}}})
 FIRST = Setting(dtype="fp32", runtime="eager", threads=1, batch_size=1, heads={"gah": {"stride": 2}})

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import check_contention
 import pytest
 
-from exitsearch.measure.load import usable_cores
+from exitsearch.measure.machine.load import usable_cores
 
 
 def test_smallest(call):

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from exitsearch.search.build import build_problem
 from exitsearch.search.value import expected_value
 from exitsearch.specs.load import load_outcomes, load_profile
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.request import SearchRequest
 
 WANTED = 120
 

@@ -10,7 +10,7 @@ import numpy as np
 from exitsearch.search.problem import Candidate, Choice, Problem
 from exitsearch.search.value import expected_value
 from exitsearch.specs.budget import Trace, parse_budget
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 
 # Every family, on a backbone of about 10 ms. `None` stands for a trace, which is made here and not read from a file.
 BUDGETS = (

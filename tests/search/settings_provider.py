@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from exitsearch.errors import UnavailableError
-from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.config import MultiExitConfig
-from exitsearch.specs.knobs import Knobs, Setting
-from exitsearch.specs.limits import Limits
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.space import SpaceHead
+from exitsearch.specs.question.candidates import Candidates
+from exitsearch.specs.question.knobs import Knobs, Setting
+from exitsearch.specs.question.limits import Limits
+from exitsearch.specs.question.space import SpaceHead
 
 BACKBONE = {"name": "toy", "input_size": [1, 8, 8], "num_outputs": 2}
 OTHERWISE = Setting(dtype="fp32", runtime="eager", threads=1, batch_size=1)

@@ -9,8 +9,8 @@ from pathlib import Path
 from settings_provider import OTHERWISE, FakeProvider
 
 from exitsearch.search.settings import search_settings
-from exitsearch.specs.knobs import Knobs
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.knobs import Knobs
+from exitsearch.specs.question.request import SearchRequest
 
 KNOBS = Knobs.model_validate({"runtime": ["eager", "compile"], "heads": {"b": {"k": [1, 2, 3, 4]}}})
 

@@ -29,7 +29,7 @@ from exitsearch.search.solver.exact import solve
 from exitsearch.search.thresholds import bounds
 from exitsearch.search.thresholds.choose import choose_from
 from exitsearch.search.value import expected_value
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 
 RESULTS = Path(__file__).parents[1] / "data" / "solver_results.json"
 OF_EACH_POLICY = 100

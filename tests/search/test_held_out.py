@@ -12,7 +12,7 @@ from exitsearch.search.build import build_problem
 from exitsearch.search.held_out import bootstrap_interval, mean_interval, sample_values, split_value
 from exitsearch.search.value import expected_value
 from exitsearch.specs.outcomes import Outcomes
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.request import SearchRequest
 
 
 @pytest.fixture

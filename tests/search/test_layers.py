@@ -21,7 +21,7 @@ from exitsearch.search.solver.exact import solve
 from exitsearch.search.solver.layers import layered, layers
 from exitsearch.specs.memory import path_memory
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.request import SearchRequest
 
 
 def profile_with_bytes(*, weights: dict[str, int], handed: tuple[int, ...], answers: dict[str, int]) -> Profile:

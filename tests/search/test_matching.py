@@ -11,8 +11,8 @@ from exitsearch.cli.main import main
 from exitsearch.errors import InputError
 from exitsearch.search.build import build_problem
 from exitsearch.specs import Outcomes, Profile
-from exitsearch.specs.request import SearchRequest
-from exitsearch.specs.space import SearchSpace
+from exitsearch.specs.question.request import SearchRequest
+from exitsearch.specs.question.space import SearchSpace
 
 COUNT = 12
 Pair = tuple[int, str]

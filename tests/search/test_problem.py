@@ -13,8 +13,8 @@ from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.budget import Trace, parse_budget
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import SearchRequest
-from exitsearch.specs.space import SearchSpace
+from exitsearch.specs.question.request import SearchRequest
+from exitsearch.specs.question.space import SearchSpace
 
 COSTS = """part,placement,head,latency_ms,macs,params
 segment,0,,2,,

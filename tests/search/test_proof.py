@@ -15,7 +15,7 @@ from exitsearch.search.utility import Utility
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.published import published_costs, published_outcomes
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.request import SearchRequest
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from exitsearch.search.solver import interruptible
 from exitsearch.search.solver.exact import solve
 from exitsearch.search.study import run_study
 from exitsearch.search.study.storage import open_study
-from exitsearch.specs.limits import Limits
 from exitsearch.specs.profile import HeadCost, Profile
-from exitsearch.specs.request import OBJECTIVES, Policy, SearchRequest
+from exitsearch.specs.question.limits import Limits
+from exitsearch.specs.question.request import OBJECTIVES, Policy, SearchRequest
 
 POLICIES: tuple[Policy, ...] = ("interruptible", "contract")
 FLASH = Resource("flash", "flash_bytes", "max_flash_bytes", "at most {} bytes of flash")

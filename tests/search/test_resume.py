@@ -13,7 +13,7 @@ from exitsearch.search.build import build_problem
 from exitsearch.search.solver import solve
 from exitsearch.search.value import finish_times
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import Policy, SearchRequest
+from exitsearch.specs.question.request import Policy, SearchRequest
 
 
 def resuming(first: float, last: float) -> Profile:

@@ -11,7 +11,7 @@ from exitsearch.search.run import search
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.published import published_costs, published_outcomes
-from exitsearch.specs.space import SearchSpace
+from exitsearch.specs.question.space import SearchSpace
 
 
 @pytest.fixture

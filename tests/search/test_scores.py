@@ -11,7 +11,7 @@ from exitsearch.search.build import build_problem
 from exitsearch.search.thresholds.scores import Answers, build_answers, confidence
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.published import published_costs, published_outcomes
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.request import SearchRequest
 
 
 def test_scores_by_hand() -> None:

@@ -18,9 +18,9 @@ from exitsearch.search.run import search, search_request
 from exitsearch.search.settings import search_settings
 from exitsearch.search.study.settings import SettingsSampler
 from exitsearch.search.study.storage import open_study
-from exitsearch.specs.knobs import Knobs
-from exitsearch.specs.limits import Limits
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.knobs import Knobs
+from exitsearch.specs.question.limits import Limits
+from exitsearch.specs.question.request import SearchRequest
 
 HERE = Path(__file__).parent
 FOUR_HEADS = {"heads": {"b": {"k": [1, 2, 3, 4]}}}

@@ -21,10 +21,10 @@ from exitsearch.search.untrained import TOLERANCE, Standing, candidates_of, firs
 from exitsearch.search.utility import Utility, load_class_weights
 from exitsearch.search.valuation import Valuation
 from exitsearch.search.value import expected_value
-from exitsearch.specs.candidates import Pair
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.candidates import Pair
+from exitsearch.specs.question.request import SearchRequest
 
 COSTS = "part,placement,head,latency_ms,params\nsegment,0,,10,1\nsegment,1,,10,1\nfinal,,,10,1\n" + "".join(
     f"head,{place},{head},{ms},{params}\n" for place in (0, 1) for head, ms, params in (("a", 1, 10), ("b", 4, 90))

@@ -15,7 +15,7 @@ from exitsearch.search.value import (
     interruptible_value,
 )
 from exitsearch.specs.published import published_costs, published_outcomes
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.request import SearchRequest
 
 
 def small_problem(**changes: object) -> Problem:

@@ -7,7 +7,7 @@ from random_problems import given
 
 from exitsearch.search.problem import Candidate, Problem
 from exitsearch.specs.budget import Trace, parse_budget
-from exitsearch.specs.request import Policy
+from exitsearch.specs.question.request import Policy
 
 # Steps at the very times at which answers finish, where survival is flat elsewhere; and families without steps.
 BUDGETS = ("point:6", "discrete:2@0.25,5@0.5,8@0.25", "uniform:1,12", "uniform:4,5", None, "exponential:5", "point:20")

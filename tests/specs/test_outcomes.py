@@ -12,9 +12,9 @@ from safetensors.numpy import save_file
 from exitsearch.errors import FileError, InputError, MismatchError
 from exitsearch.search.valuation import fallback_value
 from exitsearch.specs import BackboneFacts, MultiExitConfig, Outcomes, SearchSpace, load_outcomes, load_space
-from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.placement import select_placements
 from exitsearch.specs.published import published_outcomes
+from exitsearch.specs.question.candidates import Candidates
 
 VALUES = "placement,head,value\n0,linear,0.5\n1,linear,0.75\nfinal,,0.9\n"
 

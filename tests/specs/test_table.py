@@ -10,9 +10,9 @@ from exitsearch.errors import FileError, InputError
 from exitsearch.search.utility import load_class_weights
 from exitsearch.specs import Outcomes, Profile
 from exitsearch.specs.budget import parse_budget
-from exitsearch.specs.limits import parse_exit
 from exitsearch.specs.load import load_space
 from exitsearch.specs.placement import select_placements
+from exitsearch.specs.question.limits import parse_exit
 from exitsearch.specs.table import is_header, read_table
 
 MARK = "\ufeff"

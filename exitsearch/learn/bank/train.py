@@ -1,7 +1,7 @@
 """train_bank: candidate exit heads at every placement over the frozen backbone, in one pass; writes outcomes.
 
     OUT/outcomes.json                       scores of every head on `choice` and `report`
-    OUT/answers/<split>/...                 labels, and what each head answered to every sample (`specs/answers.py`)
+    OUT/answers/<split>/...                 labels, and what each head answered (`specs/answers/kept.py`)
     OUT/heads/<placement>__<head>...        weights; heads/final.safetensors where the final classifier was trained
     OUT/training.json, OUT/training/        what was trained; while it runs, where each head stands (`checkpoint.py`)
     OUT/outcomes-<epoch>.json               scores after an epoch that it was asked to stop at
@@ -42,9 +42,9 @@ from exitsearch.learn.bank.run import BankRun
 from exitsearch.learn.data import DataSplits, check_data
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import fitting_exits
-from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.outcomes import Outcomes
+from exitsearch.specs.question.candidates import Candidates
 
 # A sentence that a person should know.
 Note = Callable[[str], None]

@@ -15,11 +15,9 @@ from exitsearch.learn.bank.checkpoint import save_tensors
 from exitsearch.learn.bank.processes import Processes
 from exitsearch.learn.bank.recipe import get_head_recipe
 from exitsearch.learn.data import DataSplits, Split
-from exitsearch.learn.engine import folder as folders
-from exitsearch.learn.engine.heads import train_heads_first
-from exitsearch.learn.engine.judge import Judge, criterion_words, default_judge, exit_answers, exit_scores
-from exitsearch.learn.engine.legs import legs_of
-from exitsearch.learn.engine.record import (
+from exitsearch.learn.engine.batches.unlabelled import with_unlabelled
+from exitsearch.learn.engine.folder import files as folders
+from exitsearch.learn.engine.folder.record import (
     RECORD_FILE,
     TrainingRecord,
     module_digest,
@@ -27,11 +25,13 @@ from exitsearch.learn.engine.record import (
     training_identity,
     versions,
 )
+from exitsearch.learn.engine.folder.state import CHECKPOINTS_FOLDER
+from exitsearch.learn.engine.judge import Judge, criterion_words, default_judge, exit_answers, exit_scores
+from exitsearch.learn.engine.legs.heads_first import train_heads_first
+from exitsearch.learn.engine.legs.leg import legs_of
 from exitsearch.learn.engine.run import EngineRun, from_first
 from exitsearch.learn.engine.setting import Progress, Setting
-from exitsearch.learn.engine.state import CHECKPOINTS_FOLDER
 from exitsearch.learn.engine.units import restore, scale_of, standardise
-from exitsearch.learn.engine.unlabelled import with_unlabelled
 from exitsearch.learn.recipes.curriculum import sample_difficulty
 from exitsearch.learn.recipes.outputs import exit_facts
 from exitsearch.learn.recipes.recipe import Recipe

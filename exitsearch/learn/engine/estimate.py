@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from exitsearch.learn.data import DataSplits, batches, check_data, in_order
+from exitsearch.learn.engine.batches.unlabelled import with_unlabelled
 from exitsearch.learn.engine.devices import MixedPrecision, accelerated
+from exitsearch.learn.engine.folder.state import optimizer_parts
 from exitsearch.learn.engine.judge import default_judge
-from exitsearch.learn.engine.learner import Learner
-from exitsearch.learn.engine.legs import Leg, check_given, legs_of, with_teacher
+from exitsearch.learn.engine.legs.learner import Learner
+from exitsearch.learn.engine.legs.leg import Leg, check_given, legs_of, with_teacher
 from exitsearch.learn.engine.setting import Setting
-from exitsearch.learn.engine.state import optimizer_parts
 from exitsearch.learn.engine.units import scale_of
-from exitsearch.learn.engine.unlabelled import with_unlabelled
 from exitsearch.learn.estimate import Estimate, estimate_training, read_some
 from exitsearch.learn.memory import peak_bytes, watch_peak
 from exitsearch.learn.recipes.check import check_recipe

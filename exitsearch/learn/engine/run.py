@@ -13,12 +13,9 @@ from accelerate.utils import broadcast, broadcast_object_list
 
 from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.learn.bank.checkpoint import save_tensors
-from exitsearch.learn.engine.judge import exit_scores
-from exitsearch.learn.engine.learner import Learner
-from exitsearch.learn.engine.log import Log
-from exitsearch.learn.engine.record import RECORD_FILE, KeptWeights, TrainingRecord
-from exitsearch.learn.engine.setting import Progress, Setting
-from exitsearch.learn.engine.state import (
+from exitsearch.learn.engine.folder.log import Log
+from exitsearch.learn.engine.folder.record import RECORD_FILE, KeptWeights, TrainingRecord
+from exitsearch.learn.engine.folder.state import (
     CHECKPOINTS_FOLDER,
     STATE_FILE,
     Position,
@@ -27,6 +24,9 @@ from exitsearch.learn.engine.state import (
     load_state,
     save_state,
 )
+from exitsearch.learn.engine.judge import exit_scores
+from exitsearch.learn.engine.legs.learner import Learner
+from exitsearch.learn.engine.setting import Progress, Setting
 from exitsearch.models.multi_exit import MultiExitModel, read_tensors
 
 # No gradients, so several training batches fit where one did.

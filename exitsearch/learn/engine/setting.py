@@ -11,10 +11,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from exitsearch.learn.data import DataSplits, Split, shuffled
-from exitsearch.learn.engine.batch import own_share
+from exitsearch.learn.engine.batches.batch import own_share
+from exitsearch.learn.engine.batches.streams import stream_seed
 from exitsearch.learn.engine.judge import Judge
-from exitsearch.learn.engine.legs import Leg
-from exitsearch.learn.engine.streams import stream_seed
+from exitsearch.learn.engine.legs.leg import Leg
 from exitsearch.learn.recipes.curriculum import epoch_order
 from exitsearch.learn.recipes.outputs import ExitFacts
 from exitsearch.learn.targets import TargetScale

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from exitsearch.errors import InputError
-from exitsearch.learn.engine.legs import Leg, legs_of, set_trained
-from exitsearch.learn.engine.objective import Objective
+from exitsearch.learn.engine.legs.leg import Leg, legs_of, set_trained
+from exitsearch.learn.engine.legs.objective import Objective
 from exitsearch.learn.recipes.check import check_recipe
 from exitsearch.learn.recipes.outputs import ExitFacts, exit_facts
 from exitsearch.learn.recipes.recipe import Recipe, get_recipe

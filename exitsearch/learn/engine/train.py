@@ -34,9 +34,9 @@ from exitsearch.learn.bank.epochs import CHECKPOINT_MINUTES
 from exitsearch.learn.data import DataSplits, Split, check_data
 from exitsearch.learn.engine.call import Call
 from exitsearch.learn.engine.devices import MixedPrecision, accelerated
+from exitsearch.learn.engine.folder.record import KeptWeights
 from exitsearch.learn.engine.judge import Judge as Judge
-from exitsearch.learn.engine.legs import check_given, with_teacher
-from exitsearch.learn.engine.record import KeptWeights
+from exitsearch.learn.engine.legs.leg import check_given, with_teacher
 from exitsearch.learn.engine.setting import Progress
 from exitsearch.learn.recipes.check import check_recipe, model_family
 from exitsearch.learn.recipes.outputs import exit_facts

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from exitsearch.errors import ExitSearchError
-from exitsearch.measure.structure import structure
+from exitsearch.measure.macs.structure import structure
 
 # protobuf, and so an ONNX file with its weights inside, ends at 2 GiB; beyond this they go into a file beside it.
 _LARGEST_INLINE_BYTES = 2**30

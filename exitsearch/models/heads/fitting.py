@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from exitsearch.errors import UnsupportedError
 from exitsearch.models.heads.registry import check_fits, list_heads
-from exitsearch.specs.candidates import Candidates, Pair
 from exitsearch.specs.placement import Placement
+from exitsearch.specs.question.candidates import Candidates, Pair
 
 
 def fitting_exits(

@@ -10,7 +10,7 @@ from pathlib import Path
 from exitsearch.errors import ExitSearchError
 from exitsearch.pipeline import places
 from exitsearch.search.proof import at_its_batch
-from exitsearch.specs.answers import ANSWERS_FOLDER
+from exitsearch.specs.answers.kept import ANSWERS_FOLDER
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.load import load_outcomes, load_profile
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes

@@ -18,11 +18,11 @@ from exitsearch.search.run import search_request
 from exitsearch.search.utility import Utility
 from exitsearch.search.valuation import Valuation, fallback_value
 from exitsearch.search.value import exit_probabilities, expected_value
-from exitsearch.specs.candidates import Candidates, Pair
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.head import HeadChoice
-from exitsearch.specs.limits import Limits, parse_exit
 from exitsearch.specs.outcomes import Outcomes
+from exitsearch.specs.question.candidates import Candidates, Pair
+from exitsearch.specs.question.limits import Limits, parse_exit
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def compare_static(
     """
     from exitsearch.measure.beside import measure_beside
     from exitsearch.measure.guard import other_machine
-    from exitsearch.measure.machine import resolve_device
+    from exitsearch.measure.machine.fingerprint import resolve_device
 
     watch = watch or Quiet()
     named = [one if isinstance(one, Named) else parse_models([one])[0] for one in _listed(models)]

@@ -15,11 +15,11 @@ from pydantic import PrivateAttr
 
 from exitsearch.errors import FileError, MismatchError
 from exitsearch.models.multi_exit import HEADS_FOLDER
-from exitsearch.specs.answers import ANSWERS_FOLDER, FINAL_FILE, LABELS_FILE, exit_file
-from exitsearch.specs.candidates import Pair
+from exitsearch.specs.answers.kept import ANSWERS_FOLDER, FINAL_FILE, LABELS_FILE, exit_file
+from exitsearch.specs.answers.samples import Samples
 from exitsearch.specs.document import unwritable
 from exitsearch.specs.outcomes import DOCUMENT_NAME, Outcomes
-from exitsearch.specs.samples import Samples
+from exitsearch.specs.question.candidates import Pair
 
 
 class Together(Outcomes):

@@ -33,7 +33,7 @@ def load_teacher(source: str, *, student: Backbone) -> nn.Module:
         UnavailableError: pretrained weights that cannot be had here.
         MismatchError: a teacher with other outputs than the student.
     """
-    from exitsearch.learn.engine.teacher import Translated
+    from exitsearch.learn.engine.batches.teacher import Translated
     from exitsearch.models.backbone import create_backbone
     from exitsearch.models.multi_exit import load_model
 

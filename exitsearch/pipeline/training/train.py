@@ -126,7 +126,7 @@ def train_chosen(
         watch: is shown the progress.
     """
     from exitsearch.learn.bank.processes import Processes
-    from exitsearch.measure.machine import resolve_device
+    from exitsearch.measure.machine.fingerprint import resolve_device
 
     processes = Processes.from_environment()
     training = training.model_copy(update={"device": processes.own_device(training.device)})
@@ -144,7 +144,7 @@ def train_chosen(
 
 def _check(recipe: Recipe, asked: ModelTraining, out: Path, processes: Any) -> None:
     """Refuse what a recipe that trains the heads alone does not take."""
-    from exitsearch.learn.engine.record import RECORD_FILE
+    from exitsearch.learn.engine.folder.record import RECORD_FILE
 
     if recipe.stages:
         return
@@ -170,7 +170,7 @@ def _check(recipe: Recipe, asked: ModelTraining, out: Path, processes: Any) -> N
 def _train_heads(
     made: Made, recipe: Recipe, training: Training, asked: ModelTraining, *, out: Path, device: Any, watch: Watch
 ) -> Trained:
-    from exitsearch.learn.engine.folder import clear
+    from exitsearch.learn.engine.folder.files import clear
     from exitsearch.learn.train import train_config
 
     assert recipe.head_recipe is not None
@@ -241,7 +241,7 @@ def prepare(
 
         given["teacher"] = load_teacher(asked.teacher, student=made.backbone)
     if asked.unlabelled is not None:
-        from exitsearch.learn.engine.unlabelled import unlabelled_images
+        from exitsearch.learn.engine.batches.unlabelled import unlabelled_images
 
         if all(stage.labels for stage in recipe.stages):
             raise InputError(f"{recipe.name} learns from labels, and unlabelled samples have none; take copycat")

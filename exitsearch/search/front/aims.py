@@ -26,7 +26,7 @@ from exitsearch.search.problem import Array, Choice, Problem
 from exitsearch.search.resources import RESOURCES
 from exitsearch.search.value import exit_probabilities, expected_value, finish_times
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import OBJECTIVES, Objective
+from exitsearch.specs.question.request import OBJECTIVES, Objective
 
 UNITS: dict[str, str] = {"value": "", "params": "", "energy": "mJ", "time": "ms"}
 

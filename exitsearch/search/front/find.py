@@ -19,7 +19,7 @@ from exitsearch.search.problem import Choice
 from exitsearch.search.solver.exact import Solution, solve
 from exitsearch.search.study import OnTrial
 from exitsearch.search.study.front import FrontStudy, run_front_study
-from exitsearch.specs.request import Objective
+from exitsearch.specs.question.request import Objective
 
 # Problems given to the solver before Optuna starts, and after it. At 12 placements and 7 heads each takes milliseconds.
 _SWEPT, _CHECKED = 40, 24

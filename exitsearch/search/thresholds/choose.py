@@ -28,7 +28,7 @@ from exitsearch.search.thresholds.rules import greedy_thresholds, quota
 from exitsearch.search.thresholds.scores import Answers, build_answers
 from exitsearch.search.valuation import Valued
 from exitsearch.specs.config import Confidence, OperatingPoint
-from exitsearch.specs.request import Score
+from exitsearch.specs.question.request import Score
 
 # Samples while choosing: a choice then takes some milliseconds. 2,000 samples know an accuracy to a hundredth, and all
 # choices are judged on the same ones.

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from exitsearch.errors import InputError, MismatchError, one_of
 from exitsearch.search.problem import Array, Choice, Problem
 from exitsearch.search.valuation import Valued
-from exitsearch.specs.answers import ExitOutputs, KeptOutputs
-from exitsearch.specs.confidence import Floats as Floats
-from exitsearch.specs.confidence import certainty, fit_temperature, largest_probability, sureness
+from exitsearch.specs.answers.confidence import Floats as Floats
+from exitsearch.specs.answers.confidence import certainty, fit_temperature, largest_probability, sureness
+from exitsearch.specs.answers.kept import ExitOutputs, KeptOutputs
 from exitsearch.specs.outcomes import Samples
-from exitsearch.specs.request import SCORES, Score
+from exitsearch.specs.question.request import SCORES, Score
 
 
 @dataclass(frozen=True)

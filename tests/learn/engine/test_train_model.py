@@ -17,7 +17,7 @@ from small_training import EXITS, same, small_config, stage, state, tiny_data, t
 from exitsearch.errors import ExitSearchError, InputError
 from exitsearch.learn.bank.recipe import HeadRecipe
 from exitsearch.learn.bank.train import train_bank
-from exitsearch.learn.engine.record import TrainingRecord
+from exitsearch.learn.engine.folder.record import TrainingRecord
 from exitsearch.learn.engine.train import train_model
 from exitsearch.learn.recipes.losses import LOSSES, register
 from exitsearch.learn.recipes.recipe import RECIPES, Recipe, get_recipe

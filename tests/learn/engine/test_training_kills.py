@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from small_data import small_digits
 from small_training import TWO_STAGES, small_model
 
-from exitsearch.learn.engine.record import TrainingRecord
+from exitsearch.learn.engine.folder.record import TrainingRecord
 from exitsearch.learn.engine.train import train_model
 
 HERE = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from small_training import tiny_data, tiny_model
 from training_processes_worker import PLAIN, WHOLE
 
-from exitsearch.learn.engine.record import module_digest
+from exitsearch.learn.engine.folder.record import module_digest
 from exitsearch.learn.engine.train import train_model
 
 HERE = Path(__file__).parents[1]

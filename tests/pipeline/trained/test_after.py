@@ -20,10 +20,10 @@ from exitsearch.search.proof import repeat_proof
 from exitsearch.search.run import search_request
 from exitsearch.search.utility import Utility
 from exitsearch.search.value import expected_value
-from exitsearch.specs.candidates import Candidates
 from exitsearch.specs.load import load_config
 from exitsearch.specs.outcomes import Outcomes
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.candidates import Candidates
+from exitsearch.specs.question.request import SearchRequest
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from exitsearch.search.run import search_request
 from exitsearch.specs.document import write_json
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import POLICIES, SearchRequest
+from exitsearch.specs.question.request import POLICIES, SearchRequest
 
 BACKBONE = {"name": "toy", "input_size": [1, 8, 8], "num_outputs": 2}
 # Which of ten samples each exit answers rightly: on the choice split, and on the report split.

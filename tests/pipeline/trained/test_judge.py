@@ -12,7 +12,7 @@ from exitsearch.search.run import search_request
 from exitsearch.search.utility import Utility
 from exitsearch.specs.budget import parse_budget
 from exitsearch.specs.outcomes import Outcomes
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.request import SearchRequest
 
 BUDGETS = ("uniform:1,14", "normal:6,3", "exponential:5", "discrete:3@0.2,6@0.5,9@0.3", "uniform:10%,120%")
 

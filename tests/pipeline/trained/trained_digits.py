@@ -25,7 +25,7 @@ from exitsearch.search.run import search_request
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
-from exitsearch.specs.request import SearchRequest
+from exitsearch.specs.question.request import SearchRequest
 
 NAME = "vit_digits_patch1_8"
 RECIPE = HeadRecipe(

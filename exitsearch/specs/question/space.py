@@ -1,0 +1,75 @@
+"""SearchSpace (TOML, written by people): which placements and exit heads a search may choose from.
+
+schema_version = 1
+description = "the seven heads of Multi-Exit Vision Transformer on a small ViT"
+
+[backbone]
+name = "vit_tiny_patch16_224"
+
+[[heads]]
+type = "vit_ee"
+placements = "0-5"          # left out: wherever the head fits
+
+[limits]                    # each as on the command line, and together with it; left out: no limit
+max_exits = 4
+max_extra_params = 2000000
+max_memory = "64MiB"
+max_energy = "12mJ"
+min_value_at = ["20ms=0.7"]
+force = ["11"]
+forbid = ["0", "1:vit_ee"]
+
+[knobs]                     # see specs/question/knobs.py
+threads = [1, 2]
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from exitsearch.specs.document import Document, Part
+from exitsearch.specs.head import HeadChoice, Option
+from exitsearch.specs.question.knobs import Knobs
+from exitsearch.specs.question.limits import Limits
+from exitsearch.specs.side import SideInputs
+
+
+class SpaceBackbone(Part):
+    """The backbone a space is meant for, and its side inputs; None leaves the choice to the command line."""
+
+    name: str | None = None
+    input_size: tuple[int, int, int] | None = None
+    num_outputs: int | None = Field(default=None, ge=1)
+    side_inputs: SideInputs | None = None
+
+
+class SpaceHead(Part):
+    """One candidate head: its type, options, and where it may stand (None: wherever it fits)."""
+
+    type: str
+    options: dict[str, Option] = {}
+    placements: str | None = None
+
+    @property
+    def choice(self) -> HeadChoice:
+        """Head type and options in one."""
+        return HeadChoice(self.type, dict(self.options))
+
+
+class SearchSpace(Document):
+    """Candidate placements and heads, limits on what may be chosen, and knobs around it.
+
+    Attributes:
+        placements: placements as on the command line (`0,2,4-8`, `layers.2.*`, `every:10%`, `stages`); None means all.
+        knobs: what may be turned besides the exits.
+    """
+
+    kind: ClassVar[str] = "search space"
+    description: str = ""
+    backbone: SpaceBackbone = SpaceBackbone()
+    placements: str | None = None
+    heads: list[SpaceHead] = []
+    limits: Limits = Limits()
+    knobs: Knobs = Knobs()
