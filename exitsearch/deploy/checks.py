@@ -139,6 +139,7 @@ class Ratios:
         return {
             "chain_over_whole": round(self.chain_over_whole, 4),
             "no_exit_tax": round(self.no_exit_tax, 4),
+            "whole_ms": round(self.whole_ms, 6),
             "compared_rounds": self.rounds,
         }
 

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
-import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exitsearch.deploy.answering import measure_answers
 from exitsearch.deploy.card import card
 from exitsearch.deploy.checks import Ratios, Samples, compare_exits, compare_times
-from exitsearch.deploy.deployed import DEPLOYED, DeployedGraphs, DeployedRuntime
+from exitsearch.deploy.deployed import DEPLOYED, DeployedGraphs, DeployedOnnx, DeployedRuntime
+from exitsearch.deploy.folder import check_out, new_folder, put_in_place, sealed
 from exitsearch.deploy.graphs import OPSET, graph_of
 from exitsearch.deploy.latency import Timed, check_profile, measure_graphs, sum_profile
 from exitsearch.deploy.precision import convert
 from exitsearch.deploy.units import INPUT, OUTPUT, GraphUnits, divide
 from exitsearch.deploy.weights import write_graphs
-from exitsearch.errors import FileError, InputError, UnavailableError, UnsupportedError, one_of
+from exitsearch.errors import InputError, UnavailableError, UnsupportedError, one_of
 from exitsearch.models.multi_exit import MultiExitModel
 from exitsearch.specs.bundle import (
     BUNDLE_FILE,
@@ -34,6 +33,7 @@ from exitsearch.specs.bundle import (
     Bundle,
     BundleHead,
     BundleInput,
+    BundleLatency,
     BundleModel,
     BundleSegment,
     ExitAgreement,
@@ -41,8 +41,8 @@ from exitsearch.specs.bundle import (
     Format,
     Precision,
     Preprocessing,
+    Quantiles,
 )
-from exitsearch.specs.document import unwritable
 from exitsearch.specs.profile import Profile
 
 Progress = Callable[[float, str], None]
@@ -50,7 +50,6 @@ Progress = Callable[[float, str], None]
 MAX_SECONDS = 20.0
 # Random batches that are measured in turn, as in a profile.
 _INPUT_COUNT = 4
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +165,7 @@ def export_bundle(
     say = progress or (lambda share, words: None)
     out = Path(out)
     check_out(out, restart=restart)
-    with _new_folder(out) as folder, tempfile.TemporaryDirectory(prefix="exitsearch-whole-") as aside:
+    with new_folder(out) as folder, tempfile.TemporaryDirectory(prefix="exitsearch-whole-") as aside:
         graphs = _write_graphs(model, folder, Path(aside), format, precision, _part(say, 0.0, 0.5))
         runtime = DEPLOYED[format](graphs, threads=threads)
         agreement = compare_exits(
@@ -178,12 +177,17 @@ def export_bundle(
             batch_sizes=(1,) if format == "openvino" else (1, 3),
             progress=_part(say, 0.5, 0.6),
         )
-        timed, ratios = _times(model, runtime, graphs, threads, profile, max_seconds, seed, _part(say, 0.6, 1.0))
-        bundle = _manifest(model, graphs, knowledge, format, precision, timed, ratios, agreement)
+        manifest = partial(_manifest, model, graphs, knowledge, format, precision, agreement)
+        timed, ratios = (
+            _Times(model, runtime, graphs, threads, max_seconds, seed, _part(say, 0.6, 1.0), manifest).measure()
+            if profile is None
+            else (sum_profile(profile, model.config), None)
+        )
+        bundle = manifest(timed)
         (folder / CARD_FILE).write_text(card(bundle, ratios), encoding="utf-8")
-        bundle = _sealed(bundle, folder)
+        bundle = sealed(bundle, folder)
         bundle.write(folder / BUNDLE_FILE)
-        _put_in_place(folder, out)
+        put_in_place(folder, out)
     return Exported(out, bundle, ratios, [timed.warning] if timed.warning else [])
 
 
@@ -254,37 +258,74 @@ def _to_openvino(files: list[Path], folder: Path, *, halve: bool) -> None:
         library.save_model(core.read_model(str(path)), folder / f"{path.stem}.xml", compress_to_fp16=halve)
 
 
-def _times(
-    model: MultiExitModel,
-    runtime: DeployedRuntime,
-    graphs: DeployedGraphs,
-    threads: int,
-    profile: Profile | None,
-    max_seconds: float,
-    seed: int,
-    say: Progress,
-) -> tuple[Timed, Ratios | None]:
-    if profile is not None:
-        return sum_profile(profile, model.config), None
-    draw = np.random.default_rng(seed)
-    shape = (1, *model.backbone.input_size)
-    inputs: list[NDArray[Any]] = [draw.standard_normal(shape, dtype=np.float32) for _ in range(_INPUT_COUNT)]
-    ratios = compare_times(runtime, graphs, inputs, max_seconds=max_seconds / 4, progress=_part(say, 0.0, 0.2))
-    timed = measure_graphs(
-        runtime,
-        graphs,
-        inputs,
-        policy=model.config.policy,
-        threads=threads,
-        max_seconds=max_seconds,
-        seed=seed,
-        progress=_part(say, 0.2, 1.0),
-    )
-    facts = {**timed.facts, **ratios.facts()}
-    if model.config.policy != "contract":  # whose times are those of segments behind segments
+@dataclass(frozen=True)
+class _Times:
+    """Measures the graphs of a bundle that has no times yet."""
+
+    model: MultiExitModel
+    runtime: DeployedRuntime
+    graphs: DeployedGraphs
+    threads: int
+    max_seconds: float
+    seed: int
+    say: Progress
+    manifest: Callable[[Timed], Bundle]
+
+    def measure(self) -> tuple[Timed, Ratios]:
+        """The times, and what cutting costs."""
+        draw = np.random.default_rng(self.seed)
+        shape = (1, *self.model.backbone.input_size)
+        inputs: list[NDArray[Any]] = [draw.standard_normal(shape, dtype=np.float32) for _ in range(_INPUT_COUNT)]
+        ratios = compare_times(
+            self.runtime, self.graphs, inputs, max_seconds=self.max_seconds / 4, progress=_part(self.say, 0.0, 0.2)
+        )
+        if isinstance(self.runtime, DeployedOnnx):
+            timed = self._answering(inputs)
+        else:
+            timed = self._in_the_engine(inputs, ratios)
+        return replace(timed, facts={**timed.facts, **ratios.facts()}), ratios
+
+    def _answering(self, inputs: Sequence[NDArray[Any]]) -> Timed:
+        """By the runtime, which reads a manifest: one without times that mean anything, until there are some."""
+        folder = self.graphs.folder
+        sealed(self.manifest(_no_times(self.graphs, self.threads)), folder).write(folder / BUNDLE_FILE)
+        try:
+            return measure_answers(
+                folder,
+                inputs,
+                policy=self.model.config.policy,
+                threads=self.threads,
+                max_seconds=self.max_seconds,
+                seed=self.seed,
+                progress=_part(self.say, 0.2, 1.0),
+            )
+        finally:
+            (folder / BUNDLE_FILE).unlink()
+
+    def _in_the_engine(self, inputs: Sequence[NDArray[Any]], ratios: Ratios) -> Timed:
+        timed = measure_graphs(
+            self.runtime,
+            self.graphs,
+            inputs,
+            policy=self.model.config.policy,
+            threads=self.threads,
+            max_seconds=self.max_seconds,
+            seed=self.seed,
+            progress=_part(self.say, 0.2, 1.0),
+        )
+        if self.model.config.policy == "contract":  # whose times are those of segments behind segments
+            return timed
         over = ratios.predicted(timed.latency.answers_ms(), whole_ms=timed.facts["whole_ms"])
-        facts["predicted_over_measured"] = [round(ratio, 4) for ratio in over]
-    return replace(timed, facts=facts), ratios
+        return replace(timed, facts={**timed.facts, "predicted_over_measured": [round(ratio, 4) for ratio in over]})
+
+
+def _no_times(graphs: DeployedGraphs, threads: int) -> Timed:
+    """A table to begin with."""
+    one = Quantiles(median=1.0, p90=1.0, p99=1.0)
+    latency = BundleLatency(
+        batch_size=1, threads=threads, segments=[one] * len(graphs.segments), heads=[one] * len(graphs.heads)
+    )
+    return Timed(latency, {})
 
 
 def _manifest(
@@ -293,9 +334,8 @@ def _manifest(
     knowledge: Knowledge,
     format: Format,
     precision: Precision,
-    timed: Timed,
-    ratios: Ratios | None,
     agreement: list[ExitAgreement],
+    timed: Timed,
 ) -> Bundle:
     """The manifest, but for its files."""
     config, backbone = model.config, model.backbone
@@ -329,58 +369,3 @@ def _manifest(
         outcomes={**config.outcomes, "values": knowledge.values_from, "weights": backbone.weights},
         files={name: FileFacts(sha256="0" * 64, bytes=0) for name in files},
     )
-
-
-def _sealed(bundle: Bundle, folder: Path) -> Bundle:
-    """The manifest with size and checksum of every file in the folder."""
-    files = {}
-    for path in sorted(folder.iterdir()):
-        path.chmod(0o644)  # safetensors writes private files
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(_CHUNK):
-                digest.update(block)
-        files[path.name] = FileFacts(sha256=digest.hexdigest(), bytes=path.stat().st_size)
-    return bundle.model_copy(update={"files": files})
-
-
-def check_out(out: Path, *, restart: bool) -> None:
-    """Whether a bundle may be written there.
-
-    Raises:
-        FileError: something stands there already.
-    """
-    if not out.exists():
-        return
-    if not restart:
-        raise FileError(out, "is there already; give another --out, or replace the bundle in it with --restart")
-    if not out.is_dir() or (any(out.iterdir()) and not (out / BUNDLE_FILE).is_file()):
-        raise FileError(out, "--restart replaces a bundle, and this is none; give another --out")
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """An empty folder beside `out`, gone afterwards unless it was renamed."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-        folder.chmod(0o755)  # mkdtemp makes private folders; a bundle is for everyone
-    except OSError as error:
-        raise unwritable(out, error) from None
-    try:
-        yield folder
-    except OSError as error:
-        raise unwritable(out, error) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _put_in_place(folder: Path, out: Path) -> None:
-    """Give the finished folder its name; what stood there goes only then."""
-    if out.exists():
-        former = folder.with_suffix(".former")
-        os.replace(out, former)
-        os.replace(folder, out)
-        shutil.rmtree(former, ignore_errors=True)
-    else:
-        os.replace(folder, out)

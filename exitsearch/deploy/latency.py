@@ -1,5 +1,6 @@
-"""How long a bundle's graphs take: measured merged, as they are deployed, or summed up from a profile.
+"""How long a bundle's graphs take in an engine, measured merged, or summed up from a profile.
 
+Bundles that `exitsearch.runtime` runs are measured while it answers (`answering.py`); here are those of other engines.
 Measured by the protocol of `measure/timing/latency.py`: rounds of whole passes, heads in place at a random share of the
 exits, the plain backbone in the same engine as the yardstick. Where every head on the way is run (`interruptible`,
 `confidence`), the times of a segment are those behind a head, whose weights then fill the caches; under `contract`
@@ -11,7 +12,7 @@ the placements between two chosen exits: 1.05 times for vit_small, 1.2 times for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +32,12 @@ from exitsearch.specs.bundle import BundleLatency, Quantiles
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.profile import Profile
 from exitsearch.specs.question.request import Policy
+from exitsearch.specs.verdict import Verdict
 
 Progress = Callable[[float, str], None]
 
 # Wanted half-width of the medians' intervals, by which the verdict judges.
-_PRECISION = 0.02
+PRECISION = 0.02
 # Samples of the slow-down that a bundle carries: enough for its 99th percentile several times over.
 _MOST_SLOW_DOWNS = 2000
 
@@ -81,12 +83,12 @@ def measure_graphs(
         runtime, list(inputs), HostClock(), precision=0.0, max_seconds=max_seconds, seed=seed, progress=progress
     )
     load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
-    samples.unsettled = unsettled_units(samples, _PRECISION)
+    samples.unsettled = unsettled_units(samples, PRECISION)
     verdict = judge(samples, load, threads=threads, cuts_are_free=False)
     at_median_speed = {id(unit): times for _, unit, times in samples.at_median_speed()}
 
     def quantiles(unit: UnitSamples) -> Quantiles:
-        return _quantiles(statistics.median(at_median_speed[id(unit)]), unit.host_ms)
+        return quantiles_of(unit.host_ms, median=statistics.median(at_median_speed[id(unit)]))
 
     parts = [*samples.segments, samples.final]
     if policy != "contract":
@@ -96,28 +98,45 @@ def measure_graphs(
         threads=threads,
         segments=[quantiles(unit) for unit in parts],
         heads=[quantiles(samples.heads[key]) for key in graphs.keys],
-        slow_down=[round(ratio, 5) for ratio in samples.slowdown[-_MOST_SLOW_DOWNS:]],
+        slow_down=slow_downs_of(samples.slowdown),
     )
     facts = {
+        **facts_of(dict(runtime.identity), rounds=samples.rounds, verdict=verdict, load=load),
+        "whole_ms": round(statistics.median(samples.whole.host_ms), 6),
+        "fewest_samples": min(len(unit.host_ms) for unit in (*parts, *samples.heads.values())),
+    }
+    return Timed(latency, facts, warning_of(verdict))
+
+
+def facts_of(engine: Mapping[str, Any], *, rounds: int, verdict: Verdict, load: Load) -> dict[str, Any]:
+    """Where measured times come from."""
+    return {
         "source": "measured",
-        "engine": dict(runtime.identity),
+        "engine": dict(engine),
         "cpu": cpu_name(),
         "cores": usable_cores(),
-        "whole_ms": round(statistics.median(samples.whole.host_ms), 6),
-        "rounds": samples.rounds,
-        "fewest_samples": min(len(unit.host_ms) for unit in (*parts, *samples.heads.values())),
+        "rounds": rounds,
         "verdict": verdict.model_dump(mode="json"),
         "state": load.facts(),
     }
-    warning = None if verdict.status == "ok" else f"times are {verdict.status}: {verdict.reasons[0].what}"
-    return Timed(latency, facts, warning)
 
 
-def _quantiles(median: float, samples_ms: Sequence[float]) -> Quantiles:
-    """The median as given, and percentiles of the samples as the clock read them.
+def warning_of(verdict: Verdict) -> str | None:
+    """What a verdict says of times that are not quiet ones."""
+    return None if verdict.status == "ok" else f"times are {verdict.status}: {verdict.reasons[0].what}"
+
+
+def slow_downs_of(ratios: Sequence[float]) -> list[float]:
+    """As many of them as a bundle carries."""
+    return [round(ratio, 5) for ratio in ratios[-_MOST_SLOW_DOWNS:]]
+
+
+def quantiles_of(samples_ms: Sequence[float], *, median: float | None = None) -> Quantiles:
+    """The median, of the samples where it is not given, and percentiles of the samples as the clock read them.
 
     Of fewer than 29 or 299 samples, nothing sure is known of the 90th or the 99th percentile: then the largest stands.
     """
+    median = statistics.median(samples_ms) if median is None else median
     largest = max(samples_ms)
     p90 = max(median, statistics.percentile(samples_ms, 90) or largest)
     p99 = max(p90, statistics.percentile(samples_ms, 99) or largest)
@@ -150,7 +169,7 @@ def sum_profile(profile: Profile, config: MultiExitConfig) -> Timed:
         threads=threads if isinstance(threads, int) else 1,
         segments=segments,
         heads=[quantiles(profile.head_ms(exit_.placement, str(exit_.choice))) for exit_ in config.exits],
-        slow_down=[round(ratio, 5) for ratio in profile.slowdown[-_MOST_SLOW_DOWNS:]],
+        slow_down=slow_downs_of(profile.slowdown),
     )
     facts = {"source": "profile", "identity": profile.identity, "condition": profile.condition()}
     warning = (

@@ -24,6 +24,7 @@ from exitsearch.specs.question.request import Policy
 
 Clock = Callable[[], float]
 
+_LONGEST_REST_S = 1.0
 # A budget of nothing, which a session refuses to read.
 _LEAST_MS = 1e-6
 
@@ -127,6 +128,7 @@ def observe(
     seconds: float,
     rng: np.random.Generator,
     clock: Clock = time.perf_counter,
+    rest: Callable[[float], None] = time.sleep,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, list[Request]]:
     """Ask for so many seconds, at least once.
@@ -140,6 +142,8 @@ def observe(
         seconds: for all of them together.
         rng: draws.
         clock: seconds.
+        rest: waits so many seconds. A refused request has its budget pass before the next one comes: refusals take no
+            time, and a loop without a pause would ask thousands of them while one answer is computed.
         progress: is called with the share of the time that has passed.
     """
     found: dict[str, list[Request]] = {name: [] for name in asks}
@@ -149,9 +153,12 @@ def observe(
         drawn_ms = float(np.clip(budget.quantile(float(rng.random())), _LEAST_MS, LONGEST_MS))
         names = [*names[1:], names[0]]
         for name in names:
+            asked = clock()
             answer, budget_ms = asks[name](inputs[sample], drawn_ms)
             value = worth(sample, answer)
             found[name].append(Request(sample, drawn_ms, budget_ms, answer.status, answer.exit, value, answer.time_ms))
+            if answer.status == "refused":
+                rest(max(0.0, min(drawn_ms / 1e3, _LONGEST_REST_S) - (clock() - asked)))
         passed = clock() - begin
         if progress is not None:
             progress(min(1.0, passed / seconds))

@@ -98,6 +98,8 @@ class BundlePrediction:
         """The bundle's own exits as a problem of the search."""
         segments = [segment.median for segment in self.bundle.latency.segments]
         heads = [head.median for head in self.bundle.latency.heads]
+        if self.policy == "interruptible" and self.bundle.latency.start is not None:
+            segments[0] += self.bundle.latency.start.median
         arrivals, slowdown = np.cumsum(segments), tuple(sorted(self.bundle.latency.slow_down))
         if self.policy == "contract":
             table = Table(self.manifest.latency, quantile=self.quantile)

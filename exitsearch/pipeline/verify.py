@@ -209,14 +209,14 @@ class _Verifier:
         self, run: _Run, worths: NDArray[np.float64] | None, *, seconds: float, report: Progress
     ) -> tuple[list[Phase], list[str]]:
         from exitsearch.deploy.verify import asking, observe
-        from exitsearch.deploy.verify_load import busy_processes, disturbance
+        from exitsearch.deploy.verify_load import busy_processes, disturbance, small_heap
         from exitsearch.measure.machine.load import Load, Snapshot, load_average, usable_cores
         from exitsearch.pipeline.bundle_prediction import fallback_value
 
         asks = {(policy, corrected): asking(self.sessions[corrected], policy) for policy, corrected in run.asks}
         named = {f"{policy} {corrected}": ask for (policy, corrected), ask in asks.items()}
         worth = partial(self.samples.worth, values=self.bundle.values, fallback=fallback_value(self.bundle))
-        with busy_processes(run.load):
+        with busy_processes(run.load), small_heap():
             before = Snapshot.take()
             requests = observe(
                 named,

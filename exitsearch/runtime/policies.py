@@ -76,14 +76,22 @@ class Interruptible(Policy):
         return True
 
 
-class FirstExit(Policy):
-    """The first exit answers, whatever it takes."""
+class Only(Policy):
+    """One exit answers, whatever it takes; no other head is run.
+
+    Args:
+        exit_: its number.
+    """
+
+    def __init__(self, values: Sequence[float], plan: Plan, *, exit_: int) -> None:
+        super().__init__(values, plan)
+        self._exit = exit_
 
     def goes_on(self, position: int, spent_ms: float) -> bool:  # noqa: D102
-        return position == 0
+        return position <= self._exit
 
     def runs_head(self, position: int, spent_ms: float) -> bool:  # noqa: D102
-        return True
+        return position == self._exit
 
 
 class Contract(Policy):

@@ -26,7 +26,7 @@ from .errors import BundleError, RequestError, shown
 from .graphs import Graphs, Units
 from .images import MOST_PIXELS, described, is_image, prepare_image
 from .lookout import Lookout
-from .policies import Confident, Contract, FirstExit, Interruptible, Policy
+from .policies import Confident, Contract, Interruptible, Only, Policy
 from .requests import LONGEST_MS, MOST_ROWS, check_array, check_number, check_quantile, check_whole
 from .slow_down import SlowDown
 from .started import Started
@@ -315,7 +315,7 @@ class Session:
     def _look(self) -> None:
         """Run the first exit over zeros, for `Lookout`."""
         inputs = np.zeros((1, *self.manifest.input_size), dtype=np.float32)
-        self._work(FirstExit(self.manifest.values, self._plan(None)), self._clock(), rows=1).run(inputs)
+        self._work(Only(self.manifest.values, self._plan(None), exit_=0), self._clock(), rows=1).run(inputs)
 
     def _plan(self, budget_ms: float | None, *, rows: int = 1) -> Plan:
         return Plan(self._table, self._slow_down, budget_ms=budget_ms, rows=rows)

@@ -10,51 +10,35 @@ out. A plan is
     max(table's own quantile, pace * table's median + delay).
 
 The quantile is that of the last requests, each counted less the older it is (conformal prediction beyond
-exchangeability: Barber, Candes, Ramdas and Tibshirani, 2023), beside `_PRIOR` requests that were never delayed, which
-stand for the table. So a single delayed request is planned for at once and forgotten after seconds unless another
-follows; where requests are many, a share 1 - quantile of them is late and no more; where everything is refused and
-nothing is observed, what is known fades, and requests are tried again.
+exchangeability: Barber, Candes, Ramdas and Tibshirani, 2023); where there are few, requests that were never delayed
+stand in for the rest, as the table says. So a single delayed request is planned for at once and forgotten after seconds
+unless another follows; where requests are many, a share 1 - quantile of them is late and no more; where everything is
+refused and nothing is observed, what is known fades, and requests are tried again.
 
 All of it is arithmetic over times that are given, so it is tested without a clock.
 """
 
 from __future__ import annotations
 
-import math
 import threading
-from bisect import bisect_left, insort
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
 
 _HALF_LIFE_S = 2.0
 # Requests that are looked back upon: twice as many as the 99th percentile needs.
 _WINDOW = 200
-# Of the requests that stand for the table, in units of 1 / (1 - quantile): below 1, so that one delayed request counts.
+# So many requests in units of 1 / (1 - quantile) are few: below 1, so that one delayed request counts.
 _PRIOR = 0.5
 # Requests at the table's pace that the pace begins with.
 _PACE_PRIOR = 2.0
 # A machine a thousand times slower than itself is not one to plan for, and plans have to come back from there.
 _MOST = 1000.0
-# Weights are powers of two that grow with time; they are taken down before they leave what a float holds.
-_MOST_HALF_LIVES = 500.0
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """One request.
-
-    Attributes:
-        observed_ms: how long it took.
-        median_ms: how long it takes as a rule.
-        delay_ms: what the pace at that time did not explain.
-        weight: in units of a request at the moment `SlowDown` counts from.
-    """
-
-    observed_ms: float
-    median_ms: float
-    delay_ms: float
-    weight: float
+# Rounding takes no part of a request away.
+_TOLERANCE = 1e-9
 
 
 class SlowDown:
@@ -64,8 +48,8 @@ class SlowDown:
     >>> slow.observe(14.0, median_ms=10.0)
     >>> round(slow.pace, 3)  # (14 + 2 * 10) / (10 + 2 * 10)
     1.133
-    >>> slow.delay_ms
-    4.0
+    >>> round(slow.delay_ms, 3)  # 14 - 1.133 * 10
+    2.667
 
     Args:
         quantile: above 0 and below 1.
@@ -86,29 +70,19 @@ class SlowDown:
         self._beyond, self._prior = 1 - quantile, _PRIOR / (1 - quantile)
         self._corrects, self._half_life_s, self._clock = corrects, half_life_s, clock
         self._lock = threading.Lock()
-        self._since = clock()
-        self._order: deque[_Seen] = deque()
-        # The same by delay, the smallest first: (delay, weight).
-        self._delays: list[tuple[float, float]] = []
-        self._weight = self._observed_ms = self._median_ms = self._last_ms = 0.0
+        # The last requests: what each took and takes as a rule, in ms, and when it was observed.
+        self._observed_ms, self._median_ms, self._at = (np.zeros(_WINDOW) for _ in range(3))
+        self._count, self._last_ms = 0, 0.0
 
     @property
     def pace(self) -> float:
         """By which medians are multiplied now, 1 to 1000."""
-        with self._lock:
-            return self._pace(self._faded())
+        return self.now()[0]
 
     @property
     def delay_ms(self) -> float:
         """What is added to them, at the quantile, in ms; below 0 where hardly a request is delayed."""
-        with self._lock:
-            return self._delay(self._faded())
-
-    def now(self) -> tuple[float, float]:
-        """The pace and the delay in ms."""
-        with self._lock:
-            faded = self._faded()
-            return self._pace(faded), self._delay(faded)
+        return self.now()[1]
 
     @property
     def is_felt(self) -> bool:
@@ -116,67 +90,41 @@ class SlowDown:
         pace, delay_ms = self.now()
         return pace > 1 or delay_ms > 0
 
+    def now(self) -> tuple[float, float]:
+        """The pace and the delay in ms."""
+        with self._lock:
+            filled = min(self._count, _WINDOW)
+            if not filled:
+                return 1.0, 0.0
+            observed_ms, median_ms = self._observed_ms[:filled], self._median_ms[:filled]
+            age = np.maximum(self._clock() - self._at[:filled], 0.0)
+            weights = np.exp2(-age / self._half_life_s)
+            begins_ms = _PACE_PRIOR * self._last_ms
+            pace = (float(weights @ observed_ms) + begins_ms) / (float(weights @ median_ms) + begins_ms)
+            pace = min(max(pace, 1.0), _MOST)
+            delays = observed_ms - pace * median_ms
+        return pace, self._delay(delays, weights)
+
     def observe(self, observed_ms: float, *, median_ms: float) -> None:
         """Take in how long something took that takes `median_ms` as a rule; 0 and less is passed over."""
         if median_ms <= 0 or not self._corrects:
             return
-        observed_ms = min(observed_ms, _MOST * median_ms)
         with self._lock:
-            faded = self._faded()
-            seen = _Seen(observed_ms, median_ms, observed_ms - self._pace(faded) * median_ms, 1 / faded)
-            self._add(seen, 1)
-            self._last_ms = median_ms
-            self._order.append(seen)
-            insort(self._delays, (seen.delay_ms, seen.weight))
-            if len(self._order) > _WINDOW:
-                self._drop(self._order.popleft())
+            place = self._count % _WINDOW
+            self._observed_ms[place] = min(observed_ms, _MOST * median_ms)
+            self._median_ms[place], self._at[place] = median_ms, self._clock()
+            self._count, self._last_ms = self._count + 1, median_ms
 
-    def _add(self, seen: _Seen, sign: int) -> None:
-        self._weight += sign * seen.weight
-        self._observed_ms += sign * seen.weight * seen.observed_ms
-        self._median_ms += sign * seen.weight * seen.median_ms
-
-    def _drop(self, seen: _Seen) -> None:
-        del self._delays[bisect_left(self._delays, (seen.delay_ms, seen.weight))]
-        self._add(seen, -1)
-
-    def _faded(self) -> float:
-        """What a weight counts now; by and by everything is counted from now on."""
-        now = self._clock()
-        half_lives = max(0.0, now - self._since) / self._half_life_s
-        if half_lives <= _MOST_HALF_LIVES:
-            return math.pow(0.5, half_lives)
-        # What stands here is older than anything that has not faded away.
-        faded = math.pow(0.5, min(half_lives, 1000.0))
-        kept = [
-            _Seen(seen.observed_ms, seen.median_ms, seen.delay_ms, seen.weight * faded)
-            for seen in self._order
-            if seen.weight * faded > 2.0**-50
-        ]
-        self._since, self._order = now, deque(kept)
-        self._delays = sorted((seen.delay_ms, seen.weight) for seen in kept)
-        self._weight = self._observed_ms = self._median_ms = 0.0
-        for seen in kept:
-            self._add(seen, 1)
-        return 1.0
-
-    def _pace(self, faded: float) -> float:
-        begins_ms = _PACE_PRIOR * self._last_ms
-        observed_ms, median_ms = (max(0.0, total) * faded for total in (self._observed_ms, self._median_ms))
-        if begins_ms + median_ms <= 0:
-            return 1.0
-        return min(max((observed_ms + begins_ms) / (median_ms + begins_ms), 1.0), _MOST)
-
-    def _delay(self, faded: float) -> float:
-        """The smallest delay that no more than a share 1 - quantile is beyond; the table's requests have none."""
-        left: float = self._beyond * (self._weight * faded + self._prior)
-        prior = self._prior
-        for delay_ms, weight in reversed(self._delays):
-            if delay_ms <= 0 and prior > 0:
-                left, prior = left - prior, 0.0
-                if left < 0:
-                    return 0.0
-            left -= weight * faded
-            if left < 0:
-                return delay_ms
-        return 0.0
+    def _delay(self, delays: Array, weights: Array) -> float:
+        """The delay that a share 1 - quantile reaches; where there are few requests, others without one stand in."""
+        total = float(weights.sum())
+        others = max(0.0, self._prior - total)
+        order = np.argsort(-delays)
+        reached = np.cumsum(weights[order])
+        # Those that stand in come behind every delay above 0.
+        reached[delays[order] <= 0] += others
+        wanted = self._beyond * (total + others)
+        place = int(np.searchsorted(reached, wanted * (1 - _TOLERANCE)))
+        found = float(delays[order[place]]) if place < len(order) else 0.0
+        # Where those that stand in are the ones that reach it, there is no delay.
+        return found if found > 0 or others == 0 else 0.0

@@ -44,12 +44,13 @@ class Metrics:
             self._refused.labels(reason)
         ProcessCollector(registry=self.registry)
 
-    def watch(self, line: Line, *, slow_down: Callable[[], float]) -> None:
-        """Show the line's state and the session's slow-down whenever somebody looks."""
+    def watch(self, line: Line, *, slow_down: Callable[[], float], delay_ms: Callable[[], float]) -> None:
+        """Show the line's state and how slow the session finds the machine whenever somebody looks."""
         shown: dict[tuple[str, str], Callable[[], float]] = {
             ("queue_length", "Admitted requests that wait"): lambda: line.waiting,
             ("running", "Requests that are computed now"): lambda: line.running,
             ("slow_down", "How many times slower than the bundle's medians this machine is planned with"): slow_down,
+            ("delay_ms", "By how much a request is planned to be delayed beyond that"): delay_ms,
         }
         for (name, text), read in shown.items():
             Gauge(f"exitsearch_{name}", text, registry=self.registry).set_function(read)

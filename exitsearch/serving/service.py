@@ -59,7 +59,7 @@ class Service:
         self.line = Line(self.forecast, workers=bounds.workers, queue=bounds.queue, clock=clock)
         self.workers = Workers(session, self.line, self.forecast, count=bounds.workers, clock=clock)
         self.metrics = Metrics(session.exits)
-        self.metrics.watch(self.line, slow_down=lambda: session.slow_down)
+        self.metrics.watch(self.line, slow_down=lambda: session.slow_down, delay_ms=lambda: session.delay_ms)
         self.default_ms = _default(self.forecast, images) if budget_ms is None else checked_budget(budget_ms)
 
     async def answer(self, request: Request) -> dict[str, Any]:
@@ -136,6 +136,7 @@ class Service:
             ],
             "quantile": self.session.quantile,
             "slow_down": round(self.session.slow_down, 4),
+            "delay_ms": round(self.session.delay_ms, 4),
             "preparation_ms": round(now.preparation, 3),
             "reply_ms": round(now.reply, 3),
             "least_budget_ms": round(rest.least, 3),

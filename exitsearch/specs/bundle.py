@@ -32,9 +32,11 @@ The keys of the document:
                      segment before), outputs (names; the first is what the head there reads, or the answer)
     heads            one per chosen exit: file, exit (its number from 0), input (a segment's first output), output
     exits            the chosen exits in order: placement, module, head, options
-    latency          unit ("ms"), batch_size, threads, segments and heads (median, p90, p99 of each, in order), and
-                     slow_down (samples of a whole pass over its median: above 1 the machine was slow). Where every
-                     head is run (all policies but "contract"), a segment's times are those behind a head
+    latency          unit ("ms"), batch_size, threads, segments and heads (median, p90, p99 of each, in order), start
+                     (the same of the time until an interruptible request begins to run in a thread of its own; null
+                     where it was not measured), and slow_down (samples of a whole pass over its median: above 1 the
+                     machine was slow). Where every head is run (all policies but "contract"), a segment's times are
+                     those behind a head
     policy           what the exits were chosen for: "interruptible", "contract" or "confidence"
     values           of each exit, the final one last: accuracy, or minus the error; higher is better
     confidence       thresholds for every budget (`specs/config.py`); null under the other policies
@@ -145,15 +147,17 @@ class BundleLatency(Part):
     threads: int = Field(ge=1)
     segments: list[Quantiles]
     heads: list[Quantiles]
+    start: Quantiles | None = None
     slow_down: list[Annotated[float, Field(gt=0, le=1e6)]] = []
 
     def answers_ms(self, policy: Policy = "interruptible") -> list[float]:
         """When each exit answers at median times, and last the final exit.
 
         Args:
-            policy: under `contract` only the head that answers is run, else every head on the way.
+            policy: under `contract` only the head that answers is run, else every head on the way; under
+                `interruptible` a thread of its own has to begin first.
         """
-        spent, found = 0.0, []
+        spent, found = self.start.median if self.start and policy == "interruptible" else 0.0, []
         for segment, head in zip(self.segments, [*self.heads, None], strict=True):
             own = head.median if head else 0.0
             spent += segment.median

@@ -9,7 +9,7 @@ from tiny_backbone import tiny_backbone
 
 from exitsearch.deploy import latency
 from exitsearch.deploy.deployed import DeployedGraphs
-from exitsearch.deploy.latency import _quantiles, check_profile, measure_graphs, sum_profile
+from exitsearch.deploy.latency import check_profile, measure_graphs, quantiles_of, sum_profile
 from exitsearch.errors import InputError, MismatchError
 from exitsearch.specs.bundle import BundleHead, BundleSegment
 from exitsearch.specs.profile import Profile
@@ -86,13 +86,13 @@ def test_a_foreign_profile_is_refused():
     ],
 )
 def test_percentiles_of_few_samples_are_the_largest(count, p90, p99):
-    found = _quantiles(0.5, [float(number) for number in range(1, count + 1)])
+    found = quantiles_of([float(number) for number in range(1, count + 1)], median=0.5)
     assert (found.median, found.p90, found.p99) == (0.5, p90, p99)
 
 
 def test_quantiles_never_fall():
     """The median has the machine's speed taken out, the percentiles have it in."""
-    found = _quantiles(2.0, [1.0] * 300)
+    found = quantiles_of([1.0] * 300, median=2.0)
     assert (found.median, found.p90, found.p99) == (2.0, 2.0, 2.0)
 
 

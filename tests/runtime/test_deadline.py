@@ -27,14 +27,14 @@ def test_a_plan_takes_the_larger_of_the_quantile_and_the_slowed_median():
 
 
 def test_a_delay_is_added_once_however_large_the_batch():
-    """Two batches of 3 ms each at the table's pace, and one delay of 4 ms, for rows twice those of the table."""
+    """Two batches of 3 ms each at the table's pace, and one delay, for rows twice those of the table."""
     clock = FakeClock()
     slow = SlowDown(quantile=0.99, clock=clock)
     slow.observe(5.0, median_ms=1.0)
     table = table_of([3.0], [], late=1.0)
     pace, delay_ms = slow.now()
-    assert delay_ms == pytest.approx(4.0)
-    assert Plan(table, slow, budget_ms=1.0, rows=2).needs_ms(done=0, to=0) == pytest.approx(6.0 * pace + 4.0)
+    assert delay_ms == pytest.approx(5.0 - pace)
+    assert Plan(table, slow, budget_ms=1.0, rows=2).needs_ms(done=0, to=0) == pytest.approx(6.0 * pace + delay_ms)
 
 
 def test_a_part_is_delayed_by_no_more_than_the_whole_pass():

@@ -11,8 +11,8 @@ import pytest
 from timed_units import FakeClock, FakeUnits, table_of
 
 from exitsearch.runtime.deadline import Plan
-from exitsearch.runtime.slow_down import SlowDown
 from exitsearch.runtime.policies import Contract
+from exitsearch.runtime.slow_down import SlowDown
 from exitsearch.runtime.work import Work
 
 SEGMENTS, HEADS, VALUES = (2.0, 2.0, 2.0, 2.0), (0.1, 0.1, 0.1), (0.5, 0.6, 0.7, 0.8)

@@ -7,8 +7,8 @@ import pytest
 from timed_units import FakeClock, FakeUnits, run_work, table_of
 
 from exitsearch.runtime.deadline import Plan
-from exitsearch.runtime.slow_down import SlowDown
 from exitsearch.runtime.policies import Confident, Contract, Interruptible
+from exitsearch.runtime.slow_down import SlowDown
 from exitsearch.runtime.work import Work
 
 SEGMENTS, HEADS = [10.0, 20.0, 30.0], [1.0, 2.0]

@@ -33,7 +33,7 @@ def test_both_know_the_same_keys():
         "BundleSegment": "file inputs outputs",
         "BundleHead": "file exit input output",
         "Quantiles": "median p90 p99",
-        "BundleLatency": "unit batch_size threads segments heads slow_down",
+        "BundleLatency": "unit batch_size threads segments heads start slow_down",
         "FileFacts": "sha256 bytes",
     }.items():
         assert set(keys.split()) == set(getattr(specs, part).model_fields), part

@@ -38,15 +38,26 @@ def test_a_machine_that_is_faster_than_its_table_is_planned_by_the_table():
 
 
 def test_one_delayed_request_counts_at_once_and_not_for_long():
-    """Of 1 and the 50 that stand for the table 1% is 0.51: one counts, until it counts half."""
+    """Of 50 requests 1% is half a one: one that was delayed counts until it has faded to that."""
     clock = FakeClock()
     slow = SlowDown(quantile=0.99, clock=clock)
     slow.observe(5.0, median_ms=1.0)
-    assert slow.delay_ms == pytest.approx(4.0)
+    assert slow.delay_ms == pytest.approx(5.0 - 7.0 / 3.0)  # the pace being (5 + 2) / (1 + 2)
     clock.now += 1.9
-    assert slow.delay_ms == pytest.approx(4.0)
+    assert slow.delay_ms > 2.0
     clock.now += 0.2
     assert slow.delay_ms == 0.0
+
+
+def test_a_delay_is_what_the_pace_of_now_does_not_explain():
+    """Forty requests that take three times as long as a rule are slow, and none of them is delayed: a plan is 3.1 at
+    the most for what takes 1 as a rule, not 3 and what the first one was delayed by when nothing was known."""
+    slow = SlowDown(quantile=0.99, clock=FakeClock())
+    for _ in range(40):
+        slow.observe(3.0, median_ms=1.0)
+    pace, delay_ms = slow.now()
+    assert pace == pytest.approx(3.0, rel=0.05)
+    assert pace + delay_ms == pytest.approx(3.0)
 
 
 def test_a_delay_is_the_same_for_short_and_long_requests():
@@ -62,8 +73,7 @@ def test_a_delay_is_the_same_for_short_and_long_requests():
 
 @pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99])
 def test_a_share_beyond_the_quantile_is_later_than_planned(quantile):
-    """Of 20,000 requests of 1 ms, ten a second, delayed by an exponential time of 2 ms in the mean. The requests that
-    stand for the table are a fifth of what is looked back upon, so that up to a fifth more are beyond."""
+    """Of 20,000 requests of 1 ms, ten a second, delayed by an exponential time of 2 ms in the mean."""
     rng, clock = np.random.default_rng(0), FakeClock()
     slow, beyond = SlowDown(quantile=quantile, clock=clock, half_life_s=100.0), []
     for delay in rng.exponential(2.0, 20_000):
@@ -71,7 +81,7 @@ def test_a_share_beyond_the_quantile_is_later_than_planned(quantile):
         pace, delay_ms = slow.now()
         beyond.append(1.0 + delay > pace + delay_ms)
         slow.observe(1.0 + delay, median_ms=1.0)
-    assert np.mean(beyond[2_000:]) == pytest.approx(1.1 * (1 - quantile), rel=0.3)
+    assert np.mean(beyond[2_000:]) == pytest.approx(1 - quantile, rel=0.3)
 
 
 def test_many_requests_in_little_time_do_not_make_it_forget():
@@ -99,7 +109,7 @@ def test_what_is_old_fades_also_where_nothing_is_observed():
 
 
 def test_after_days_it_still_counts():
-    """Weights grow with time; they are taken down before they leave what a float holds."""
+    """What is old is nothing in the end, and what is new counts as on the first day."""
     clock = FakeClock()
     slow = SlowDown(quantile=0.99, clock=clock)
     for _ in range(300):
@@ -109,7 +119,7 @@ def test_after_days_it_still_counts():
     clock.now += 1e9
     assert slow.now() == (1.0, 0.0)
     slow.observe(5.0, median_ms=1.0)
-    assert slow.delay_ms == pytest.approx(4.0)
+    assert slow.delay_ms > 2.0
 
 
 def test_a_machine_that_stands_still_is_not_planned_for_for_ever():
@@ -135,7 +145,6 @@ def test_what_is_dropped_is_dropped_wholly():
         slow.observe(1.0, median_ms=1.0)
     assert slow.pace == pytest.approx(1.0)
     assert slow.delay_ms <= 1e-9
-    assert len(slow._delays) == len(slow._order) == 200
 
 
 def test_many_threads_at_once():
@@ -151,5 +160,5 @@ def test_many_threads_at_once():
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(slow._delays) == len(slow._order) == 200
-    assert slow._weight == pytest.approx(200.0)
+    assert slow._count == 2000
+    assert 3.0 < slow.pace < 4.5  # 4 in the mean

@@ -9,8 +9,8 @@ import numpy as np
 
 from exitsearch.runtime.bundle.manifest import Latency
 from exitsearch.runtime.deadline import Table
-from exitsearch.runtime.slow_down import SlowDown
 from exitsearch.runtime.graphs import Stopped
+from exitsearch.runtime.slow_down import SlowDown
 from exitsearch.runtime.work import Work
 
 

@@ -237,11 +237,13 @@ def _slowness(found: object, where: str) -> float:
 
 
 def _latency(fields: Fields, exits: int) -> Latency:
-    known = ("unit", "batch_size", "threads", "segments", "heads", "slow_down")
+    known = ("unit", "batch_size", "threads", "segments", "heads", "start", "slow_down")
     part = Fields(fields.get("latency"), where="latency", known=known)
     part.choice("unit", ("ms",))
     segments = part.items("segments", _times, least=exits + 1, most=exits + 1)
     heads = part.items("heads", _times, least=exits, most=exits)
+    if part.optional("start") is not None:
+        _times(part.get("start"), part.place("start"))
     return Latency(
         batch_size=part.whole("batch_size", low=1, high=2**20),
         threads=part.whole("threads", low=1, high=4096),

@@ -1,7 +1,7 @@
 """What answering one request takes on this machine now, in ms: preparing it, its exits, handing the answer on.
 
 The exits' times are the bundle's table and the session's tracked slow-down. What a server adds is tracked in the same
-way, each as a quantile of observed over usual time that forgets (`exitsearch.runtime.deadline.SlowDown`): decoding and
+way, each as a quantile of observed over usual time that forgets (`exitsearch.runtime.slow_down.SlowDown`): decoding and
 resizing images, whose usual time is taken when the server starts, the way back from a worker to the network, and how
 long a request lies in the socket before the event loop looks at it, which nobody sees but whoever sent it.
 """
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from exitsearch.runtime import Session
-from exitsearch.runtime.deadline import SlowDown, Table, Times
+from exitsearch.runtime.deadline import Table, Times
+from exitsearch.runtime.slow_down import SlowDown
 
 # From a worker's last line to the answer's first byte on the way, measured with uvicorn on one core.
 _REPLY_MS = 0.3
@@ -145,6 +146,10 @@ class Forecast:
         """Take in how long the way back took."""
         self._reply.observe(observed_ms, median_ms=self._reply_ms)
 
+    def refused(self) -> None:
+        """Say that a request was refused since the machine is slow, so that the session looks how slow it is."""
+        self._session.refused()
+
     def answered(self, *, in_time: bool) -> None:
         """Take in whether an answer came in time."""
         self._margin.observe(in_time=in_time)
@@ -158,10 +163,10 @@ class Forecast:
     @property
     def reply_ms(self) -> float:
         """What the way back, the time in the socket before and the margin are planned with now."""
-        usual_ms, excess_ms = self._reply_ms, self._reply_ms * (self._reply.factor - 1)
+        usual_ms, excess_ms = self._reply_ms, _planned(self._reply, self._reply_ms) - self._reply_ms
         if self._loop is not None:
             # Quantiles do not add up: hardly a request is held up both on its way in and on its way back.
-            usual_ms, excess_ms = usual_ms + _LOOP_MS, max(excess_ms, _LOOP_MS * (self._loop.factor - 1))
+            usual_ms, excess_ms = usual_ms + _LOOP_MS, max(excess_ms, _planned(self._loop, _LOOP_MS) - _LOOP_MS)
         return usual_ms + excess_ms + self._margin.ms
 
     def now(self, *, image: bool = True) -> Costs:
@@ -170,17 +175,14 @@ class Forecast:
         Args:
             image: whether the request is an image; else an input that is prepared already.
         """
-        preparation = self._preparation_ms * self._preparation.factor if image else 0.0
-        return self._costs(self._session.slow_down, preparation, self.reply_ms)
+        preparation = _planned(self._preparation, self._preparation_ms) if image else 0.0
+        return self._costs(self._session.planned_ms, preparation, self.reply_ms)
 
     def at_rest(self, *, image: bool = True) -> Costs:
         """On this machine with nothing beside it, as the bundle's table says."""
-        return self._costs(1.0, self._preparation_ms if image else 0.0, self._reply_ms)
+        return self._costs(Times.planned, self._preparation_ms if image else 0.0, self._reply_ms)
 
-    def _costs(self, factor: float, preparation: float, reply: float) -> Costs:
-        def planned(times: Times) -> float:
-            return times.planned(factor)
-
+    def _costs(self, planned: Callable[[Times], float], preparation: float, reply: float) -> Costs:
         return Costs(
             exits=tuple(planned(way) for way in self._ways),
             through=planned(self._through),
@@ -188,6 +190,12 @@ class Forecast:
             reply=reply,
             values=self._session.manifest.values,
         )
+
+
+def _planned(slow: SlowDown, usual_ms: float) -> float:
+    """What something is planned with now that takes so long as a rule."""
+    pace, delay_ms = slow.now()
+    return Times(usual_ms, usual_ms).planned(pace=pace, delay_ms=delay_ms)
 
 
 def _head(table: Table, position: int) -> Times:

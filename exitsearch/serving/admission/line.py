@@ -22,7 +22,7 @@ from exitsearch.runtime import Answer
 from exitsearch.serving.admission.forecast import TOLERANCE_MS, Costs, Forecast
 from exitsearch.serving.faults import Refused
 
-# While a machine is slow nothing is learnt from who is refused; the slow-down halves in this time by itself.
+# Half of what is known of a slow machine is forgotten in this time, where nothing else is learnt.
 _SLOW_RETRY_S = 2.0
 
 
@@ -145,6 +145,7 @@ class Line:
                 f"no exit answers within {asked.budget_ms:g} ms here: {rest:.3g} ms is the least; allow more",
                 needed_ms=needed,
             )
+        self._forecast.refused()
         raise Refused(
             "slow",
             f"no exit answers within {asked.budget_ms:g} ms now: {needed:.3g} ms are needed, since the machine or the "

@@ -37,7 +37,8 @@ def forecast_of(clock, *, preparation_ms=1.0, reply_ms=0.5, slow_down=1.0, late=
         manifest=SimpleNamespace(latency=latency, values=(0.5, 0.6, 0.7)),
         quantile=0.99,
         exits=("0:linear", "1:linear", "final"),
-        slow_down=slow_down,
+        planned_ms=lambda times: times.planned(pace=slow_down),
+        refused=lambda: None,
     )
     return Forecast(session, preparation_ms=preparation_ms, reply_ms=reply_ms, clock=clock)
 
