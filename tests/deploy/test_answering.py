@@ -48,8 +48,8 @@ class Units:
 
 
 def manifest():
-    ones = {q: (1.0,) * 3 for q in (0.5, 0.9, 0.99)}
-    heads = {q: (1.0,) * 2 for q in (0.5, 0.9, 0.99)}
+    ones = dict.fromkeys((0.5, 0.9, 0.99), (1.0,) * 3)
+    heads = dict.fromkeys((0.5, 0.9, 0.99), (1.0,) * 2)
     latency = Latency(batch_size=1, threads=1, segments=ones, heads=heads, slow_down=())
     return SimpleNamespace(latency=latency, values=(0.5, 0.6, 0.7), heads=(None, None))
 

@@ -130,3 +130,26 @@ def test_a_refusal_is_not_late():
     clock = FakeClock()
     found = observed(clock, {"a": FakeSession(clock, status="refused")})["a"]
     assert {(request.status, request.late_ms, request.value) for request in found} == {("refused", 0.0, -1.0)}
+
+
+def test_a_refusal_takes_its_budget_before_the_next_request_comes():
+    """A refusal takes 1 ms of 40; without the rest a second would hold 1000 refusals and hardly an answer."""
+    clock, rests = FakeClock(), []
+
+    def rest(seconds):
+        rests.append(seconds)
+        clock.now += seconds
+
+    session = FakeSession(clock, takes_ms=1.0, status="refused")
+    found = observe(
+        {"a": asking(session, "contract", clock=clock)},
+        [np.zeros((1, 2, 2))],
+        parse_budget("point:40"),
+        worth=lambda sample, answer: 0.0,
+        seconds=1.0,
+        rng=np.random.default_rng(0),
+        clock=clock,
+        rest=rest,
+    )
+    assert len(found["a"]) == 25
+    assert rests == pytest.approx([0.039] * 25)

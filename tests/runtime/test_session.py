@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -77,6 +78,22 @@ def test_a_slow_machine_is_planned_for_and_forgotten(loaded):
     assert session.slow_down == pytest.approx(1.0, abs=1e-5)
     assert session.delay_ms == 0
     assert session.predict(x, budget_ms=4.0).exit == 2
+
+
+def test_while_it_refuses_it_looks_how_slow_the_machine_is(loaded):
+    """Not at rest, when the table alone refuses: then there is nothing to be learnt."""
+    session, units = faked(loaded, slower=[4.0] * 30)
+    looks = []
+    session._lookout._threads = SimpleNamespace(run=looks.append)
+    x = np.zeros((3, 8, 8), dtype=np.float32)
+    assert session.predict(x, budget_ms=1.0).status == "refused"
+    assert looks == []
+    for _ in range(10):
+        session.predict(x, budget_ms=4.0)
+    ran = len(units.log)
+    assert len(looks) == 1
+    looks[0]()
+    assert units.log[ran:] == ["segment 0", "head 0"]
 
 
 def test_without_the_correction_only_the_table_counts(loaded):
