@@ -71,7 +71,8 @@ def export(
         InputError: an option that cannot be, files that do not belong together, or `out` exists.
         ExitSearchError: the model cannot be exported, or its graphs are not what it is in torch.
     """
-    from exitsearch.deploy.export import MAX_SECONDS, check_out, check_request, export_bundle
+    from exitsearch.deploy.export import MAX_SECONDS, check_request, export_bundle
+    from exitsearch.deploy.folder import check_out
     from exitsearch.pipeline.profile import torch_threads
 
     watch = watch or Quiet()

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from exitsearch.deploy import export
 from exitsearch.deploy.export import Knowledge, export_bundle
+from exitsearch.deploy.folder import check_out, put_in_place
 from exitsearch.errors import ExitSearchError, FileError, InputError
 from exitsearch.specs.bundle import BUNDLE_FILE, WEIGHTS_FILE, Bundle
 
@@ -177,8 +178,8 @@ def test_a_bundle_is_replaced_only_when_the_new_one_is_whole(tmp_path):
     for folder, text in ((former, "old"), (new, "new")):
         folder.mkdir()
         (folder / BUNDLE_FILE).write_text(text)
-    export.check_out(former, restart=True)
-    export._put_in_place(new, former)
+    check_out(former, restart=True)
+    put_in_place(new, former)
     assert (former / BUNDLE_FILE).read_text() == "new"
     assert list(tmp_path.iterdir()) == [former]
 
