@@ -1,0 +1,404 @@
+"""A bundle against its peers: the same trained model, inputs and budgets in one interleaved run.
+
+    exitsearch train --config exitsearch-out/chosen.json
+    exitsearch export --weights exitsearch-out/trained --out bundle --data digits
+    python scripts/bench_peers.py --bundle bundle --trained exitsearch-out/trained --data digits \\
+        --static test_byobnet@32,test_resnet@32 --static-epochs 60 --seconds 60 --json peers.json
+
+Peers: the bundle with budgets that are known and with budgets that are not (`exitsearch.runtime`); the whole backbone
+as one ONNX graph; static models, as `exitsearch train --compare` makes them, trained once and kept in TRAINED/compare;
+and, where the package `earlyon` is installed (0.3.0), its staged form of the same model with the same heads: run by the
+package in torch with one configuration and with the best one for each budget, and its stages as ONNX graphs.
+
+Same threads, same options of ONNX Runtime, inputs prepared beforehand. An answer counts when it is in hand within its
+budget; late or refused, a request is worth the fallback. A static model is refused where the budget is below the 99%
+quantile of its times, which are measured right before; so are earlyon's stages, whose configurations are its own
+calibrators' and those of one exit alone. All plans are corrected on line as the bundle's are. What a peer gains or
+loses against the bundle is taken round by round.
+
+Printed over the budgets that were drawn and at fixed ones: value with its 95% interval (samples are drawn again),
+requests refused and late, times of answers, and size on disk. `--seconds` is the run alone; exporting, calibrating and
+loading take about a minute before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import earlyon_thresholds
+import figures
+import numpy as np
+from peers.asking import Peer, drawn_budgets, interleave
+from peers.planning import interleaved_times, times_of
+from peers.settings import Setting, Settings, StageTimes, forced
+from peers.summary import SHELF, SHELF_WORDS, budgets_had, summary, with_shelf
+
+from exitsearch.errors import ExitSearchError, InputError
+from exitsearch.specs.budget import BudgetDistribution, parse_budget
+
+if TYPE_CHECKING:
+    from peers.graphs import Static
+    from peers.material import Material, StaticModel
+    from peers.stages import Stages
+
+# Quantiles of the distribution that are asked as fixed budgets, where none are named.
+_FIXED = (0.1, 0.3, 0.5, 0.7, 0.9)
+# A confidence that no input reaches.
+_NEVER = 2.0
+_COLUMNS = {
+    "peer": "<33", "value": "6.4f", "95% interval": "<15", "gain": "7", "of it 95%": "<17", "refused": "7.1%",
+    "late": "6.2%", "median": "7.3f", "p99": "7.3f", "MB": "6.2f",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All peers, ready to be asked.
+
+    Attributes:
+        peers: with names of their own.
+        statics: those of them that are static models, the whole backbone among them.
+        best_static: name of the one that a user would choose for these budgets, on the choice split.
+        left_out: peers that are not there, and why.
+        calibration: what was measured and chosen for them.
+    """
+
+    peers: list[Peer]
+    statics: list[Static]
+    best_static: str
+    left_out: dict[str, str]
+    calibration: dict[str, Any]
+
+
+def prepare(
+    options: argparse.Namespace,
+    material: Material,
+    models: Sequence[StaticModel],
+    budget: BudgetDistribution,
+    folder: Path,
+) -> Prepared:
+    """Export, load, measure and calibrate."""
+    import torch
+    from peers.bundles import Deadline, Interrupted
+    from peers.graphs import Graph, Static
+
+    inputs, threads = material.inputs, options.threads
+    size = sum(file.bytes for file in material.bundle.files.values()) / 1e6
+    peers: list[Peer] = [
+        Interrupted(material.session.replanned(), inputs, megabytes=size),
+        Deadline(material.session.replanned(), inputs, megabytes=size),
+    ]
+    backbone = material.model.backbone
+    graph = Graph(backbone.module, torch.from_numpy(inputs[0]), path=folder / "whole.onnx", threads=threads)
+    words = "the same backbone as one ONNX graph: one answer at the end"
+    statics = [Static("whole backbone", words, graph=graph, inputs=inputs, score=material.bundle.values[-1])]
+    for number, model in enumerate(models):
+        example = torch.from_numpy(model.inputs[0])
+        graph = Graph(model.model.module, example, path=folder / f"static{number}.onnx", threads=threads)
+        words = f"{model.name} as one ONNX graph, {model.words}"
+        statics.append(Static(f"static {model.name}", words, graph=graph, inputs=model.inputs, score=model.score))
+    engines, left_out = made_stages(material, folder, threads)
+    settings = time_peers(options, material, statics, engines)
+    best = max(statics, key=lambda static: static.score * float(budget.survival(static.times.late)))
+    calibration = {
+        "statics": {s.name: {"score": s.score, "median_ms": s.times.median, "p99_ms": s.times.late} for s in statics},
+        "earlyon": {name: len(found.settings) for name, found in settings.items()},
+    }
+    return Prepared(
+        [*peers, *statics, *staged_peers(engines, settings, inputs, budget)],
+        statics,
+        best.name,
+        left_out,
+        calibration,
+    )
+
+
+def made_stages(material: Material, folder: Path, threads: int) -> tuple[dict[str, Stages], dict[str, str]]:
+    """earlyon's stages in both engines, or why there are none."""
+    if not earlyon_thresholds.installed():
+        return {}, {"earlyon": "it is not installed: pip install earlyon==0.3.0"}
+    import torch
+    from peers.stages import OnnxStages, TorchStages, staged
+
+    try:
+        model = staged(material.model)
+        example = torch.from_numpy(material.inputs[0])
+        return {"torch": TorchStages(model), "ONNX": OnnxStages(model, example, folder=folder, threads=threads)}, {}
+    except (ExitSearchError, ValueError, RuntimeError) as error:  # its own refusals are of the latter kinds
+        return {}, {"earlyon": str(error)}
+
+
+def time_peers(
+    options: argparse.Namespace, material: Material, statics: Sequence[Static], engines: dict[str, Stages]
+) -> dict[str, Settings]:
+    """Measure all that plans go by in one interleaved run, and find earlyon's configurations for each engine by it."""
+    calls: dict[str, Any] = {static.name: static.run for static in statics}
+    for name, engine in engines.items():
+        for exit_ in range(engine.exits + 1):
+            for kind, setting in _timed_settings(engine.exits, exit_).items():
+                calls[f"{name} {kind} {exit_}"] = _call(engine, setting, material.inputs)
+    rng = np.random.default_rng(options.seed)
+    found = interleaved_times(calls, samples=len(material.inputs), seconds=options.calibrate_seconds, rng=rng)
+    for static in statics:
+        static.plan(times_of(found[static.name]))
+    settings = {}
+    for name, engine in engines.items():
+        from peers.calibration import calibrated
+
+        exits = range(engine.exits + 1)
+        times = StageTimes(
+            tuple(times_of(found[f"{name} alone {k}"]) for k in exits),
+            tuple(times_of(found[f"{name} behind {k}"]) for k in exits),
+        )
+        outputs, labels = material.outputs, material.choice_labels
+        settings[name] = Settings(calibrated(outputs, labels, times), outputs=outputs, labels=labels, times=times)
+    return settings
+
+
+def _timed_settings(exits: int, exit_: int) -> dict[str, Setting]:
+    """Leaving at one exit, alone and behind all heads before it."""
+    behind = Setting(
+        tuple(k <= exit_ for k in range(exits)),
+        tuple(0.0 if k == exit_ else _NEVER for k in range(exits)),
+        (1.0,) * exits,
+    )
+    return {"alone": forced(exits)[exit_], "behind": behind}
+
+
+def _call(engine: Stages, setting: Setting, inputs: Sequence[Any]) -> Any:
+    return lambda sample: engine.infer(inputs[sample], setting)
+
+
+def staged_peers(
+    engines: dict[str, Stages], settings: dict[str, Settings], inputs: Sequence[Any], budget: BudgetDistribution
+) -> list[Peer]:
+    """earlyon with one configuration for all budgets, as it is meant, and with the best one for each."""
+    from peers.stages import Staged
+
+    found: list[Peer] = []
+    runs = {"torch": "run by the package in torch", "ONNX": "its stages and rule over ONNX graphs"}
+    for name, engine in engines.items():
+        mine = settings[name]
+        one = mine.only(mine.best_for(budget))
+        for title, words, table in (
+            ("", "one configuration, the best over these budgets", one),
+            (", by budget", "for each budget the best configuration within it", mine.by_budget()),
+        ):
+            found.append(
+                Staged(
+                    f"earlyon, {name}{title}",
+                    f"earlyon's staged form of the same model, {runs[name]}; {words}",
+                    stages=engine,
+                    inputs=inputs,
+                    settings=mine,
+                    table=table,
+                )
+            )
+    return found
+
+
+def work(options: argparse.Namespace) -> int:
+    import torch
+    from peers import material as prepared_material
+
+    from exitsearch.cli.console import Terminal
+    from exitsearch.measure.load import Load, Snapshot, load_average, usable_cores
+    from exitsearch.pipeline.bundle_prediction import fallback_value, full_ms
+
+    torch.set_num_threads(options.threads)
+    watch = Terminal()
+    material, _ = prepared_material.gather(
+        options.bundle,
+        options.trained,
+        data=options.data,
+        data_dir=options.data_dir,
+        samples=options.samples,
+        choice=options.choice,
+        threads=options.threads,
+    )
+    budget = parse_budget(options.budget_dist or material.bundle.budget).resolved(full_ms(material.bundle))
+    fixed = options.fixed or [round(budget.quantile(q), 3) for q in _FIXED]
+    models = prepared_material.static_models(
+        options.trained,
+        options.static,
+        material=material,
+        data=options.data,
+        data_dir=options.data_dir,
+        epochs=options.static_epochs,
+        threads=options.threads,
+        seed=options.seed,
+        watch=watch,
+    )
+    with tempfile.TemporaryDirectory(prefix="exitsearch-peers-") as folder:
+        ready = prepare(options, material, models, budget, Path(folder))
+        rng = np.random.default_rng(options.seed)
+        gc.collect()
+        gc.freeze()  # collections would look through torch's objects in the midst of somebody's answer
+        load_before, before = load_average(), Snapshot.take()
+        with watch.progress("asking all peers") as report:
+            rounds = interleave(
+                ready.peers,
+                drawn_budgets(budget, fixed, rng),
+                samples=len(material.inputs),
+                seconds=options.seconds,
+                rng=rng,
+                progress=lambda share: report(share, ""),
+            )
+        load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
+    rounds = with_shelf(rounds, ready.statics)
+    fallback = fallback_value(material.bundle)
+    against = "bundle, contract"
+    rows = {
+        name: {
+            "words": words,
+            "megabytes": megabytes,
+            **summary(rounds, name, against=against, labels=material.labels, fallback=fallback, seed=options.seed),
+        }
+        for name, words, megabytes in (
+            *((peer.name, peer.words, peer.megabytes) for peer in ready.peers),
+            (SHELF, SHELF_WORDS, sum(static.megabytes for static in ready.statics)),
+        )
+    }
+    conditions = {"commit": commit(), "load_average_before": load_before, **load.facts()}
+    show(rows, ready, budget=budget, fixed=fixed, conditions=conditions, rounds=len(rounds))
+    figures.write(
+        options,
+        {
+            "budget": str(budget),
+            "fixed_ms": fixed,
+            "model": material.bundle.model.name,
+            "data": options.data,
+            "samples": len(material.inputs),
+            "fallback": fallback,
+            "rounds": len(rounds),
+            "budgets_longer": budgets_had(rounds),
+            "best_static": ready.best_static,
+            "left_out": ready.left_out,
+            "calibration": ready.calibration,
+            "conditions": conditions,
+            "peers": rows,
+        },
+    )
+    return 0
+
+
+def show(
+    rows: dict[str, dict[str, Any]],
+    ready: Prepared,
+    *,
+    budget: BudgetDistribution,
+    fixed: Sequence[float],
+    conditions: dict[str, Any],
+    rounds: int,
+) -> None:
+    """Print the tables."""
+    print(
+        f"{rounds} rounds; budgets {budget}, and every other one fixed; times in ms; gain: over the bundle's contract"
+    )
+    table = figures.Table(_COLUMNS)
+    for name, row in rows.items():
+        table.row(
+            name,
+            row["value"],
+            _interval(row["interval"]),
+            f"{row['gain']:+.4f}",
+            _interval(row["gain_interval"], "+"),
+            row["refused"] + row["no_answer"],
+            row["late"],
+            row["median_ms"],
+            row["p99_ms"],
+            row["megabytes"],
+        )
+    print("\nvalue at fixed budgets")
+    at = figures.Table({"peer": "<33", **{f"{ms:g} ms": "9.4f" for ms in fixed}})
+    for name, row in rows.items():
+        at.row(name, *(point["value"] for point in sorted(row["fixed"], key=lambda p: fixed.index(p["budget_ms"]))))
+    print()
+    for name, row in rows.items():
+        print(f"{name}: {row['words']}")
+    print(f"the static model to choose for these budgets, by the choice split: {ready.best_static}")
+    for name, reason in ready.left_out.items():
+        print(f"left out: {name}: {reason}")
+    print("conditions: " + ", ".join(f"{key} {value}" for key, value in conditions.items()))
+
+
+def _interval(interval: Sequence[float], sign: str = "") -> str:
+    return " to ".join(f"{end:{sign}.3f}" for end in interval)
+
+
+def commit() -> str | None:
+    """Of the code that was run; None outside a clone."""
+    asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def milliseconds(text: str) -> list[float]:
+    """Budgets with commas between, for argparse; different ones above 0."""
+    try:
+        found = sorted({float(word) for word in text.split(",")})
+    except ValueError:
+        found = []
+    if not found or not 0 < found[0] <= found[-1] < float("inf"):
+        raise argparse.ArgumentTypeError(f"budgets in ms above 0 with commas between, as 1,2.5; found {text!r}")
+    return found
+
+
+def positive(text: str) -> float:
+    """Seconds, for argparse."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, found {text!r}")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    parser.add_argument("--bundle", type=Path, required=True, metavar="B", help="what exitsearch export wrote")
+    parser.add_argument("--trained", type=Path, required=True, metavar="DIR", help="what exitsearch train wrote")
+    parser.add_argument("--data", default="digits", metavar="D", help="that it was trained on (default: %(default)s)")
+    parser.add_argument("--data-dir", metavar="DIR", help="where data sets that have a name are kept")
+    parser.add_argument(
+        "--static",
+        default="",
+        metavar="MODEL,...",
+        help="static models, as for exitsearch train --compare (default: those in TRAINED/compare)",
+    )
+    parser.add_argument(
+        "--static-epochs", type=int, metavar="N", help="of those that are not trained yet (default: the model's own)"
+    )
+    parser.add_argument("--budget-dist", metavar="B", help="budgets (default: the bundle's own)")
+    parser.add_argument("--fixed", type=milliseconds, metavar="MS,...", help="fixed budgets (default: five quantiles)")
+    parser.add_argument("--seconds", type=positive, default=60.0, metavar="S", help="of the run (default: %(default)g)")
+    parser.add_argument(
+        "--calibrate-seconds", type=positive, default=15.0, metavar="S", help="for times before (default: %(default)g)"
+    )
+    parser.add_argument("--samples", type=int, default=1000, metavar="N", help="of the report split, at most")
+    parser.add_argument("--choice", type=int, default=2000, metavar="N", help="of the choice split, at most")
+    figures.add_option(parser, "--threads", default=1, help="CPU threads of every peer")
+    figures.add_options(parser, "--seed")
+
+    def checked(options: argparse.Namespace) -> int:
+        for name in ("samples", "choice", "threads"):
+            if getattr(options, name) < 1:
+                raise InputError(f"--{name} must be a whole number from 1, found {getattr(options, name)}")
+        return work(options)
+
+    return figures.run(checked, parser=parser, argv=argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
