@@ -3,8 +3,9 @@
 The manifest's latency table and values make a problem of the search (`search/problem.py`) in which nothing but the
 bundle's own exits may be chosen; times, chances and expected value are then those of `search/value.py`. Under
 `contract` a session starts only what is in time at the quantile that it plans by, so there the times are the planned
-ones, taken as certain. Under `confidence` operating points are used as `search/thresholds/replay.py` counts them, each
-worth what the manifest says; the exits in them are not valued anew.
+ones, taken as certain. Under `confidence` a session takes the last operating point that the asked mean budget pays for,
+by the point's own cost and however slow the machine is at that moment; so points are counted without noise, each worth
+what the manifest says. The exits in them are not valued anew.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class BundlePrediction:
 
     def _value(self, problem: Problem) -> float:
         if self.policy == "confidence":
-            return self._points().value(problem)
+            return self._points().value(problem, noise=False)
         return expected_value(problem, tuple(range(len(problem.candidates))))
 
     def _chances(self, problem: Problem) -> tuple[Array, float]:
@@ -131,7 +132,7 @@ class BundlePrediction:
         if self.policy != "confidence":
             return exit_probabilities(problem, tuple(range(len(problem.candidates))))
         assert self.bundle.confidence is not None
-        used, nothing = self._points().chances(problem)
+        used, nothing = self._points().chances(problem, noise=False)
         rates = np.array([point.exit_rates for point in self.bundle.confidence.points], dtype=np.float64)
         return used @ rates.reshape(len(used), len(self.bundle.values)), nothing
 
