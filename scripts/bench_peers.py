@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 import earlyon_thresholds
 import figures
 import numpy as np
-from peers.asking import Peer, drawn_budgets, interleave
+from peers.asking import Peer, Round, drawn_budgets, interleave
 from peers.planning import interleaved_times, times_of
 from peers.settings import Setting, Settings, StageTimes, forced
 from peers.summary import SHELF, SHELF_WORDS, budgets_had, summary, with_shelf
@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from peers.graphs import Static
     from peers.material import Material, StaticModel
     from peers.stages import Stages
+
+    from exitsearch.learn.data import DataSplits
+    from exitsearch.models.backbone import Backbone
+    from exitsearch.pipeline.watch import Watch
 
 # Quantiles of the distribution that are asked as fixed budgets, where none are named.
 _FIXED = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -207,67 +211,43 @@ def staged_peers(
 
 def work(options: argparse.Namespace) -> int:
     import torch
-    from peers import material as prepared_material
+    from peers import material as gathered
 
     from exitsearch.cli.console import Terminal
-    from exitsearch.measure.load import Load, Snapshot, load_average, usable_cores
-    from exitsearch.pipeline.bundle_prediction import fallback_value, full_ms
+    from exitsearch.learn.data import load_data
+    from exitsearch.pipeline.bundle_prediction import full_ms
 
     torch.set_num_threads(options.threads)
     watch = Terminal()
-    material, _ = prepared_material.gather(
+
+    def load(backbone: Backbone) -> DataSplits:
+        return load_data(options.data, backbone=backbone, root=options.data_dir, workers=0)
+
+    material = gathered.gather(
         options.bundle,
         options.trained,
-        data=options.data,
-        data_dir=options.data_dir,
+        load=load,
         samples=options.samples,
         choice=options.choice,
         threads=options.threads,
     )
     budget = parse_budget(options.budget_dist or material.bundle.budget).resolved(full_ms(material.bundle))
     fixed = options.fixed or [round(budget.quantile(q), 3) for q in _FIXED]
-    models = prepared_material.static_models(
+    models = gathered.static_models(
         options.trained,
         options.static,
         material=material,
-        data=options.data,
-        data_dir=options.data_dir,
+        load=load,
         epochs=options.static_epochs,
+        pretrained=options.pretrained,
         threads=options.threads,
         seed=options.seed,
         watch=watch,
     )
     with tempfile.TemporaryDirectory(prefix="exitsearch-peers-") as folder:
         ready = prepare(options, material, models, budget, Path(folder))
-        rng = np.random.default_rng(options.seed)
-        gc.collect()
-        gc.freeze()  # collections would look through torch's objects in the midst of somebody's answer
-        load_before, before = load_average(), Snapshot.take()
-        with watch.progress("asking all peers") as report:
-            rounds = interleave(
-                ready.peers,
-                drawn_budgets(budget, fixed, rng),
-                samples=len(material.inputs),
-                seconds=options.seconds,
-                rng=rng,
-                progress=lambda share: report(share, ""),
-            )
-        load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
-    rounds = with_shelf(rounds, ready.statics)
-    fallback = fallback_value(material.bundle)
-    against = "bundle, contract"
-    rows = {
-        name: {
-            "words": words,
-            "megabytes": megabytes,
-            **summary(rounds, name, against=against, labels=material.labels, fallback=fallback, seed=options.seed),
-        }
-        for name, words, megabytes in (
-            *((peer.name, peer.words, peer.megabytes) for peer in ready.peers),
-            (SHELF, SHELF_WORDS, sum(static.megabytes for static in ready.statics)),
-        )
-    }
-    conditions = {"commit": commit(), "load_average_before": load_before, **load.facts()}
+        rounds, conditions = run(options, ready, material, budget, fixed, watch)
+    rows = figures_of(rounds, ready, material, seed=options.seed)
     show(rows, ready, budget=budget, fixed=fixed, conditions=conditions, rounds=len(rounds))
     figures.write(
         options,
@@ -277,7 +257,6 @@ def work(options: argparse.Namespace) -> int:
             "model": material.bundle.model.name,
             "data": options.data,
             "samples": len(material.inputs),
-            "fallback": fallback,
             "rounds": len(rounds),
             "budgets_longer": budgets_had(rounds),
             "best_static": ready.best_static,
@@ -288,6 +267,63 @@ def work(options: argparse.Namespace) -> int:
         },
     )
     return 0
+
+
+def run(
+    options: argparse.Namespace,
+    ready: Prepared,
+    material: Material,
+    budget: BudgetDistribution,
+    fixed: Sequence[float],
+    watch: Watch,
+) -> tuple[list[Round], dict[str, Any]]:
+    """The rounds, and the conditions in which they were run."""
+    from exitsearch.measure.machine.load import Load, Snapshot, load_average, usable_cores
+
+    rng = np.random.default_rng(options.seed)
+    gc.collect()
+    gc.freeze()  # collections would look through torch's objects in the midst of somebody's answer
+    load_before, before = load_average(), Snapshot.take()
+    try:
+        with watch.progress("asking all peers") as report:
+            rounds = interleave(
+                ready.peers,
+                drawn_budgets(budget, fixed, rng),
+                samples=len(material.inputs),
+                seconds=options.seconds,
+                rng=rng,
+                progress=lambda share: report(share, ""),
+            )
+    finally:
+        gc.unfreeze()
+    load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
+    conditions = {"commit": commit(), "load_average_before": load_before, **load.facts()}
+    return with_shelf(rounds, ready.statics), conditions
+
+
+def figures_of(rounds: Sequence[Round], ready: Prepared, material: Material, *, seed: int) -> dict[str, dict[str, Any]]:
+    """What the rounds say of every peer, by name."""
+    from peers.bundles import Deadline
+
+    from exitsearch.pipeline.bundle_prediction import fallback_value
+
+    told = [(peer.name, peer.words, peer.megabytes) for peer in ready.peers]
+    told.append((SHELF, SHELF_WORDS, sum(static.megabytes for static in ready.statics)))
+    return {
+        name: {
+            "words": words,
+            "megabytes": megabytes,
+            **summary(
+                rounds,
+                name,
+                against=Deadline.name,
+                labels=material.labels,
+                fallback=fallback_value(material.bundle),
+                seed=seed,
+            ),
+        }
+        for name, words, megabytes in told
+    }
 
 
 def show(
@@ -379,6 +415,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--static-epochs", type=int, metavar="N", help="of those that are not trained yet (default: the model's own)"
+    )
+    parser.add_argument(
+        "--pretrained",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="insist on pretrained weights of static models, or train them from scratch (default: what can be had)",
     )
     parser.add_argument("--budget-dist", metavar="B", help="budgets (default: the bundle's own)")
     parser.add_argument("--fixed", type=milliseconds, metavar="MS,...", help="fixed budgets (default: five quantiles)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from exitsearch.errors import InputError, MismatchError
-from exitsearch.learn.data import DataSplits, Split, load_data
+from exitsearch.learn.data import DataSplits, Split
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.inputs import main_input
 from exitsearch.models.multi_exit import MultiExitModel, load_model, load_state
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from exitsearch.runtime import Session
 
 Array = NDArray[Any]
+# The splits of the data, prepared for a backbone.
+Load = Callable[[Backbone], DataSplits]
 
 _BATCH = 64
 # Of outputs of about 1: a bundle in fp32 is within 1e-4 of torch, other weights are far beyond this.
@@ -111,10 +113,16 @@ def every_exit(model: MultiExitModel, inputs: Sequence[Array]) -> list[Array]:
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
-def gather(
-    bundle: Path, trained: Path, *, data: str, data_dir: str | None, samples: int, choice: int, threads: int
-) -> tuple[Material, DataSplits]:
+def gather(bundle: Path, trained: Path, *, load: Load, samples: int, choice: int, threads: int) -> Material:
     """Load model, bundle and data, and check that they belong together.
+
+    Args:
+        bundle: its folder.
+        trained: folder of the model.
+        load: the data.
+        samples: of the report split, at most.
+        choice: samples of the choice split, at most.
+        threads: of the session.
 
     Raises:
         InputError: the model is no classifier.
@@ -128,7 +136,7 @@ def gather(
         raise InputError("peers are compared over classes, and this model is a regression; give a classifier")
     with faults_as_errors():
         session = load_bundle(bundle, threads=threads)
-    splits = load_data(data, backbone=model.backbone, root=data_dir, workers=0)
+    splits = load(model.backbone)
     indices = spread(splits.report, samples)
     inputs, labels = taken(splits.report, indices)
     found = Material(
@@ -141,7 +149,7 @@ def gather(
         *_over_choice(model, splits, choice),
     )
     _check_same(found)
-    return found, splits
+    return found
 
 
 def _over_choice(model: MultiExitModel, splits: DataSplits, count: int) -> tuple[list[Array], Array]:
@@ -170,9 +178,9 @@ def static_models(
     names: str,
     *,
     material: Material,
-    data: str,
-    data_dir: str | None,
+    load: Load,
     epochs: int | None,
+    pretrained: bool | None,
     threads: int,
     seed: int,
     watch: Watch,
@@ -183,9 +191,9 @@ def static_models(
         trained: folder of the multi-exit model.
         names: as for `--compare`; none: all that stand.
         material: whose samples they answer.
-        data: that they are trained on.
-        data_dir: where it is kept.
+        load: the data that they are trained on.
         epochs: of those that are missing; None: as many as the multi-exit model had.
+        pretrained: whether those begin with timm's weights; None: where they can be had.
         threads: of training.
         seed: of training.
         watch: is shown the progress.
@@ -203,14 +211,15 @@ def static_models(
         compare_static(
             after_training(material.model.config, trained, watch=watch),
             missing,
-            data=lambda backbone: load_data(data, backbone=backbone, root=data_dir, workers=0),
+            data=load,
             epochs=epochs,
+            pretrained=pretrained,
             threads=threads,
             max_seconds=1.0,
             seed=seed,
             watch=watch,
         )
-    return [_static(folder, named, material, data, data_dir) for named in wanted]
+    return [_static(folder, named, material, load) for named in wanted]
 
 
 def _record(folder: Path, named: Named) -> Path:
@@ -222,7 +231,7 @@ def _standing(folder: Path) -> list[Named]:
     return [parse_models([str(record.trained["model"])])[0] for record in records]
 
 
-def _static(folder: Path, named: Named, material: Material, data: str, data_dir: str | None) -> StaticModel:
+def _static(folder: Path, named: Named, material: Material, load: Load) -> StaticModel:
     record = StaticRecord.read(_record(folder, named))
     facts = material.model.config.backbone
     assert facts.input_size is not None
@@ -237,10 +246,12 @@ def _static(folder: Path, named: Named, material: Material, data: str, data_dir:
     ).create()
     load_state(model.module, _record(folder, named).parent / WEIGHTS_FILE)
     model.eval()
-    splits = load_data(data, backbone=model, root=data_dir, workers=0)
+    splits = load(model)
     inputs, labels = taken(splits.report, material.indices)
     if not np.array_equal(labels, material.labels):
-        raise MismatchError(f"{data} has other samples for {named} than for the trained model; name its own data")
+        raise MismatchError(
+            f"{splits.name} has other samples for {named} than for the trained model; name its own data"
+        )
     score = record.scores["choice"]
     return StaticModel(
         str(named),
