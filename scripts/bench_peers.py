@@ -29,25 +29,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import earlyon_thresholds
 import figures
 import numpy as np
-from peers.asking import Peer, Round, drawn_budgets, interleave
-from peers.planning import interleaved_times, times_of
-from peers.settings import Setting, Settings, StageTimes, forced
+from peers.asking import Round, drawn_budgets, interleave
 from peers.summary import SHELF, SHELF_WORDS, budgets_had, summary, with_shelf
 
-from exitsearch.errors import ExitSearchError, InputError
+from exitsearch.errors import InputError
 from exitsearch.specs.budget import BudgetDistribution, parse_budget
 
 if TYPE_CHECKING:
-    from peers.graphs import Static
-    from peers.material import Material, StaticModel
-    from peers.stages import Stages
+    from peers.material import Material
+    from peers.preparing import Prepared
 
     from exitsearch.learn.data import DataSplits
     from exitsearch.models.backbone import Backbone
@@ -55,163 +50,16 @@ if TYPE_CHECKING:
 
 # Quantiles of the distribution that are asked as fixed budgets, where none are named.
 _FIXED = (0.1, 0.3, 0.5, 0.7, 0.9)
-# A confidence that no input reaches.
-_NEVER = 2.0
 _COLUMNS = {
     "peer": "<33", "value": "6.4f", "95% interval": "<15", "gain": "7", "of it 95%": "<17", "refused": "7.1%",
     "late": "6.2%", "median": "7.3f", "p99": "7.3f", "MB": "6.2f",
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """All peers, ready to be asked.
-
-    Attributes:
-        peers: with names of their own.
-        statics: those of them that are static models, the whole backbone among them.
-        best_static: name of the one that a user would choose for these budgets, on the choice split.
-        left_out: peers that are not there, and why.
-        calibration: what was measured and chosen for them.
-    """
-
-    peers: list[Peer]
-    statics: list[Static]
-    best_static: str
-    left_out: dict[str, str]
-    calibration: dict[str, Any]
-
-
-def prepare(
-    options: argparse.Namespace,
-    material: Material,
-    models: Sequence[StaticModel],
-    budget: BudgetDistribution,
-    folder: Path,
-) -> Prepared:
-    """Export, load, measure and calibrate."""
-    import torch
-    from peers.bundles import Deadline, Interrupted
-    from peers.graphs import Graph, Static
-
-    inputs, threads = material.inputs, options.threads
-    size = sum(file.bytes for file in material.bundle.files.values()) / 1e6
-    peers: list[Peer] = [
-        Interrupted(material.session.replanned(), inputs, megabytes=size),
-        Deadline(material.session.replanned(), inputs, megabytes=size),
-    ]
-    backbone = material.model.backbone
-    graph = Graph(backbone.module, torch.from_numpy(inputs[0]), path=folder / "whole.onnx", threads=threads)
-    words = "the same backbone as one ONNX graph: one answer at the end"
-    statics = [Static("whole backbone", words, graph=graph, inputs=inputs, score=material.bundle.values[-1])]
-    for number, model in enumerate(models):
-        example = torch.from_numpy(model.inputs[0])
-        graph = Graph(model.model.module, example, path=folder / f"static{number}.onnx", threads=threads)
-        words = f"{model.name} as one ONNX graph, {model.words}"
-        statics.append(Static(f"static {model.name}", words, graph=graph, inputs=model.inputs, score=model.score))
-    engines, left_out = made_stages(material, folder, threads)
-    settings = time_peers(options, material, statics, engines)
-    best = max(statics, key=lambda static: static.score * float(budget.survival(static.times.late)))
-    calibration = {
-        "statics": {s.name: {"score": s.score, "median_ms": s.times.median, "p99_ms": s.times.late} for s in statics},
-        "earlyon": {name: len(found.settings) for name, found in settings.items()},
-    }
-    return Prepared(
-        [*peers, *statics, *staged_peers(engines, settings, inputs, budget)],
-        statics,
-        best.name,
-        left_out,
-        calibration,
-    )
-
-
-def made_stages(material: Material, folder: Path, threads: int) -> tuple[dict[str, Stages], dict[str, str]]:
-    """earlyon's stages in both engines, or why there are none."""
-    if not earlyon_thresholds.installed():
-        return {}, {"earlyon": "it is not installed: pip install earlyon==0.3.0"}
-    import torch
-    from peers.stages import OnnxStages, TorchStages, staged
-
-    try:
-        model = staged(material.model)
-        example = torch.from_numpy(material.inputs[0])
-        return {"torch": TorchStages(model), "ONNX": OnnxStages(model, example, folder=folder, threads=threads)}, {}
-    except (ExitSearchError, ValueError, RuntimeError) as error:  # its own refusals are of the latter kinds
-        return {}, {"earlyon": str(error)}
-
-
-def time_peers(
-    options: argparse.Namespace, material: Material, statics: Sequence[Static], engines: dict[str, Stages]
-) -> dict[str, Settings]:
-    """Measure all that plans go by in one interleaved run, and find earlyon's configurations for each engine by it."""
-    calls: dict[str, Any] = {static.name: static.run for static in statics}
-    for name, engine in engines.items():
-        for exit_ in range(engine.exits + 1):
-            for kind, setting in _timed_settings(engine.exits, exit_).items():
-                calls[f"{name} {kind} {exit_}"] = _call(engine, setting, material.inputs)
-    rng = np.random.default_rng(options.seed)
-    found = interleaved_times(calls, samples=len(material.inputs), seconds=options.calibrate_seconds, rng=rng)
-    for static in statics:
-        static.plan(times_of(found[static.name]))
-    settings = {}
-    for name, engine in engines.items():
-        from peers.calibration import calibrated
-
-        exits = range(engine.exits + 1)
-        times = StageTimes(
-            tuple(times_of(found[f"{name} alone {k}"]) for k in exits),
-            tuple(times_of(found[f"{name} behind {k}"]) for k in exits),
-        )
-        outputs, labels = material.outputs, material.choice_labels
-        settings[name] = Settings(calibrated(outputs, labels, times), outputs=outputs, labels=labels, times=times)
-    return settings
-
-
-def _timed_settings(exits: int, exit_: int) -> dict[str, Setting]:
-    """Leaving at one exit, alone and behind all heads before it."""
-    behind = Setting(
-        tuple(k <= exit_ for k in range(exits)),
-        tuple(0.0 if k == exit_ else _NEVER for k in range(exits)),
-        (1.0,) * exits,
-    )
-    return {"alone": forced(exits)[exit_], "behind": behind}
-
-
-def _call(engine: Stages, setting: Setting, inputs: Sequence[Any]) -> Any:
-    return lambda sample: engine.infer(inputs[sample], setting)
-
-
-def staged_peers(
-    engines: dict[str, Stages], settings: dict[str, Settings], inputs: Sequence[Any], budget: BudgetDistribution
-) -> list[Peer]:
-    """earlyon with one configuration for all budgets, as it is meant, and with the best one for each."""
-    from peers.stages import Staged
-
-    found: list[Peer] = []
-    runs = {"torch": "run by the package in torch", "ONNX": "its stages and rule over ONNX graphs"}
-    for name, engine in engines.items():
-        mine = settings[name]
-        one = mine.only(mine.best_for(budget))
-        for title, words, table in (
-            ("", "one configuration, the best over these budgets", one),
-            (", by budget", "for each budget the best configuration within it", mine.by_budget()),
-        ):
-            found.append(
-                Staged(
-                    f"earlyon, {name}{title}",
-                    f"earlyon's staged form of the same model, {runs[name]}; {words}",
-                    stages=engine,
-                    inputs=inputs,
-                    settings=mine,
-                    table=table,
-                )
-            )
-    return found
-
-
 def work(options: argparse.Namespace) -> int:
     import torch
     from peers import material as gathered
+    from peers.preparing import prepare
 
     from exitsearch.cli.console import Terminal
     from exitsearch.learn.data import load_data
@@ -245,7 +93,15 @@ def work(options: argparse.Namespace) -> int:
         watch=watch,
     )
     with tempfile.TemporaryDirectory(prefix="exitsearch-peers-") as folder:
-        ready = prepare(options, material, models, budget, Path(folder))
+        ready = prepare(
+            material,
+            models,
+            budget,
+            folder=Path(folder),
+            threads=options.threads,
+            seconds=options.calibrate_seconds,
+            seed=options.seed,
+        )
         rounds, conditions = run(options, ready, material, budget, fixed, watch)
     rows = figures_of(rounds, ready, material, seed=options.seed)
     show(rows, ready, budget=budget, fixed=fixed, conditions=conditions, rounds=len(rounds))
