@@ -42,6 +42,7 @@ from exitsearch.specs.bundle import (
     Precision,
     Preprocessing,
 )
+from exitsearch.specs.config import Confidence
 from exitsearch.specs.document import unwritable
 from exitsearch.specs.profile import Profile
 
@@ -63,6 +64,8 @@ class Knowledge:
         classes: names in the order of the outputs; None where they are not known.
         preprocessing: from an image to an input; None where inputs are not images.
         samples: that answers are compared over; None where there are none.
+        points: operating points for the policy `confidence`, of the manifest once its times are known; None leaves
+            those of the configuration, whose costs are another engine's.
     """
 
     values: list[float]
@@ -70,6 +73,7 @@ class Knowledge:
     classes: list[str] | None = None
     preprocessing: Preprocessing | None = None
     samples: Samples | None = None
+    points: Callable[[Bundle], Confidence] | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,8 @@ def export_bundle(
         )
         timed, ratios = _times(model, runtime, graphs, threads, profile, max_seconds, seed, _part(say, 0.6, 1.0))
         bundle = _manifest(model, graphs, knowledge, format, precision, timed, ratios, agreement)
+        if knowledge.points is not None and bundle.confidence is not None:
+            bundle = bundle.model_copy(update={"confidence": knowledge.points(bundle)})
         (folder / CARD_FILE).write_text(card(bundle, ratios), encoding="utf-8")
         bundle = _sealed(bundle, folder)
         bundle.write(folder / BUNDLE_FILE)

@@ -22,7 +22,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("peers")
     model, _ = exported_bundle("vit", "fp32", root / "bundle")
     trained = weights_folder(model, root / "trained")
-    beside = trained / "compare" / "test_resnet_32"
+    beside = trained / "compare" / STATIC
     static = create_backbone("test_resnet", pretrained=False, image_size=32, num_outputs=10)
     save_tensors(beside / "model.safetensors", dict(static.module.state_dict()))
     StaticRecord(
