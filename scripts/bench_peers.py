@@ -35,13 +35,14 @@ from typing import TYPE_CHECKING, Any
 import figures
 import numpy as np
 from peers.asking import Round, drawn_budgets, interleave
+from peers.bundles import Deadline
 from peers.summary import SHELF, SHELF_WORDS, budgets_had, summary, with_shelf
 
 from exitsearch.errors import InputError
 from exitsearch.specs.budget import BudgetDistribution, parse_budget
 
 if TYPE_CHECKING:
-    from peers.material import Material
+    from peers.material import Material, StaticModel
     from peers.preparing import Prepared
 
     from exitsearch.learn.data import DataSplits
@@ -58,40 +59,16 @@ _COLUMNS = {
 
 def work(options: argparse.Namespace) -> int:
     import torch
-    from peers import material as gathered
     from peers.preparing import prepare
 
     from exitsearch.cli.console import Terminal
-    from exitsearch.learn.data import load_data
     from exitsearch.pipeline.bundle_prediction import full_ms
 
     torch.set_num_threads(options.threads)
     watch = Terminal()
-
-    def load(backbone: Backbone) -> DataSplits:
-        return load_data(options.data, backbone=backbone, root=options.data_dir, workers=0)
-
-    material = gathered.gather(
-        options.bundle,
-        options.trained,
-        load=load,
-        samples=options.samples,
-        choice=options.choice,
-        threads=options.threads,
-    )
+    material, models = gathered(options, watch)
     budget = parse_budget(options.budget_dist or material.bundle.budget).resolved(full_ms(material.bundle))
     fixed = options.fixed or [round(budget.quantile(q), 3) for q in _FIXED]
-    models = gathered.static_models(
-        options.trained,
-        options.static,
-        material=material,
-        load=load,
-        epochs=options.static_epochs,
-        pretrained=options.pretrained,
-        threads=options.threads,
-        seed=options.seed,
-        watch=watch,
-    )
     with tempfile.TemporaryDirectory(prefix="exitsearch-peers-") as folder:
         ready = prepare(
             material,
@@ -102,27 +79,63 @@ def work(options: argparse.Namespace) -> int:
             seconds=options.calibrate_seconds,
             seed=options.seed,
         )
-        rounds, conditions = run(options, ready, material, budget, fixed, watch)
-    rows = figures_of(rounds, ready, material, seed=options.seed)
-    show(rows, ready, budget=budget, fixed=fixed, conditions=conditions, rounds=len(rounds))
-    figures.write(
-        options,
-        {
-            "budget": str(budget),
-            "fixed_ms": fixed,
-            "model": material.bundle.model.name,
-            "data": options.data,
-            "samples": len(material.inputs),
-            "rounds": len(rounds),
-            "budgets_longer": budgets_had(rounds),
-            "best_static": ready.best_static,
-            "left_out": ready.left_out,
-            "calibration": ready.calibration,
-            "conditions": conditions,
-            "peers": rows,
-        },
-    )
+        rounds, conditions, notes = run(options, ready, material, budget, fixed, watch)
+    rows, longer = figures_of(rounds, ready, material, seed=options.seed), budgets_had(rounds)
+    print(f"{len(rounds)} rounds; budgets {budget}, every other one fixed; times in ms; gain: over {Deadline.name}")
+    print(f"budgets were longer than drawn by {longer['median_ms']:.3f} ms (median), {longer['p99_ms']:.3f} ms (p99)")
+    show(rows, fixed)
+    print(f"the static model to choose for these budgets, by the choice split: {ready.best_static}")
+    for sentence in notes:
+        print(sentence)
+    print("conditions: " + ", ".join(f"{key} {value}" for key, value in conditions.items()))
+    found = {
+        "budget": str(budget),
+        "fixed_ms": fixed,
+        "model": material.bundle.model.name,
+        "data": options.data,
+        "samples": len(material.inputs),
+        "rounds": len(rounds),
+        "budgets_longer": longer,
+        "best_static": ready.best_static,
+        "left_out": ready.left_out,
+        "calibration": ready.calibration,
+        "notes": notes,
+        "conditions": conditions,
+        "peers": rows,
+    }
+    figures.write(options, found)
     return 0
+
+
+def gathered(options: argparse.Namespace, watch: Watch) -> tuple[Material, list[StaticModel]]:
+    """What the options name, loaded; static models that are missing, trained."""
+    from peers.material import gather, static_models
+
+    from exitsearch.learn.data import load_data
+
+    def load(backbone: Backbone) -> DataSplits:
+        return load_data(options.data, backbone=backbone, root=options.data_dir, workers=0)
+
+    material = gather(
+        options.bundle,
+        options.trained,
+        load=load,
+        samples=options.samples,
+        choice=options.choice,
+        threads=options.threads,
+    )
+    models = static_models(
+        options.trained,
+        options.static,
+        material=material,
+        load=load,
+        epochs=options.static_epochs,
+        pretrained=options.pretrained,
+        threads=options.threads,
+        seed=options.seed,
+        watch=watch,
+    )
+    return material, models
 
 
 def run(
@@ -132,8 +145,9 @@ def run(
     budget: BudgetDistribution,
     fixed: Sequence[float],
     watch: Watch,
-) -> tuple[list[Round], dict[str, Any]]:
-    """The rounds, and the conditions in which they were run."""
+) -> tuple[list[Round], dict[str, Any], list[str]]:
+    """The rounds, the conditions in which they were run, and what should be known of both."""
+    from exitsearch.deploy.verify_load import disturbance
     from exitsearch.measure.machine.load import Load, Snapshot, load_average, usable_cores
 
     rng = np.random.default_rng(options.seed)
@@ -154,13 +168,19 @@ def run(
         gc.unfreeze()
     load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
     conditions = {"commit": commit(), "load_average_before": load_before, **load.facts()}
-    return with_shelf(rounds, ready.statics), conditions
+    notes = [f"left out: {name}: {reason}" for name, reason in ready.left_out.items()]
+    if ready.disturbed:
+        notes.append(
+            f"the peers' times were measured while {ready.disturbed}; the bundle's are those of its export: run this "
+            "on a quiet machine, or the comparison is not fair to them"
+        )
+    if found := disturbance(load, threads=options.threads):
+        notes.append(f"during the run {found}: misses are partly the machine's")
+    return with_shelf(rounds, ready.statics), conditions, notes
 
 
 def figures_of(rounds: Sequence[Round], ready: Prepared, material: Material, *, seed: int) -> dict[str, dict[str, Any]]:
     """What the rounds say of every peer, by name."""
-    from peers.bundles import Deadline
-
     from exitsearch.pipeline.bundle_prediction import fallback_value
 
     told = [(peer.name, peer.words, peer.megabytes) for peer in ready.peers]
@@ -182,19 +202,8 @@ def figures_of(rounds: Sequence[Round], ready: Prepared, material: Material, *, 
     }
 
 
-def show(
-    rows: dict[str, dict[str, Any]],
-    ready: Prepared,
-    *,
-    budget: BudgetDistribution,
-    fixed: Sequence[float],
-    conditions: dict[str, Any],
-    rounds: int,
-) -> None:
+def show(rows: dict[str, dict[str, Any]], fixed: Sequence[float]) -> None:
     """Print the tables."""
-    print(
-        f"{rounds} rounds; budgets {budget}, and every other one fixed; times in ms; gain: over the bundle's contract"
-    )
     table = figures.Table(_COLUMNS)
     for name, row in rows.items():
         table.row(
@@ -212,14 +221,11 @@ def show(
     print("\nvalue at fixed budgets")
     at = figures.Table({"peer": "<33", **{f"{ms:g} ms": "9.4f" for ms in fixed}})
     for name, row in rows.items():
-        at.row(name, *(point["value"] for point in sorted(row["fixed"], key=lambda p: fixed.index(p["budget_ms"]))))
+        values = {point["budget_ms"]: point["value"] for point in row["fixed"]}
+        at.row(name, *(values.get(ms) for ms in fixed))  # a short run may not have come to all
     print()
     for name, row in rows.items():
         print(f"{name}: {row['words']}")
-    print(f"the static model to choose for these budgets, by the choice split: {ready.best_static}")
-    for name, reason in ready.left_out.items():
-        print(f"left out: {name}: {reason}")
-    print("conditions: " + ", ".join(f"{key} {value}" for key, value in conditions.items()))
 
 
 def _interval(interval: Sequence[float], sign: str = "") -> str:

@@ -11,7 +11,9 @@ import earlyon_thresholds
 import numpy as np
 import torch
 
+from exitsearch.deploy.verify_load import disturbance
 from exitsearch.errors import ExitSearchError
+from exitsearch.measure.machine.load import Load, Snapshot, load_average, usable_cores
 from exitsearch.specs.budget import BudgetDistribution
 from peers.asking import Peer
 from peers.bundles import Deadline, Interrupted
@@ -36,6 +38,7 @@ class Prepared:
         best_static: name of the one that a user would choose for these budgets, on the choice split.
         left_out: peers that are not there, and why.
         calibration: what was measured and chosen for them.
+        disturbed: what else the machine did while they were measured, in words; None: nothing that is known.
     """
 
     peers: list[Peer]
@@ -43,6 +46,7 @@ class Prepared:
     best_static: str
     left_out: dict[str, str]
     calibration: dict[str, Any]
+    disturbed: str | None
 
 
 def prepare(
@@ -82,11 +86,14 @@ def prepare(
         words = f"{model.name} as one ONNX graph, {model.words}"
         statics.append(Static(f"static {model.name}", words, graph=graph, inputs=model.inputs, score=model.score))
     engines, left_out = made_stages(material, folder, threads)
+    before = Snapshot.take()
     settings = time_peers(material, statics, engines, seconds=seconds, seed=seed)
+    load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
     best = max(statics, key=lambda static: static.score * float(budget.survival(static.times.late)))
     calibration = {
         "statics": {s.name: {"score": s.score, "median_ms": s.times.median, "p99_ms": s.times.late} for s in statics},
         "earlyon": {name: _told(found, budget) for name, found in settings.items()},
+        "load": load.facts(),
     }
     return Prepared(
         [*peers, *statics, *staged_peers(engines, settings, inputs, budget)],
@@ -94,6 +101,7 @@ def prepare(
         best.name,
         left_out,
         calibration,
+        disturbance(load, threads=threads),
     )
 
 

@@ -60,6 +60,8 @@ def test_all_peers_in_one_run(call, made, monkeypatch):
         assert f"\n{name}: " in called.out
     assert found["peers"]["bundle, contract"]["gain"] == 0
     assert found["conditions"]["cores"] >= 1
+    assert found["notes"][0] == "left out: earlyon: it is not installed: pip install earlyon==0.3.0"
+    assert all(f"\n{note}\n" in called.out for note in found["notes"])
     assert "the static model to choose for these budgets" in called.out
 
 
