@@ -9,6 +9,7 @@ run over a range of targets; each result is one configuration of thresholds.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,19 @@ def installed() -> bool:
     return True
 
 
-def replaying_model(replay: Replay, *, classes: int) -> Any:
-    """earlyon's model whose input is what the exits answered, [batch, (exits + 1) * classes]."""
+def replaying_model(shares: Sequence[float], *, classes: int) -> Any:
+    """earlyon's model whose input is what the exits answered, [batch, (exits + 1) * classes].
+
+    Args:
+        shares: of the whole time that an answer of each exit takes, the final one left out.
+        classes: outputs of an exit.
+    """
     import torch
     from earlyon.core.flops import FlopsEstimate
     from earlyon.core.types import EarlyExitConfig, ExitPoint
     from earlyon.core.wrappers import EarlyExitWrapper
 
-    exits = replay.exits
+    exits = len(shares)
 
     class Outputs(torch.nn.Module):
         """Hands the outputs of each exit to a layer of its own, and last returns the final ones."""
@@ -61,10 +67,8 @@ def replaying_model(replay: Replay, *, classes: int) -> Any:
         EarlyExitConfig(backbone="replay", num_classes=classes, exit_points=points),
         input_shape=(1, classes * (exits + 1), 1, 1),
     )
-    # Arrival and head times; the final exit, which has no head, stands last and is not an exit point.
-    shares = np.minimum((replay.arrival + np.cumsum(replay.head)) / replay.arrival[-1], 1.0)
     model._flops_estimate = FlopsEstimate(
-        fractions={point.layer_name: float(share) for point, share in zip(points, shares, strict=False)},
+        fractions={point.layer_name: float(share) for point, share in zip(points, shares, strict=True)},
         method="latency",
         reliable=True,
     )
@@ -94,7 +98,9 @@ def earlyon_thresholds(
             torch.from_numpy(samples.labels.astype(np.int64)),
         )
     ]
-    model = replaying_model(replay, classes=samples.final.shape[1])
+    # Arrival and head times; the final exit, which has no head, stands last and is not an exit point.
+    shares = np.minimum((replay.arrival + np.cumsum(replay.head)) / replay.arrival[-1], 1.0)
+    model = replaying_model(shares[: replay.exits].tolist(), classes=samples.final.shape[1])
     found = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # targets out of reach; the configuration found still counts

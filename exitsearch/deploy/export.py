@@ -44,6 +44,7 @@ from exitsearch.specs.bundle import (
     Preprocessing,
     Quantiles,
 )
+from exitsearch.specs.config import Confidence
 from exitsearch.specs.profile import Profile
 
 Progress = Callable[[float, str], None]
@@ -63,6 +64,8 @@ class Knowledge:
         classes: names in the order of the outputs; None where they are not known.
         preprocessing: from an image to an input; None where inputs are not images.
         samples: that answers are compared over; None where there are none.
+        points: operating points for the policy `confidence`, of the manifest once its times are known; None leaves
+            those of the configuration, whose costs are another engine's.
     """
 
     values: list[float]
@@ -70,6 +73,7 @@ class Knowledge:
     classes: list[str] | None = None
     preprocessing: Preprocessing | None = None
     samples: Samples | None = None
+    points: Callable[[Bundle], Confidence] | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +188,8 @@ def export_bundle(
             else (sum_profile(profile, model.config), None)
         )
         bundle = manifest(timed)
+        if knowledge.points is not None and bundle.confidence is not None:
+            bundle = bundle.model_copy(update={"confidence": knowledge.points(bundle)})
         (folder / CARD_FILE).write_text(card(bundle, ratios), encoding="utf-8")
         bundle = sealed(bundle, folder)
         bundle.write(folder / BUNDLE_FILE)

@@ -3,8 +3,9 @@
 The manifest's latency table and values make a problem of the search (`search/problem.py`) in which nothing but the
 bundle's own exits may be chosen; times, chances and expected value are then those of `search/value.py`. Under
 `contract` a session starts only what is in time at the quantile that it plans by, so there the times are the planned
-ones, taken as certain. Under `confidence` operating points are used as `search/thresholds/replay.py` counts them, each
-worth what the manifest says; the exits in them are not valued anew.
+ones, taken as certain. Under `confidence` a session takes the last operating point that the asked mean budget pays for,
+by the point's own cost and however slow the machine is at that moment; so points are counted without noise, each worth
+what the manifest says. The exits in them are not valued anew.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from exitsearch.search.thresholds.replay import Staircase
 from exitsearch.search.value import exit_probabilities, expected_value, finish_times
 from exitsearch.specs.budget import Amount, BudgetDistribution, Discrete
 from exitsearch.specs.bundle import Bundle
+from exitsearch.specs.config import Confidence, OperatingPoint
 from exitsearch.specs.outcomes import as_value
 from exitsearch.specs.question.request import Policy
 from exitsearch.specs.verification import ExitUse, Predicted
@@ -42,6 +44,35 @@ def fallback_value(bundle: Bundle) -> float:
     if bundle.fallback is not None and (bundle.request is None or bundle.request.worth is None):
         return as_value(bundle.fallback, metric)
     return 0.0 if metric == "accuracy" else 2 * min(bundle.values)
+
+
+def bundle_problem(bundle: Bundle, budget: BudgetDistribution, policy: Policy) -> Problem:
+    """A bundle's own exits as a problem of the search, at the medians of its latency table.
+
+    Args:
+        bundle: its manifest.
+        budget: in ms.
+        policy: by which requests are asked.
+    """
+    segments = [segment.median for segment in bundle.latency.segments]
+    heads = [head.median for head in bundle.latency.heads]
+    if policy == "interruptible" and bundle.latency.start is not None:
+        segments[0] += bundle.latency.start.median
+    arrivals = np.cumsum(segments)
+    confidence = bundle.confidence
+    return Problem(
+        candidates=tuple(
+            Candidate(exit_.placement, str(exit_.choice), float(arrival), head, value)
+            for exit_, arrival, head, value in zip(bundle.exits, arrivals[:-1], heads, bundle.values[:-1], strict=True)
+        ),
+        final_ms=float(arrivals[-1]),
+        final_value=bundle.values[-1],
+        fallback=fallback_value(bundle),
+        budget=budget,
+        slowdown=tuple(sorted(bundle.latency.slow_down)),
+        policy=policy,
+        quantile=confidence.quantile if confidence and policy == "confidence" else None,
+    )
 
 
 def budgets_of(budgets_ms: Sequence[float]) -> BudgetDistribution:
@@ -95,37 +126,17 @@ class BundlePrediction:
         )
 
     def problem(self, budget: BudgetDistribution) -> Problem:
-        """The bundle's own exits as a problem of the search."""
-        segments = [segment.median for segment in self.bundle.latency.segments]
-        heads = [head.median for head in self.bundle.latency.heads]
-        if self.policy == "interruptible" and self.bundle.latency.start is not None:
-            segments[0] += self.bundle.latency.start.median
-        arrivals, slowdown = np.cumsum(segments), tuple(sorted(self.bundle.latency.slow_down))
-        if self.policy == "contract":
-            table = Table(self.manifest.latency, quantile=self.quantile)
-            answers = [table.way(done=0, to=k).planned() for k in range(len(segments))]
-            arrivals, heads, slowdown = np.array(answers), [0.0] * len(heads), ()
-        candidates = tuple(
-            Candidate(exit_.placement, str(exit_.choice), float(arrival), head, value)
-            for exit_, arrival, head, value in zip(
-                self.bundle.exits, arrivals[:-1], heads, self.bundle.values[:-1], strict=True
-            )
-        )
-        confidence = self.bundle.confidence
-        return Problem(
-            candidates=candidates,
-            final_ms=float(arrivals[-1]),
-            final_value=self.bundle.values[-1],
-            fallback=fallback_value(self.bundle),
-            budget=budget,
-            slowdown=slowdown,
-            policy=self.policy,
-            quantile=confidence.quantile if confidence and self.policy == "confidence" else None,
-        )
+        """The bundle's own exits as a problem of the search; under `contract` at the times that are planned."""
+        problem = bundle_problem(self.bundle, budget, self.policy)
+        if self.policy != "contract":
+            return problem
+        table = Table(self.manifest.latency, quantile=self.quantile)
+        planned = [table.way(done=0, to=k).planned() for k in range(len(self.bundle.values))]
+        return replace(_answering_at(problem, planned), slowdown=())
 
     def _value(self, problem: Problem) -> float:
         if self.policy == "confidence":
-            return self._points().value(problem)
+            return self._points().value(problem, noise=False)
         return expected_value(problem, tuple(range(len(problem.candidates))))
 
     def _chances(self, problem: Problem) -> tuple[Array, float]:
@@ -133,7 +144,7 @@ class BundlePrediction:
         if self.policy != "confidence":
             return exit_probabilities(problem, tuple(range(len(problem.candidates))))
         assert self.bundle.confidence is not None
-        used, nothing = self._points().chances(problem)
+        used, nothing = self._points().chances(problem, noise=False)
         rates = np.array([point.exit_rates for point in self.bundle.confidence.points], dtype=np.float64)
         return used @ rates.reshape(len(used), len(self.bundle.values)), nothing
 
@@ -146,8 +157,7 @@ class BundlePrediction:
 
     def _exits(self, problem: Problem, chances: Array) -> list[ExitUse]:
         """Times at the medians of the table, and at quantiles of its slow-down samples."""
-        choice = tuple(range(len(problem.candidates)))
-        medians = finish_times(self._at_medians(problem), choice)
+        medians = self._medians(problem)
         slow = self.bundle.latency.slow_down
         p90, p99 = (max(1.0, float(np.quantile(slow, q))) if slow else None for q in (0.9, 0.99))
         return [
@@ -161,15 +171,45 @@ class BundlePrediction:
             for name, chance, ms in zip(self.manifest.exits, chances, medians, strict=True)
         ]
 
-    def _at_medians(self, problem: Problem) -> Problem:
-        """The same with the times that answers take, not those that are planned."""
-        if self.policy != "contract":
-            return problem
-        answers = self.bundle.latency.answers_ms("contract")
-        return replace(
-            problem,
-            candidates=tuple(
-                replace(candidate, arrival_ms=ms) for candidate, ms in zip(problem.candidates, answers, strict=False)
-            ),
-            final_ms=answers[-1],
-        )
+    def _medians(self, problem: Problem) -> Array:
+        """The times that answers take, not those that are planned [exits]."""
+        choice = tuple(range(len(problem.candidates)))
+        if self.policy == "contract":
+            problem = _answering_at(problem, self.bundle.latency.answers_ms("contract"))
+        if self.policy != "confidence":
+            return finish_times(problem, choice)
+        # Heads that are off at an operating point are not run there: the mean over the answers of each exit.
+        assert self.bundle.confidence is not None
+        used, _ = self._points().chances(problem, noise=False)
+        points = self.bundle.confidence.points
+        weights = used[:, None] * np.array([point.exit_rates for point in points]).reshape(len(points), -1)
+        times = np.array([point_times(problem, self.bundle.confidence, point) for point in points])
+        shares = weights.sum(axis=0)
+        mixed = (weights * times).sum(axis=0) / np.where(shares > 0, shares, 1.0)
+        return np.where(shares > 0, mixed, finish_times(problem, choice))
+
+
+def point_times(problem: Problem, confidence: Confidence, point: OperatingPoint) -> Array:
+    """When every exit answers at an operating point, the final one last [exits + 1].
+
+    Args:
+        problem: of the bundle's own exits.
+        confidence: says whether heads that are off are run all the same.
+        point: with its thresholds.
+    """
+    arrivals = np.array([*(candidate.arrival_ms for candidate in problem.candidates), problem.final_ms])
+    runs = np.array([confidence.score == "patience" or threshold is not None for threshold in point.thresholds])
+    heads = np.array([candidate.head_ms for candidate in problem.candidates]) * runs
+    return np.asarray(arrivals + np.cumsum([*heads, 0.0]))
+
+
+def _answering_at(problem: Problem, answers_ms: Sequence[float]) -> Problem:
+    """The same with exits that answer at given times, whatever other heads are run; the final one last."""
+    return replace(
+        problem,
+        candidates=tuple(
+            replace(candidate, arrival_ms=float(ms), head_ms=0.0)
+            for candidate, ms in zip(problem.candidates, answers_ms, strict=False)
+        ),
+        final_ms=float(answers_ms[-1]),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +11,10 @@ from exitsearch.errors import FileError, InputError, MismatchError
 from exitsearch.pipeline.outcomes import Training
 from exitsearch.pipeline.profile import find_profile
 from exitsearch.pipeline.watch import Quiet, Watch
-from exitsearch.specs.bundle import Format, Precision
-from exitsearch.specs.config import MultiExitConfig
-from exitsearch.specs.load import load_config
+from exitsearch.specs.bundle import Bundle, Format, Precision
+from exitsearch.specs.config import Confidence, MultiExitConfig
+from exitsearch.specs.load import load_config, load_outcomes
+from exitsearch.specs.outcomes import DOCUMENT_NAME
 from exitsearch.specs.profile import Profile
 
 if TYPE_CHECKING:
@@ -164,7 +167,7 @@ def _knowledge(model: MultiExitModel, weights: Path, training: Training, samples
             "no data was named, so that answers are not compared with fp32 and classes have no names; name them with "
             "--data"
         )
-        return Knowledge(values=values, values_from=source, preprocessing=preprocessing)
+        return Knowledge(values=values, values_from=source, preprocessing=preprocessing, points=_points(weights))
     name = training.data_for(config.backbone.name or "")
     data = training.load(name, backbone=model.backbone, watch=watch)
     try:
@@ -183,7 +186,16 @@ def _knowledge(model: MultiExitModel, weights: Path, training: Training, samples
         # What recordings go through before they are inputs is no image's.
         preprocessing=None if name.startswith("audio-folder:") else preprocessing,
         samples=compared,
+        points=_points(weights),
     )
+
+
+def _points(weights: Path) -> Callable[[Bundle], Confidence]:
+    """Operating points of the trained exits, where `exitsearch train` wrote what they answered."""
+    from exitsearch.pipeline.operating_points import deployed_points
+
+    found = load_outcomes(weights / _OUTCOMES) if (weights / _OUTCOMES / DOCUMENT_NAME).is_file() else None
+    return partial(deployed_points, outcomes=found)
 
 
 def _samples(split: object, count: int) -> Samples | None:

@@ -35,7 +35,7 @@ def made(tmp_path_factory):
         confidence={"score": "softmax", "temperatures": [1.0, 1.0], "points": points},
         fallback=0.1,
     ).path
-    return SimpleNamespace(bundle=Bundle.read(path / "bundle.json"), manifest=load_bundle(path).manifest)
+    return SimpleNamespace(path=path, bundle=Bundle.read(path / "bundle.json"), manifest=load_bundle(path).manifest)
 
 
 def predict(made, policy, budgets, worths=None):
@@ -78,12 +78,22 @@ def test_deadlines_are_as_they_are_planned(made):
 
 
 def test_operating_points_by_their_own_values(made):
-    """A budget of 0.9: none; 1.1: the first at half of the speeds; 2.3: the second at half, else the first."""
-    found = predict(made, "confidence", [0.9, 1.1, 2.3, 9.0])
-    assert found.value == pytest.approx((0.1 + (0.6 + 0.1) / 2 + (0.8 + 0.6) / 2 + 0.8) / 4)
-    assert found.no_answer == pytest.approx(1.5 / 4)
-    assert [use.share for use in found.exits] == pytest.approx([(1 + 1.5 * 0.25) / 4, 0, 1.5 * 0.75 / 4])
+    """A budget of 0.9: none; 1.1 and 1.99: the first; 9.0: the second. Slow-downs of 1.2 move nothing."""
+    found = predict(made, "confidence", [0.9, 1.1, 1.99, 9.0])
+    assert found.value == pytest.approx((0.1 + 0.6 + 0.6 + 0.8) / 4)
+    assert found.no_answer == pytest.approx(1 / 4)
+    assert [use.share for use in found.exits] == pytest.approx([(2 + 0.25) / 4, 0, 0.75 / 4])
+    assert found.distribution_value == pytest.approx((0.1 + 0.6 + 2 * 0.8) / 4)
     assert found.samples_value is None
+
+
+def test_a_session_takes_the_point_that_was_predicted(made):
+    """As the runtime decides: refused where no point is paid for, whatever the table's slow-downs are."""
+    session = load_bundle(made.path)
+    x = np.zeros(made.bundle.input.size, dtype=np.float32)
+    for budget_ms in (0.99, 1.0, 1.19, 1.21, 1.9):
+        refused = session.predict(x, mean_budget_ms=budget_ms).status == "refused"
+        assert predict(made, "confidence", [budget_ms]).no_answer == pytest.approx(float(refused))
 
 
 def test_what_no_answer_is_worth(made):

@@ -1,0 +1,1 @@
+"""What `bench_peers.py` holds against each other, one file a part."""
