@@ -340,7 +340,7 @@ def train(
     training = Training.given(
         "training",
         data=data,
-        data_dir=str(data_dir) if data_dir else None,
+        data_dir=data_dir,
         download=download,
         workers=workers,
         device=device,
