@@ -135,7 +135,10 @@ def _check_order(paths: Sequence[Sequence[UnitKey]], *, placements: int) -> None
     for path in paths:
         indices = [placement for placement, _ in path]
         if indices != sorted(set(indices)) or any(not 0 <= index < placements for index in indices):
-            raise InputError(f"a path names each placement once, in ascending order, found {indices}")
+            raise InputError(
+                f"a path names each placement once, in ascending order, found {indices}; "
+                "sort them, and leave out what stands there twice"
+            )
 
 
 def _verdict(

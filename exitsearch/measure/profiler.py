@@ -317,5 +317,5 @@ def _batch_sizes(batch_size: int | Sequence[int]) -> list[int]:
     for size in sizes:
         check_batch_size(size)
     if not sizes or len(set(sizes)) < len(sizes):
-        raise InputError(f"--batch-size names each batch size once, found {sizes}")
+        raise InputError(f"--batch-size names each batch size once, found {sizes}; leave out what stands there twice")
     return sizes

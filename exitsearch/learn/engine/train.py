@@ -191,11 +191,15 @@ def train_model(
 def _check_numbers(*, accumulate: int, checkpoint_minutes: float, until: int | None) -> None:
     """Refuse numbers of `train_model` that are out of range."""
     if accumulate < 1:
-        raise InputError(f"a batch is computed in at least 1 part, found accumulate {accumulate}")
+        raise InputError(
+            f"a batch is computed in at least 1 part, found accumulate {accumulate}; give a whole number from 1"
+        )
     if not checkpoint_minutes >= 0:
-        raise InputError(f"checkpoint_minutes must be at least 0, found {checkpoint_minutes}")
+        raise InputError(f"checkpoint_minutes must be at least 0, found {checkpoint_minutes}; give minutes from 0")
     if until is not None and until < 1:
-        raise InputError(f"a training stops after at least 1 epoch, found until {until}")
+        raise InputError(
+            f"a training stops after at least 1 epoch, found until {until}; give a whole number from 1, or leave it out"
+        )
 
 
 def _as_it_runs(recipe: Recipe, *, warm: bool, teacher: nn.Module | None, order: Tensor | None, samples: int) -> Recipe:

@@ -74,7 +74,9 @@ def read_loss_options(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals and value):
-            raise InputError(f"an option of a loss is written NAME=VALUE, as least=0.1, found {shown(text)}")
+            raise InputError(
+                f"an option of a loss is written NAME=VALUE, as least=0.1, found {shown(text)}; write it in that form"
+            )
         if name in found:
             raise InputError(f"the option {name} of a loss is given twice; leave one out")
         found[name] = _value(value)

@@ -62,11 +62,11 @@ class NamedLoss:
         kind = inspect.formatannotation(keywords[option].annotation).strip("'")
         several = isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_number, value))
         if kind == "float" and not _is_number(value):
-            raise InputError(f"the option {option} of the loss {self.name} is a number, found {shown(value)}")
+            raise InputError(f"the option {option} of the loss {self.name} is a number, found {shown(value)}; give one")
         if kind == "float | Sequence[float]" and not (_is_number(value) or several):
             raise InputError(
                 f"the option {option} of the loss {self.name} is a number, or one for each exit as 1,2,3, found "
-                f"{shown(value)}"
+                f"{shown(value)}; write it in that form"
             )
 
 
