@@ -17,6 +17,7 @@ from exitsearch.pipeline.trained.curves import OverBudget, StaticResult, Times, 
 from exitsearch.pipeline.trained.question import exit_pairs
 from exitsearch.pipeline.trained.static_training import Named as Named
 from exitsearch.pipeline.trained.static_training import StaticJob, static_request
+from exitsearch.pipeline.trained.static_training import StaticRecord as StaticRecord
 from exitsearch.pipeline.watch import Quiet, Watch
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Scalar
