@@ -31,7 +31,8 @@ from torch import nn
 from exitsearch.cli.console import ProgressCallback, progress
 from exitsearch.errors import InputError
 from exitsearch.measure.machine.fingerprint import resolve_dtype
-from exitsearch.measure.profiler import measure_paths, profile_backbone
+from exitsearch.measure.paths import measure_paths
+from exitsearch.measure.profiler import profile_backbone
 from exitsearch.measure.timing.latency import no_collection
 from exitsearch.measure.timing.statistics import median, median_interval
 from exitsearch.models.backbone import Backbone, create_backbone
@@ -183,7 +184,7 @@ def compared(
         intervals = [[median_interval(samples) for samples in answers] for answers in measured]
     else:
         with progress("paths") as report:
-            timed, plain = measure_paths(
+            timed = measure_paths(
                 backbone,
                 paths,
                 max_seconds=options.max_seconds,
@@ -191,11 +192,12 @@ def compared(
                 progress=report,
                 **figures.condition(options),
             )
+        plain = timed.plain_ms
         drift = median(plain) / then
-        found_ms = [[time_ms / drift for time_ms in times.answers_ms] for times in timed]
+        found_ms = [[time_ms / drift for time_ms in times.answers_ms] for times in timed.paths]
         intervals = [
             [None if ends is None else (ends[0] / drift, ends[1] / drift) for ends in times.intervals_ms]
-            for times in timed
+            for times in timed.paths
         ]
     rows = []
     for path, found, ends in zip(paths, found_ms, intervals, strict=True):

@@ -222,6 +222,13 @@ def write(options: argparse.Namespace, found: Mapping[str, Any], *, schema_versi
         write_json(options.json, {"schema_version": schema_version, **found, **beside})
 
 
+def report(options: argparse.Namespace, found: Mapping[str, Any]) -> None:
+    """Print figures, a line each, and `write` them."""
+    for key, value in found.items():
+        print(f"{key}: {value}")
+    write(options, found)
+
+
 def record(path: Path, row: Mapping[str, Any]) -> None:
     """Print a row as one line of JSON, and append it to a file of such lines, for the call that goes on.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import figures
@@ -75,25 +75,32 @@ def save(picture: Array, path: Path) -> None:
     Image.fromarray(np.round(picture * 255).astype(np.uint8)).save(path)
 
 
+def names(count: int) -> Iterator[str]:
+    """Names of so many pictures without their ending, `train/00000` and on, by split."""
+    for split, share in SHARES.items():
+        yield from (f"{split}/{number:05d}" for number in range(round(share * count)))
+
+
+def write_labels(folder: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write `labels.csv`. Do so last, so that the files that it names are there."""
+    lines = [",".join(str(cell) for cell in row) for row in [header, *rows]]
+    write_text(folder / "labels.csv", "\n".join(lines) + "\n")
+
+
 def make(options: argparse.Namespace) -> dict[str, object]:
     """Write the images and `labels.csv`; returns figures."""
     rng = np.random.default_rng(options.seed)
     rows: list[list[object]] = []
-    for split, share in SHARES.items():
-        for number in range(round(share * options.count)):
-            picture, centres = draw(int(rng.integers(options.most + 1)), size=options.size, rng=rng)
-            name = f"{split}/{number:05d}"
-            if options.tiles == 1:
-                save(picture, options.out / f"{name}.png")
-                rows.append([f"{name}.png", len(centres)])
-                continue
-            for row, column, pixels, count in tiles(picture, centres, across=options.tiles):
-                save(pixels, options.out / f"{name}_{row}_{column}.png")
-                rows.append([f"{name}_{row}_{column}.png", count, name])
-    # Last, so that the images that it names are there.
-    header: list[object] = ["file", "target", "group"] if options.tiles > 1 else ["file", "target"]
-    lines = [",".join(str(cell) for cell in row) for row in [header, *rows]]
-    write_text(options.out / "labels.csv", "\n".join(lines) + "\n")
+    for name in names(options.count):
+        picture, centres = draw(int(rng.integers(options.most + 1)), size=options.size, rng=rng)
+        if options.tiles == 1:
+            save(picture, options.out / f"{name}.png")
+            rows.append([f"{name}.png", len(centres)])
+            continue
+        for row, column, pixels, count in tiles(picture, centres, across=options.tiles):
+            save(pixels, options.out / f"{name}_{row}_{column}.png")
+            rows.append([f"{name}_{row}_{column}.png", count, name])
+    write_labels(options.out, ["file", "target", "group"] if options.tiles > 1 else ["file", "target"], rows)
     return {"images": len(rows), "pictures": len(rows) // options.tiles**2, "folder": str(options.out)}
 
 
@@ -106,20 +113,29 @@ def work(options: argparse.Namespace) -> int:
     if options.size % options.tiles:
         raise InputError(f"--size must be a multiple of --tiles, found {options.size} and {options.tiles}")
     found = make(options)
-    for key, value in found.items():
-        print(f"{key}: {value}")
-    figures.write(options, found)
+    figures.report(options, found)
     return 0
+
+
+def add_options(parser: argparse.ArgumentParser, *, what: str, most: int, size: int) -> None:
+    """Where pictures go, how many there are, and what is in them.
+
+    Args:
+        what: can be counted in a picture.
+        most: by default.
+        size: side of a picture in pixels, by default.
+    """
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--count", type=int, default=3000, metavar="N", help="pictures (default: 3000)")
+    parser.add_argument("--most", type=int, default=most, metavar="N", help=f"most {what} (default: {most})")
+    parser.add_argument("--size", type=int, default=size, metavar="PIXELS", help=f"side of a picture (default: {size})")
+    figures.add_options(parser, "--seed")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = figures.make_parser(__doc__, file=__file__)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--count", type=int, default=3000, metavar="N", help="pictures (default: 3000)")
-    parser.add_argument("--most", type=int, default=200, metavar="N", help="most blobs (default: 200)")
-    parser.add_argument("--size", type=int, default=64, metavar="PIXELS", help="side of a picture (default: 64)")
+    add_options(parser, what="blobs", most=200, size=64)
     parser.add_argument("--tiles", type=int, default=1, metavar="N", help="cut into N x N tiles (default: 1)")
-    figures.add_options(parser, "--seed")
     return figures.run(work, parser=parser, argv=argv)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import figures
 import make_counts
@@ -23,7 +22,6 @@ from numpy.typing import NDArray
 from scipy.io import wavfile
 
 from exitsearch.errors import InputError
-from exitsearch.specs.document import write_text
 
 RATE = 16_000
 SECONDS = 2.0
@@ -53,20 +51,17 @@ def play(count: int, *, rng: np.random.Generator) -> Array:
 def make(options: argparse.Namespace) -> dict[str, object]:
     """Write pictures, recordings and `labels.csv`; returns figures."""
     rng = np.random.default_rng(options.seed)
-    rows: list[str] = ["file,target,audio"]
+    rows: list[list[object]] = []
     heard: list[int] = []
-    for split, share in make_counts.SHARES.items():
-        for number in range(round(share * options.count)):
-            seen, heard_here = (int(rng.integers(most + 1)) for most in (options.most, options.most_heard))
-            picture, _ = make_counts.draw(seen, size=options.size, rng=rng)
-            name = f"{split}/{number:05d}"
-            make_counts.save(picture, options.out / f"{name}.png")
-            samples = np.round(play(heard_here, rng=rng) * 32767).astype(np.int16)
-            wavfile.write(options.out / f"{name}.wav", RATE, samples)
-            rows.append(f"{name}.png,{seen + heard_here},{name}.wav")
-            heard.append(heard_here)
-    # Last, so that what it names is there.
-    write_text(options.out / "labels.csv", "\n".join(rows) + "\n")
+    for name in make_counts.names(options.count):
+        seen, heard_here = (int(rng.integers(most + 1)) for most in (options.most, options.most_heard))
+        picture, _ = make_counts.draw(seen, size=options.size, rng=rng)
+        make_counts.save(picture, options.out / f"{name}.png")
+        samples = np.round(play(heard_here, rng=rng) * 32767).astype(np.int16)
+        wavfile.write(options.out / f"{name}.wav", RATE, samples)
+        rows.append([f"{name}.png", seen + heard_here, f"{name}.wav"])
+        heard.append(heard_here)
+    make_counts.write_labels(options.out, ["file", "target", "audio"], rows)
     return {
         "scenes": len(heard),
         "least_error_without_sound": round(bound(heard), 3),
@@ -87,20 +82,14 @@ def work(options: argparse.Namespace) -> int:
             f"{options.count}, {options.most}, {options.most_heard} and {options.size}"
         )
     found = make(options)
-    for key, value in found.items():
-        print(f"{key}: {value}")
-    figures.write(options, found)
+    figures.report(options, found)
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = figures.make_parser(__doc__, file=__file__)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--count", type=int, default=3000, metavar="N", help="scenes (default: 3000)")
-    parser.add_argument("--most", type=int, default=20, metavar="N", help="most things that are seen (default: 20)")
+    make_counts.add_options(parser, what="things that are seen", most=20, size=28)
     parser.add_argument("--most-heard", type=int, default=20, metavar="N", help="most that are heard (default: 20)")
-    parser.add_argument("--size", type=int, default=28, metavar="PIXELS", help="side of a picture (default: 28)")
-    figures.add_options(parser, "--seed")
     return figures.run(work, parser=parser, argv=argv)
 
 

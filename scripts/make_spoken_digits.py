@@ -114,9 +114,7 @@ def work(options: argparse.Namespace) -> int:
         "mean_seconds": round(seconds / written, 3),
         "folder": str(options.out),
     }
-    for key, value in found.items():
-        print(f"{key}: {value}")
-    figures.write(options, found)
+    figures.report(options, found)
     return 0
 
 

@@ -147,9 +147,7 @@ def work(options: argparse.Namespace) -> int:
             constant = fallback_score(picture_labels(data.heads), picture_labels(split), task=data.task)
             found[f"relative_error_{name}"] = round(reached / constant, 4) if constant else None
     write_bytes(options.out, save(backbone.module.state_dict()))
-    for key, value in found.items():
-        print(f"{key}: {value}")
-    figures.write(options, found)
+    figures.report(options, found)
     return 0
 
 

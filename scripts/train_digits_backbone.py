@@ -67,9 +67,7 @@ def work(options: argparse.Namespace) -> int:
     held_out = sum(rates[name] * size for name, size in sizes.items()) / sum(sizes.values())
     found["accuracy_held_out"] = round(held_out, 4)
     write_bytes(options.out, save(trained.state_dict()))
-    for key, value in found.items():
-        print(f"{key}: {value}")
-    figures.write(options, found)
+    figures.report(options, found)
     return 0
 
 

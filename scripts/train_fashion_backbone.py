@@ -90,9 +90,7 @@ def work(options: argparse.Namespace) -> int:
     }
     found |= {f"accuracy_{name}": round(small_vit.accuracy(trained, *split), 4) for name, split in held_out.items()}
     write_bytes(options.out, save(trained.state_dict()))
-    for key, value in found.items():
-        print(f"{key}: {value}")
-    figures.write(options, found)
+    figures.report(options, found)
     return 0
 
 

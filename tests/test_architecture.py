@@ -92,6 +92,38 @@ def test_serving_needs_its_extra_and_no_torch() -> None:
     assert result.stdout.strip() == "False"
 
 
+LONGEST_FUNCTION, LONGEST_FILE = 60, 400
+
+
+def functions_of(path: Path) -> list[tuple[str, int]]:
+    """Every function of a file with its lines: from `def` to its end, without its docstring."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            first = node.body[0]
+            described = ast.get_docstring(node) is not None and first.end_lineno is not None
+            words = first.end_lineno - first.lineno + 1 if described else 0
+            found.append((node.name, node.end_lineno - node.lineno + 1 - words))
+    return found
+
+
+def test_functions_and_files_are_short() -> None:
+    paths = sorted(PACKAGE.rglob("*.py"))
+    files = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in paths}
+    assert {name: lines for name, lines in files.items() if lines > LONGEST_FILE} == {}
+    functions = [(str(path.relative_to(PACKAGE)), *found) for path in paths for found in functions_of(path)]
+    assert [found for found in functions if found[-1] > LONGEST_FUNCTION] == []
+
+
+def test_lines_of_a_function_by_hand(tmp_path: Path) -> None:
+    """Three lines for the signature, one for the body; a docstring of two does not count, a function inside does."""
+    path = tmp_path / "long.py"
+    one = 'def one(\n    x,\n):\n    """Words.\n    """\n    return x\n'
+    path.write_text(one + "\n\ndef two():\n    def three():\n        pass\n")
+    assert functions_of(path) == [("one", 4), ("two", 3), ("three", 2)]
+
+
 def test_there_is_no_utils() -> None:
     assert not [path for path in PACKAGE.rglob("*.py") if path.stem in ("utils", "helpers", "common", "misc")]
 

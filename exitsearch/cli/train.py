@@ -109,6 +109,13 @@ def _add_changes(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cutmix", type=options.finite, metavar="ALPHA")
     group.add_argument("--label-smoothing", type=options.finite, metavar="SHARE")
     group.add_argument("--rand-augment", metavar="R", help="timm's text of one: rand-m9-mstd0.5")
+    group.add_argument(
+        "--loss-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="option of a loss, as least=0.1 (budget) or weights=1,1,2 (joint); an unknown NAME lists what there is",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -140,7 +147,7 @@ def _read(args: argparse.Namespace) -> ModelTraining:
     changes = {name: getattr(args, name) for name in (*_CHANGES, "epochs", "batch_size", "augment")}
     return ModelTraining.given(
         "training",
-        changes=Changes.given("recipe", learning_rate=args.lr, **changes),
+        changes=Changes.given("recipe", learning_rate=args.lr, loss_options=args.loss_option, **changes),
         start=args.start,
         pretrained=args.pretrained,
         checkpoint=args.checkpoint,

@@ -92,11 +92,11 @@ def _not_timed(profile: Profile) -> str | None:
 
 def _timed(profile: Profile, seconds: float) -> list[float]:
     """Times of the plain backbone in the profile's condition."""
-    from exitsearch.measure.profiler import measure_paths
+    from exitsearch.measure.paths import measure_paths
 
     facts = profile.environment.identity
     batch, threads = facts.get("batch_size"), facts.get("threads")
-    _, whole = measure_paths(
+    return measure_paths(
         _backbone(profile),
         [],
         device=str(facts["device"]),
@@ -104,8 +104,7 @@ def _timed(profile: Profile, seconds: float) -> list[float]:
         batch_size=batch if isinstance(batch, int) else 1,
         threads=threads if isinstance(threads, int) else None,
         max_seconds=seconds,
-    )
-    return whole
+    ).plain_ms
 
 
 def _backbone(profile: Profile) -> Backbone:

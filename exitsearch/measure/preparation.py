@@ -20,6 +20,23 @@ from exitsearch.models.heads import create_head
 
 # Different batches in turn, so that no run depends on one draw of the inputs.
 _INPUT_COUNT = 4
+_LARGEST_BATCH = 2**20
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse a batch without inputs, or one that no device holds."""
+    if not 1 <= batch_size <= _LARGEST_BATCH:
+        raise InputError(f"--batch-size must be from 1 to {_LARGEST_BATCH}, found {batch_size}; give one in that range")
+
+
+def check_precision(precision: float, *, max_seconds: float) -> None:
+    """Refuse a precision that is no share, or a time that is none."""
+    if not 0 < precision < 1:
+        raise InputError(
+            f"--precision must be above 0 and below 1 (0.02 or 2%), found {precision}; give one such as 2%"
+        )
+    if not 0 < max_seconds < 1e6:
+        raise InputError(f"--max-seconds must be above 0, found {max_seconds}; give a number of seconds")
 
 
 @dataclass(frozen=True)

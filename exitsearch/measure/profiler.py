@@ -22,12 +22,11 @@ from exitsearch.measure.machine.fingerprint import fingerprint, is_channels_last
 from exitsearch.measure.machine.gpu_watch import GpuUse, GpuWatch
 from exitsearch.measure.machine.load import Load, Snapshot, load_average, usable_cores
 from exitsearch.measure.macs.units import count_facts, count_units
-from exitsearch.measure.preparation import Condition, made_ready
+from exitsearch.measure.preparation import Condition, check_batch_size, check_precision, made_ready
 from exitsearch.measure.runtimes import Runtime, UnitKey
 from exitsearch.measure.timing import statistics
 from exitsearch.measure.timing.clock import clock_for
 from exitsearch.measure.timing.latency import Progress, measure_rounds, no_progress
-from exitsearch.measure.timing.paths import PathTimes, time_paths
 from exitsearch.measure.timing.samples import Samples, UnitSamples
 from exitsearch.measure.verdict import judge
 from exitsearch.models.backbone import Backbone
@@ -92,7 +91,7 @@ def profile_backbone(
     """
     say = progress or no_progress
     sizes = _batch_sizes(batch_size)
-    _check_precision(precision, max_seconds)
+    check_precision(precision, max_seconds=max_seconds)
     element_bytes = resolve_dtype(dtype).itemsize
     if exits is None:
         exits = fitting_exits(backbone.placements, Candidates.of(heads=heads, placements=placements))
@@ -125,53 +124,6 @@ def profile_backbone(
         **{key: value for key, value in batches[0].items() if key != "state"},
         batches=[BatchCosts(batch_size=size, **fields) for size, fields in zip(sizes[1:], batches[1:], strict=True)],
     )
-
-
-def measure_paths(
-    backbone: Backbone,
-    paths: Sequence[Sequence[UnitKey]],
-    *,
-    device: str | torch.device = "cpu",
-    dtype: str = "fp32",
-    batch_size: int = 1,
-    threads: int | None = None,
-    runtime: str = "eager",
-    precision: float = 0.01,
-    max_seconds: float = 60.0,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> tuple[list[PathTimes], list[float]]:
-    """Time whole multi-exit paths, interleaved with the plain backbone: the check of a profile's predictions.
-
-    Args:
-        backbone: the model, cut at every placement; left as it is.
-        paths: (placement, head) pairs in placement order, for each path.
-        precision: rounds end when every path's median is known this well.
-
-    The other arguments are those of `profile_backbone`, and its errors too.
-
-    Returns:
-        Times of each path, and every time of the plain backbone in ms.
-    """
-    _check_range("--batch-size", batch_size, 1, 2**20)
-    _check_precision(precision, max_seconds)
-    condition = Condition.resolve(device, dtype=dtype, threads=threads, runtime=runtime, seed=seed)
-    keys = sorted({(placement, head) for path in paths for placement, head in path})
-    for path in paths:
-        indices = [placement for placement, _ in path]
-        if indices != sorted(set(indices)) or any(not 0 <= index < len(backbone.segments) for index in indices):
-            raise InputError(f"a path names each placement once, in ascending order, found {indices}")
-    with made_ready(backbone, keys, condition, batch_size=batch_size) as ready:
-        return time_paths(
-            ready.runtime,
-            paths,
-            ready.inputs,
-            clock_for(condition.device),
-            precision=precision,
-            max_seconds=max_seconds,
-            seed=seed,
-            progress=progress or no_progress,
-        )
 
 
 @dataclass
@@ -363,19 +315,7 @@ def _with_load(environment: Environment, runtime: Runtime, load: Load, gpu: GpuU
 def _batch_sizes(batch_size: int | Sequence[int]) -> list[int]:
     sizes = [batch_size] if isinstance(batch_size, int) else list(batch_size)
     for size in sizes:
-        _check_range("--batch-size", size, 1, 2**20)
+        check_batch_size(size)
     if not sizes or len(set(sizes)) < len(sizes):
-        raise InputError(f"--batch-size names each batch size once, found {sizes}")
+        raise InputError(f"--batch-size names each batch size once, found {sizes}; leave out what stands there twice")
     return sizes
-
-
-def _check_range(option: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise InputError(f"{option} must be from {low} to {high}, found {value}")
-
-
-def _check_precision(precision: float, max_seconds: float) -> None:
-    if not 0 < precision < 1:
-        raise InputError(f"--precision must be above 0 and below 1 (0.02 or 2%), found {precision}")
-    if not 0 < max_seconds < 1e6:
-        raise InputError(f"--max-seconds must be above 0, found {max_seconds}")

@@ -252,11 +252,7 @@ def create_backbone(
     if at_most is not None:
         _check_size(name, arguments, at_most)
     module = _create_module(name, pretrained and checkpoint is None, arguments, device or "cpu", seed)
-    weights = f"random:{seed}"
-    if checkpoint is not None:
-        weights = load_checkpoint(module, Path(checkpoint))
-    elif pretrained:
-        weights = f"pretrained:{module.pretrained_cfg['architecture']}.{module.pretrained_cfg['tag']}"
+    weights = _origin(module, pretrained, seed) if checkpoint is None else load_checkpoint(module, Path(checkpoint))
     # A model without a classifier (num_classes 0) answers with its pooled features.
     outputs = num_outputs if num_outputs is not None else int(module.num_classes or module.num_features)
     own_outputs = outputs if checkpoint is not None else int(own["num_classes"] or module.num_features)
@@ -264,6 +260,12 @@ def create_backbone(
     cut = cut_model(module.eval(), input_size=(channels, height, width), name=name, modules=placements)
     trained = not weights.startswith("random") and outputs == own_outputs
     return _with_side_inputs(_assembled(module, cut, facts, weights=weights, final_is_trained=trained), side_inputs)
+
+
+def _origin(module: nn.Module, pretrained: bool, seed: int) -> str:
+    """Where the weights of a model come from that timm has just made."""
+    made: Any = module.pretrained_cfg
+    return f"pretrained:{made['architecture']}.{made['tag']}" if pretrained else f"random:{seed}"
 
 
 def _with_side_inputs(backbone: Backbone, sizes: Mapping[str, Size] | None) -> Backbone:

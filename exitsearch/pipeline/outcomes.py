@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from exitsearch.errors import InputError
 from exitsearch.pipeline import places
@@ -65,6 +65,11 @@ class Training(Part):
     threads: int | None = None
     seed: int = 0
     keep_logits: bool = False
+
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _read_data_dir(cls, given: object) -> object:
+        return str(given) if isinstance(given, Path) else given or None
 
     def data_for(self, name: str) -> str:
         """The data that is meant for a backbone.
@@ -273,35 +278,22 @@ def train_heads(
     The other arguments are those of `create_backbone` and `train_bank`, and their errors too.
     """
     space = as_space(space)
+    inputs = {"image_size": image_size, "in_chans": in_chans, "side_inputs": side_inputs}
     asked = BackboneRequest.asked(
         model,
         space=space,
         pretrained=pretrained,
         checkpoint=checkpoint,
         num_outputs=num_outputs,
-        image_size=image_size,
-        in_chans=in_chans,
-        side_inputs=side_inputs,
+        **inputs,
         task="regression" if metric == "mae" else "classification",
         seed=seed,
     )
-    training = Training.given(
-        "training",
-        data=data,
-        data_dir=str(data_dir) if data_dir else None,
-        download=download,
-        workers=workers,
-        recipe=recipe,
-        epochs=epochs,
-        augment=augment,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        metric=metric,
-        device=device,
-        threads=threads,
-        seed=seed,
-        keep_logits=keep_logits,
-    )
+    machine = {"device": device, "threads": threads, "seed": seed}
+    taught_on = {"data": data, "data_dir": data_dir, "download": download, "workers": workers}
+    numbers = {"epochs": epochs, "augment": augment, "batch_size": batch_size, "learning_rate": learning_rate}
+    given = {"recipe": recipe, "metric": metric, "keep_logits": keep_logits}
+    training = Training.given("training", **taught_on, **numbers, **machine, **given)
     return make_outcomes(
         asked,
         training,

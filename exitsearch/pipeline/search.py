@@ -121,7 +121,10 @@ def search(
     space, watch = as_space(space), watch or Quiet()
     utility = given_utility(utility, asked)
     request = SearchRequest.asked(budget=budget, space=space, **asked)
-    storage = storage or (str(Path(out) / places.JOURNAL) if out else None)
+    study = {"trials": trials, "seed": seed, "storage": storage or (str(Path(out) / places.JOURNAL) if out else None)}
+    machine = {"device": device or "cpu", "threads": threads, "seed": seed}
+    taught_on = {"data": data, "data_dir": data_dir, "download": download, "workers": workers}
+    taught_by = {"recipe": recipe, "epochs": epochs, "learning_rate": learning_rate, "augment": augment}
     job = SearchJob.given(
         "search",
         request=request,
@@ -130,41 +133,34 @@ def search(
         outcomes=str(outcomes) if isinstance(outcomes, Path) else outcomes,
         model=model,
         backbone=BackboneRequest(task="regression" if request.metric == "mae" else "classification", seed=seed),
+        measuring=Measuring.given("measurement", **machine, max_seconds=max_seconds),
+        training=Training.given("training", **taught_on, **taught_by, **machine, metric=request.metric),
         device=device,
         batch_size=batch_size,
-        measuring=Measuring.given(
-            "measurement", device=device or "cpu", threads=threads, max_seconds=max_seconds, seed=seed
-        ),
-        training=Training.given(
-            "training",
-            data=data,
-            data_dir=str(data_dir) if data_dir else None,
-            download=download,
-            workers=workers,
-            recipe=recipe,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            augment=augment,
-            metric=request.metric,
-            device=device or "cpu",
-            threads=threads,
-            seed=seed,
-        ),
-        trials=trials,
-        seed=seed,
-        storage=storage,
         guard=guard,
         tolerance=tolerance,
         train_all=train_all,
+        **study,
     )
-    if job.has_knobs:
-        result = search_over_settings(job, utility=utility, on_tried=on_tried, watch=watch)
-    else:
-        found = find_sources(job, utility=utility, watch=watch)
-        result = search_sources(job, found, utility=utility, on_trial=on_trial, watch=watch)
+    result = answer(job, utility=utility, on_trial=on_trial, on_tried=on_tried, watch=watch)
     if out:
         result.config.write(Path(out) / places.CHOSEN)
     return result
+
+
+def answer(
+    job: SearchJob,
+    *,
+    utility: Utility | None = None,
+    on_trial: Callable[[int, float], None] | None = None,
+    on_tried: OnTried | None = None,
+    watch: Watch,
+) -> SearchResult:
+    """Do a job: find or make what it needs, and search; over settings where its space has knobs."""
+    if job.has_knobs:
+        return search_over_settings(job, utility=utility, on_tried=on_tried, watch=watch)
+    found = find_sources(job, utility=utility, watch=watch)
+    return search_sources(job, found, utility=utility, on_trial=on_trial, watch=watch)
 
 
 def find_sources(job: SearchJob, *, utility: Utility | None = None, watch: Watch) -> Sources:

@@ -101,20 +101,9 @@ def search_settings(
     prune = trials < len(settings) if knobs.prune is None else knobs.prune
     epochs = provider.epochs if prune and knobs.need_training else None
 
-    def evaluate(index: int, report: Report) -> Evaluated:
-        setting = settings[index]
-        profile = provider.profile(setting)
-        facts = {"full_ms": profile.full_ms, "verdict": profile.verdict.status}
-        for epoch in looks(epochs):
-            early = solver.solve([setting], profile, provider.early_outcomes(setting, epoch=epoch), min_values=False)
-            if report(epoch, early.value):
-                return Evaluated(None, {**facts, "exits": len(early.choice)})
-        found = solver.solve([setting], profile, provider.outcomes([setting]))
-        return Evaluated(found.value, {**facts, "exits": len(found.choice), "exact": found.config.optimum.exact})
-
     study = run_settings_study(
         [knobs.parameters(setting) for setting in settings],
-        evaluate,
+        lambda index, report: solver.tried(settings[index], epochs=epochs, report=report),
         key=repr((str(otherwise), solver.key, key)),
         trials=trials,
         seed=seed,
@@ -221,6 +210,23 @@ class _Solver:
         limits = _scaled(self.limits.model_copy(update=update if min_values else {**update, "min_value_at": []}), times)
         request = self._request.changed(budget=str(self.budget.scaled(times)), limits=limits, candidates=candidates)
         return search_request(profile, outcomes, request, trials=0, seed=self._seed)
+
+    def tried(self, setting: Setting, *, epochs: int | None, report: Report) -> Evaluated:
+        """The best exits under a setting, unless it is given up early.
+
+        Args:
+            epochs: of a whole training, for settings that are looked at on the way; None looks at the end alone.
+            report: is told a value after so many epochs; says whether to give up.
+        """
+        profile = self._provider.profile(setting)
+        facts = {"full_ms": profile.full_ms, "verdict": profile.verdict.status}
+        for epoch in looks(epochs):
+            early = self._provider.early_outcomes(setting, epoch=epoch)
+            half_way = self.solve([setting], profile, early, min_values=False)
+            if report(epoch, half_way.value):
+                return Evaluated(None, {**facts, "exits": len(half_way.choice)})
+        found = self.solve([setting], profile, self._provider.outcomes([setting]))
+        return Evaluated(found.value, {**facts, "exits": len(found.choice), "exact": found.config.optimum.exact})
 
     def mixed(self, done: Sequence[Setting]) -> tuple[SearchResult, Setting, bool]:
         """The best exits over the heads of all settings tried to the end, their condition, and whether they are proved.

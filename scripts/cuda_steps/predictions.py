@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cuda_steps.step import Bench, Step
-from exitsearch.measure.profiler import measure_paths, profile_backbone
+from exitsearch.measure.paths import measure_paths
+from exitsearch.measure.profiler import profile_backbone
 from exitsearch.measure.timing.statistics import median
 from exitsearch.specs.profile import Profile
 
@@ -73,11 +74,11 @@ def check_predictions(bench: Bench, *, dtype: str, runtime: str, batch_size: int
     profile = profile_backbone(backbone, heads=heads, max_seconds=seconds, **condition)
     groups = draw_paths(profile, each=2 if bench.quick else 6, seed=1)
     paths = [path for group in groups.values() for path in group]
-    timed, whole = measure_paths(backbone, paths, max_seconds=seconds, seed=1, **condition)
+    timed = measure_paths(backbone, paths, max_seconds=seconds, seed=1, **condition)
     assert profile.whole is not None
     assert profile.whole.latency_ms is not None
-    speed = median(whole) / profile.whole.latency_ms
-    found = group_errors(profile, groups, [times.answers_ms for times in timed], speed)
+    speed = timed.whole_ms / profile.whole.latency_ms
+    found = group_errors(profile, groups, [times.answers_ms for times in timed.paths], speed)
     errors = [abs(ratio - 1) for group in found.values() for ratio in group["ratios"]]
     middles = [group["median_ratio"] for group in found.values()]
     bench.figures |= {

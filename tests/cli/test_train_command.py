@@ -13,10 +13,11 @@ from small_training import small_config
 from exitsearch.cli.main import main
 from exitsearch.learn.data import load_data
 from exitsearch.learn.engine.folder.files import weights_identity
+from exitsearch.learn.engine.folder.record import TrainingRecord
 from exitsearch.models.multi_exit import load_model
 
 SMALL = ["train", "--config", "chosen.json", "--data", "images", "--no-pretrained", "--threads", "1", "--workers", "0"]
-JOINT = [*SMALL, "--recipe", "joint", "--epochs", "1", "--batch-size", "6"]
+JOINT = [*SMALL, "--recipe", "joint", "--epochs", "1", "--batch-size", "6", "--loss-option", "final=3"]
 
 
 @pytest.fixture
@@ -60,6 +61,8 @@ def test_a_recipe_with_stages(here: Path, capsys: pytest.CaptureFixture[str]) ->
     written = {path.name for path in folder.iterdir()}
     assert written >= {"chosen.json", "log.csv", "model.safetensors", "training.json", "outcomes"}
     assert "training" not in written
+    record = TrainingRecord.read(folder / "training.json")
+    assert record.identity_of["recipe"]["stages"][0]["options"] == {"final": 3.0}
     model = load_model(folder)
     assert model.backbone.weights == weights_identity(folder)
     data = load_data("images", backbone=model.backbone)
@@ -98,6 +101,9 @@ def test_a_dry_run_takes_steps_and_writes_nothing(here: Path, capsys: pytest.Cap
         (["--recipe", "joint", "--mixup", "-1"], "alpha of mixup"),
         (["--recipe", "joint", "--mixed-precision", "int8"], "unknown --mixed-precision 'int8'; known: bf16, fp16, no"),
         (["--recipe", "joint", "--accumulate", "0"], "a whole number from 1"),
+        (["--recipe", "joint", "--loss-option", "final"], "an option of a loss is written NAME=VALUE"),
+        (["--recipe", "joint", "--loss-option", "last=1"], "known: final, weights"),
+        (["--recipe", "joint", "--loss-option", "final=-1"], "found -1.0"),
         (["--mixup", "0.2"], "frozen trains the heads alone and takes"),
         (["--start", "fresh"], "takes no --start"),
         (["--teacher", "resnet18"], "takes no --teacher"),

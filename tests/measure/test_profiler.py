@@ -10,7 +10,7 @@ from fake_units import FakeRuntime
 
 from exitsearch.errors import InputError, UnsupportedError
 from exitsearch.measure.memory import peak_rss_bytes, unit_scratch_bytes
-from exitsearch.measure.profiler import measure_paths, profile_backbone
+from exitsearch.measure.profiler import profile_backbone
 from exitsearch.measure.timing import statistics
 from exitsearch.models.backbone import create_backbone
 from exitsearch.specs.memory import path_memory
@@ -119,16 +119,6 @@ def test_a_real_profile_from_end_to_end(backbone, tmp_path):
     assert all(torch.equal(after[name], value) and after[name].dtype == value.dtype for name, value in before.items())
 
 
-def test_measured_paths_answer_in_order(backbone):
-    paths = [[(0, "linear"), (5, "mlp_ee")], [(5, "linear")]]
-    timed, whole = measure_paths(backbone, paths, threads=1, max_seconds=0.01)
-    assert [times.exits for times in timed] == [tuple(path) for path in paths]
-    assert [len(times.answers_ms) for times in timed] == [3, 2]
-    for times in timed:
-        assert times.answers_ms == sorted(times.answers_ms)
-    assert len(whole) == len(timed[0].samples_ms[0]) >= 10
-
-
 def test_several_batch_sizes_in_one_file(backbone, tmp_path):
     seen = []
     profile = profile_backbone(
@@ -195,12 +185,6 @@ def test_meta_weights_cannot_be_timed():
     on_meta = create_backbone("vit_digits_patch1_8", pretrained=False, device="meta")
     with pytest.raises(InputError, match="no weights to run"):
         profile_backbone(on_meta, heads=["linear"], placements=[0])
-
-
-@pytest.mark.parametrize("path", [[(5, "linear"), (0, "linear")], [(0, "linear"), (0, "mlp_ee")], [(12, "linear")]])
-def test_wrong_paths(backbone, path):
-    with pytest.raises(InputError, match="each placement once, in ascending order"):
-        measure_paths(backbone, [path])
 
 
 class FakeAllocator:

@@ -76,7 +76,8 @@ def test_another_runtime_is_timed_by_the_profiler(call, monkeypatch, profile):
     def measure_paths(backbone, paths, **rest):
         asked.append(rest)
         times = [[2 * ms * (1.1 if path else 1) for ms in Profile.read(profile).path_ms(path)] for path in paths]
-        return [SimpleNamespace(answers_ms=ms, intervals_ms=[None] * len(ms)) for ms in times], [16.0, 16.0]
+        timed = [SimpleNamespace(answers_ms=ms, intervals_ms=[None] * len(ms)) for ms in times]
+        return SimpleNamespace(paths=timed, plain_ms=[16.0, 16.0])
 
     monkeypatch.setattr(bench_prediction, "measure_paths", measure_paths)
     called = call("bench_prediction", *ARGUMENTS, "--profile-in", profile, "--runtime", "onnxruntime", "--seed", "4")

@@ -269,8 +269,8 @@ def predicted(monkeypatch, tmp_path, profile, factor):
     monkeypatch.setattr(
         predictions,
         "measure_paths",
-        lambda backbone, paths, **rest: (
-            [SimpleNamespace(answers_ms=[timed.path_ms(p)[-1] * factor(len(p))]) for p in paths], [12.0]
+        lambda backbone, paths, **rest: SimpleNamespace(
+            paths=[SimpleNamespace(answers_ms=[timed.path_ms(p)[-1] * factor(len(p))]) for p in paths], whole_ms=12.0
         ),
     )  # fmt: skip
     judged = bench(tmp_path, quick=False)

@@ -76,27 +76,6 @@ def test_the_config_holds_everything_and_reads_back(outcomes: Outcomes, tmp_path
     assert result.optuna_regret is None
 
 
-@pytest.mark.parametrize(
-    ("budget", "words"),
-    [
-        ("uniform:9,20", ["every budget (9 to 20 ms) lies above the full model's latency of 8 ms", "between 3 ms"]),
-        ("point:2", ["every budget (2 ms) lies below the first possible answer at 3 ms", "of 8 ms"]),
-    ],
-)
-def test_budgets_for_which_nothing_matters_are_said(outcomes: Outcomes, budget: str, words: list[str]) -> None:
-    (note,) = search(toy_profile(), outcomes, budget=budget, trials=0).notes
-    assert all(word in note for word in words)
-
-
-def test_a_doubtful_profile_is_said(outcomes: Outcomes) -> None:
-    profile = toy_profile(
-        status="noisy", reasons=({"what": "spread", "number": 0.3, "remedy": "close other programs"},)
-    )
-    (note,) = search(profile, outcomes, budget="uniform:0,20", trials=0).notes
-    assert "noisy" in note
-    assert "close other programs" in note
-
-
 def test_a_space_bounds_the_choice(outcomes: Outcomes) -> None:
     def chosen(space: dict[str, object], **options: object) -> list[tuple[int, str]]:
         document = SearchSpace.model_validate({"schema_version": 1, **space})

@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ from exitsearch.learn.bank.epochs import CHECKPOINT_MINUTES
 from exitsearch.learn.data import DataSplits, Split, check_data
 from exitsearch.learn.engine.call import Call
 from exitsearch.learn.engine.devices import MixedPrecision, accelerated
-from exitsearch.learn.engine.folder.record import KeptWeights
+from exitsearch.learn.engine.folder.record import KeptWeights, TrainingRecord
 from exitsearch.learn.engine.judge import Judge as Judge
 from exitsearch.learn.engine.legs.leg import check_given, with_teacher
 from exitsearch.learn.engine.setting import Progress
@@ -72,6 +73,20 @@ class TrainedModel:
     kept: KeptWeights | None
     history: list[dict[str, Any]]
     criterion: str
+
+    @classmethod
+    def of(cls, call: Call, record: TrainingRecord) -> Self:
+        """What a call has come to."""
+        return cls(
+            folder=call.out,
+            model=call.model,
+            recipe=call.recipe,
+            finished=record.finished,
+            scores=record.scores,
+            kept=record.kept,
+            history=record.history,
+            criterion=record.criterion,
+        )
 
 
 def train_model(
@@ -137,58 +152,80 @@ def train_model(
         ExitSearchError: a loss or answers that are not finite, or a full disk.
     """
     keep_freed_memory()
-    recipe = get_recipe(recipe)
     check_data(model.backbone, data)
-    if accumulate < 1:
-        raise InputError(f"a batch is computed in at least 1 part, found accumulate {accumulate}")
-    if not checkpoint_minutes >= 0:
-        raise InputError(f"checkpoint_minutes must be at least 0, found {checkpoint_minutes}")
-    if until is not None and until < 1:
-        raise InputError(f"a training stops after at least 1 epoch, found until {until}")
-    if warm and recipe.stages:
-        recipe = dataclasses.replace(recipe, heads=None)
-    check_given(recipe, teacher=teacher, warm=warm or recipe.heads is not None, order=order, samples=len(data.heads))
-    if teacher is not None:
-        recipe = with_teacher(recipe)
+    _check_numbers(accumulate=accumulate, checkpoint_minutes=checkpoint_minutes, until=until)
+    recipe = _as_it_runs(get_recipe(recipe), warm=warm, teacher=teacher, order=order, samples=len(data.heads))
     note = note or (lambda sentence: warnings.warn(sentence, stacklevel=2))
     for sentence in check_recipe(recipe, facts=exit_facts(model, chances=chances), family=model_family(model)):
         note(sentence)
+    with (
+        _left_ready(model) as own,
+        accelerated(torch.device(device), mixed_precision=mixed_precision) as accelerator,
+        denormals_flushed(),
+    ):
+        call = Call(
+            model=model,
+            data=data,
+            recipe=recipe,
+            out=Path(out),
+            seed=seed,
+            warm=warm,
+            teacher=teacher,
+            unlabelled=unlabelled,
+            chances=chances,
+            judge=judge,
+            order=order,
+            accumulate=accumulate,
+            accelerator=accelerator,
+            checkpoint_minutes=checkpoint_minutes,
+            until=until,
+            tensorboard=tensorboard,
+            own=own,
+            progress=progress,
+            note=note,
+        )
+        record = call.train(restart=restart)
+    return TrainedModel.of(call, record)
+
+
+def _check_numbers(*, accumulate: int, checkpoint_minutes: float, until: int | None) -> None:
+    """Refuse numbers of `train_model` that are out of range."""
+    if accumulate < 1:
+        raise InputError(
+            f"a batch is computed in at least 1 part, found accumulate {accumulate}; give a whole number from 1"
+        )
+    if not checkpoint_minutes >= 0:
+        raise InputError(f"checkpoint_minutes must be at least 0, found {checkpoint_minutes}; give minutes from 0")
+    if until is not None and until < 1:
+        raise InputError(
+            f"a training stops after at least 1 epoch, found until {until}; give a whole number from 1, or leave it out"
+        )
+
+
+def _as_it_runs(recipe: Recipe, *, warm: bool, teacher: nn.Module | None, order: Tensor | None, samples: int) -> Recipe:
+    """A recipe as it runs with what `train_model` is given.
+
+    Warm heads are not trained first, and a teacher takes the place of the model's own final exit.
+
+    Args:
+        samples: of the training split.
+
+    Raises:
+        InputError: it lacks something, or something does not go with it.
+    """
+    if warm and recipe.stages:
+        recipe = dataclasses.replace(recipe, heads=None)
+    check_given(recipe, teacher=teacher, warm=warm or recipe.heads is not None, order=order, samples=samples)
+    return recipe if teacher is None else with_teacher(recipe)
+
+
+@contextmanager
+def _left_ready(model: MultiExitModel) -> Iterator[dict[str, bool]]:
+    """Leave a model in eval mode and its parameters as trainable as they were; yields which of them train at all."""
     own = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     try:
-        with accelerated(torch.device(device), mixed_precision=mixed_precision) as accelerator, denormals_flushed():
-            call = Call(
-                model=model,
-                data=data,
-                recipe=recipe,
-                out=Path(out),
-                seed=seed,
-                warm=warm,
-                teacher=teacher,
-                unlabelled=unlabelled,
-                chances=chances,
-                judge=judge,
-                order=order,
-                accumulate=accumulate,
-                accelerator=accelerator,
-                checkpoint_minutes=checkpoint_minutes,
-                until=until,
-                tensorboard=tensorboard,
-                own=own,
-                progress=progress,
-                note=note,
-            )
-            record = call.train(restart=restart)
+        yield own
     finally:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(own.get(name, True))
         model.eval()
-    return TrainedModel(
-        folder=Path(out),
-        model=model,
-        recipe=recipe,
-        finished=record.finished,
-        scores=record.scores,
-        kept=record.kept,
-        history=record.history,
-        criterion=record.criterion,
-    )

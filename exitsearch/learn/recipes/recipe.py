@@ -86,9 +86,8 @@ class Stage:
         object.__setattr__(self, "options", dict(self.options))
         if self.loss not in LOSSES:
             raise one_of("loss", self.loss, LOSSES)
-        for option in self.options:
-            if option not in self.named_loss.options:
-                raise one_of(f"option of the loss {self.loss}", option, self.named_loss.options)
+        for option, value in self.options.items():
+            self.named_loss.check_option(option, value)
         for attribute, allowed in _CHOICES.items():
             if getattr(self, attribute) not in allowed:
                 raise one_of(f"{attribute} of a stage", getattr(self, attribute), allowed)
@@ -282,6 +281,7 @@ def get_recipe(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     augment: str | Iterable[str] | None = None,
+    loss_options: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Recipe:
     """A recipe by its name, or the recipe itself, with what was asked for instead of its own numbers.
@@ -294,10 +294,11 @@ def get_recipe(
         batch_size: at least 1; None keeps the recipe's.
         learning_rate: finite and above 0; None keeps the recipe's.
         augment: names of augmentations, as `flip,specaugment` or one by one; None keeps the recipe's.
+        loss_options: options of losses by name, each for every stage whose loss takes it, beside the recipe's own.
         more: further attributes of a `Stage` (`weight_decay`, `mixup`, `ema`, ...); None keeps the recipe's.
 
     Raises:
-        InputError: when no recipe has that name, or a value is out of its range.
+        InputError: when no recipe has that name, a value is out of its range, or no loss takes an option.
     """
     if not isinstance(recipe, Recipe):
         if recipe not in RECIPES:
@@ -316,13 +317,32 @@ def get_recipe(
     common = {name: value for name, value in common.items() if value is not None}
     more = {name: value for name, value in more.items() if value is not None}
     if not recipe.stages:
-        if more:
+        if more or loss_options:
+            found = sorted([*more, *(["loss_options"] if loss_options else [])])
             raise InputError(
                 f"{recipe.name} trains the heads alone and takes epochs, batch_size, learning_rate and augment, found "
-                f"{', '.join(sorted(more))}; leave it out, or take a recipe with stages (joint)"
+                f"{', '.join(found)}; leave it out, or take a recipe with stages (joint)"
             )
         return dataclasses.replace(recipe, heads=get_head_recipe(recipe.heads or "", **common))
     changes = common | more
-    if not changes:
-        return recipe
-    return dataclasses.replace(recipe, stages=tuple(dataclasses.replace(stage, **changes) for stage in recipe.stages))
+    if changes:
+        stages = tuple(dataclasses.replace(stage, **changes) for stage in recipe.stages)
+        recipe = dataclasses.replace(recipe, stages=stages)
+    return _with_loss_options(recipe, loss_options) if loss_options else recipe
+
+
+def _with_loss_options(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
+    """A recipe with options of its losses, each where a loss takes it."""
+    taken = {option for stage in recipe.stages for option in stage.named_loss.options}
+    for option in given:
+        if option not in taken:
+            losses = ", ".join(dict.fromkeys(stage.loss for stage in recipe.stages))
+            if not taken:
+                raise InputError(f"the loss of {recipe.name} ({losses}) takes no options, found {option}; leave it out")
+            raise one_of(f"option of the losses of {recipe.name} ({losses})", option, taken)
+
+    def changed(stage: Stage) -> Stage:
+        mine = {option: value for option, value in given.items() if option in stage.named_loss.options}
+        return dataclasses.replace(stage, options={**stage.options, **mine})
+
+    return dataclasses.replace(recipe, stages=tuple(map(changed, recipe.stages)))

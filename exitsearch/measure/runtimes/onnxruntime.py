@@ -10,19 +10,18 @@ is better than a wrong one.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from exitsearch.errors import InputError, UnavailableError
-from exitsearch.measure.runtimes.base import Runtime, UnitKey, decide_on_host, make_apart
-from exitsearch.measure.runtimes.onnx_export import export_unit
-from exitsearch.models.backbone import Backbone
+from exitsearch.measure.runtimes.exported import ExportedRuntime
+from exitsearch.specs.profile import Scalar
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -30,7 +29,7 @@ PROVIDER = "CPUExecutionProvider"
 _pool_threads: int | None = None
 
 
-class OnnxRuntime(Runtime):
+class OnnxRuntime(ExportedRuntime):
     """ONNX Runtime with its CPU provider."""
 
     name = "onnxruntime"
@@ -55,53 +54,18 @@ class OnnxRuntime(Runtime):
                 "--runtime eager"
             )
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        heads: Mapping[UnitKey, nn.Module],
-        *,
-        example: Tensor,
-        side: Mapping[str, Tensor] = MappingProxyType({}),
-    ) -> None:
+    def loader(self, dtype: torch.dtype) -> tuple[Callable[[Path], OnnxSession], dict[str, Scalar]]:  # noqa: D102
         library = onnx_library()
-        begin = time.perf_counter()
-        self._task = backbone.facts.task
-        self._inputs: dict[int, tuple[Tensor, Any]] = {}
         options = session_options(library, torch.get_num_threads())
+        facts: dict[str, Scalar] = {"onnxruntime": library.__version__, "provider": PROVIDER}
+        return lambda path: OnnxSession(library, path, options), facts
 
-        def made(module: nn.Module, argument: Any) -> tuple[OnnxSession, Any]:
-            return OnnxSession(library, export_unit(module, argument), options), module(argument)
+    def shared(self, x: Tensor) -> Any:  # noqa: D102
+        return onnx_library().OrtValue.ortvalue_from_numpy(x.numpy())
 
-        with torch.inference_mode():
-            units = make_apart(backbone, heads, made, example=example, side=side)
-        self.segments = units.segments
-        self.heads = {key: self._on_features(unit, units.beside.get(key, ())) for key, unit in units.heads.items()}
-        self.final = units.final.first
-        self.whole = lambda x: units.whole.first(self.begin(x))
-        self.identity = {"onnxruntime": library.__version__, "provider": PROVIDER}
-        self.preparation = {"export_and_load_seconds": round(time.perf_counter() - begin, 3)}
-
-    def begin(self, x: Tensor) -> tuple[Any, ...]:
-        """The input as ONNX Runtime's value over the tensor's own memory; each is made once."""
-        if id(x) not in self._inputs:
-            value = onnx_library().OrtValue.ortvalue_from_numpy(x.detach().numpy())
-            # The tensor is kept: its memory is shared, and its id must stay its own.
-            self._inputs[id(x)] = (x, value)
-        return (self._inputs[id(x)][1],)
-
-    def _on_features(self, unit: OnnxSession, side: tuple[Tensor, ...]) -> Callable[[Any], Any]:
-        """A head as `Runtime.heads` has it: side inputs are handed over beside the features."""
-        if not side:
-            return unit.first
-        values = tuple(self.begin(value)[0] for value in side)
-        return lambda features: unit.first((*features, *values))
-
-    def features(self, state: tuple[Any, ...]) -> tuple[Any, ...]:  # noqa: D102
-        return state[:1]
-
-    def decide(self, outputs: Any) -> object:
-        """Answer and confidence of every input on the host; for regression the values themselves."""
-        return decide_on_host(outputs.numpy(), self._task)
+    def numbers(self, outputs: Any) -> NDArray[Any]:  # noqa: D102
+        found: NDArray[Any] = outputs.numpy()
+        return found
 
 
 class OnnxSession:

@@ -17,26 +17,24 @@ from __future__ import annotations
 
 import importlib
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from exitsearch.errors import InputError, UnavailableError
-from exitsearch.measure.runtimes.base import Runtime, UnitKey, decide_on_host, make_apart
-from exitsearch.measure.runtimes.onnx_export import export_unit
-from exitsearch.models.backbone import Backbone
+from exitsearch.measure.runtimes.exported import ExportedRuntime
+from exitsearch.specs.profile import Scalar
 
 # OpenVINO's names of torch's dtypes.
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 
 
-class OpenVinoRuntime(Runtime):
+class OpenVinoRuntime(ExportedRuntime):
     """OpenVINO on the CPU."""
 
     name = "openvino"
@@ -56,59 +54,23 @@ class OpenVinoRuntime(Runtime):
                 "fp32, or --runtime eager"
             )
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        heads: Mapping[UnitKey, nn.Module],
-        *,
-        example: Tensor,
-        side: Mapping[str, Tensor] = MappingProxyType({}),
-    ) -> None:
+    def loader(self, dtype: torch.dtype) -> tuple[Callable[[Path], OpenVinoUnit], dict[str, Scalar]]:  # noqa: D102
         library = openvino_library()
-        begin = time.perf_counter()
         core = library.Core()
-        options = unit_options(_PRECISIONS[example.dtype], torch.get_num_threads())
-        self._library = library
-        self._task = backbone.facts.task
-        self._inputs: dict[int, tuple[Tensor, Any]] = {}
-
-        def made(module: nn.Module, argument: Any) -> tuple[OpenVinoUnit, Any]:
-            return OpenVinoUnit(core, export_unit(module, argument), options), module(argument)
-
-        with torch.inference_mode():
-            units = make_apart(backbone, heads, made, example=example, side=side)
-        self.segments = units.segments
-        self.heads = {key: self._on_features(unit, units.beside.get(key, ())) for key, unit in units.heads.items()}
-        self.final = units.final.first
-        self.whole = lambda x: units.whole.first(self.begin(x))
-        self.identity = {
+        options = unit_options(_PRECISIONS[dtype], torch.get_num_threads())
+        facts = {
             "openvino": library.__version__.split("-")[0],
             "inference_precision": options["INFERENCE_PRECISION_HINT"],
             "performance_hint": options["PERFORMANCE_HINT"],
             "cpu_pinning": options["ENABLE_CPU_PINNING"],
         }
-        self.preparation = {"export_and_load_seconds": round(time.perf_counter() - begin, 3)}
+        return lambda path: OpenVinoUnit(core, path, options), facts
 
-    def begin(self, x: Tensor) -> tuple[Any, ...]:
-        """The input as OpenVINO's tensor over the same memory; each is made once."""
-        if id(x) not in self._inputs:
-            # The torch tensor is kept: its memory is shared, and its id must stay its own.
-            self._inputs[id(x)] = (x, _shared(self._library, x.detach()))
-        return (self._inputs[id(x)][1],)
+    def shared(self, x: Tensor) -> Any:  # noqa: D102
+        return _shared(openvino_library(), x)
 
-    def _on_features(self, unit: OpenVinoUnit, side: tuple[Tensor, ...]) -> Callable[[Any], Any]:
-        """A head as `Runtime.heads` has it: side inputs are handed over beside the features."""
-        if not side:
-            return unit.first
-        values = tuple(self.begin(value)[0] for value in side)
-        return lambda features: unit.first((*features, *values))
-
-    def features(self, state: tuple[Any, ...]) -> tuple[Any, ...]:  # noqa: D102
-        return state[:1]
-
-    def decide(self, outputs: Any) -> object:
-        """Answer and confidence of every input on the host; for regression the values themselves."""
-        return decide_on_host(_numbers(outputs), self._task)
+    def numbers(self, outputs: Any) -> NDArray[Any]:  # noqa: D102
+        return _numbers(outputs)
 
 
 class OpenVinoUnit:
@@ -184,9 +146,9 @@ def _shared(library: Any, x: Tensor) -> Any:
     return library.Tensor(x.view(torch.int16).numpy(), library.Shape(list(x.shape)), library.Type.bf16)
 
 
-def _numbers(tensor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _numbers(tensor: Any) -> NDArray[np.float32]:
     """The numbers of a tensor of OpenVINO's, in float32."""
-    data: np.ndarray[Any, Any] = tensor.data
+    data: NDArray[Any] = tensor.data
     if tensor.element_type.get_type_name() != "bf16":
         return data.astype(np.float32, copy=False)
     # numpy has no bf16; such a number is the upper half of a float32.

@@ -79,70 +79,96 @@ def time_paths(
     Returns:
         Times of each path and then of each model beside, and every time of the plain backbone.
     """
-    draw = random.Random(seed)
-    whole: list[float] = []
-    timed_exits: list[tuple[UnitKey, ...]] = [*map(tuple, paths), *(() for _ in beside)]
-    answers: list[list[list[float]]] = [[[] for _ in range(len(path) + 1)] for path in timed_exits]
-    # For each pass of each path: how many times the plain backbone had been timed by then.
-    nearest: list[list[int]] = [[] for _ in timed_exits]
-
-    def one_pass(index: int, x: Any) -> list[float]:
-        if index < len(paths):
-            return _run_path(runtime, paths[index], x, clock)
-        other, batches = beside[index - len(paths)]
-        return [run_whole(other, draw.choice(batches), clock).total_ms]
-
-    def one_round() -> None:
-        x = draw.choice(inputs)
-        order: list[int | None] = list(draw.sample(range(len(timed_exits)), len(timed_exits)))
-        for start in range(0, max(1, len(timed_exits)), _PATHS_A_YARDSTICK):
-            group = [None, *order[start : start + _PATHS_A_YARDSTICK]]
-            for index in draw.sample(group, len(group)):
-                if index is None:
-                    whole.append(run_whole(runtime, x, clock).total_ms)
-                    continue
-                nearest[index].append(len(whole))
-                for samples, time in zip(answers[index], one_pass(index, x), strict=True):
-                    samples.append(time)
-
-    def at_median_speed() -> list[list[NDArray[np.float64]]]:
-        speeds = statistics.machine_speeds(whole)
-        at = [np.minimum(passes, len(speeds) - 1) for passes in nearest]
-        return [[np.array(samples) / speeds[i] for samples in times] for times, i in zip(answers, at, strict=True)]
-
-    def last_whole() -> float:
-        one_round()
-        return whole[-1]
-
+    rounds = _Rounds(runtime, paths, inputs, clock, beside=beside, seed=seed)
     with torch.inference_mode():
         progress(0.0, "warming up")
-        warm_up(last_whole, clock, fewest_rounds=_FEWEST_WARM_UP_ROUNDS)
-        whole.clear()
-        for passes, times in zip(nearest, answers, strict=True):
-            passes.clear()
-            for samples in times:
-                samples.clear()
-        begin, rounds, ask = clock.now_s(), 0, _FEWEST_ROUNDS
+        warm_up(rounds.run_one, clock, fewest_rounds=_FEWEST_WARM_UP_ROUNDS)
+        rounds.forget()
+        begin, done, ask = clock.now_s(), 0, _FEWEST_ROUNDS
         while True:
-            one_round()
-            rounds += 1
+            rounds.run_one()
+            done += 1
             spent = (clock.now_s() - begin) / max_seconds if max_seconds > 0 else 1.0
-            progress(min(spent, 1.0), f"round {rounds}")
-            if rounds < ask and (spent < 1 or rounds < _FEWEST_ROUNDS):
+            progress(min(spent, 1.0), f"round {done}")
+            if done < ask and (spent < 1 or done < _FEWEST_ROUNDS):
                 continue
-            if spent >= 1 or _settled(at_median_speed(), whole, precision):
+            if spent >= 1 or _settled(rounds.at_median_speed(), rounds.whole, precision):
                 break
-            ask = rounds + 1 + int(ASK_AGAIN * rounds)
-    timed = [
-        PathTimes(
-            exits=path,
-            answers_ms=[statistics.median(samples) for samples in times_at_median],
-            intervals_ms=[statistics.median_interval(samples) for samples in times_at_median],
-            samples_ms=times,
-        )
-        for path, times, times_at_median in zip(timed_exits, answers, at_median_speed(), strict=True)
-    ]
-    return timed, whole
+            ask = done + 1 + int(ASK_AGAIN * done)
+    return rounds.times(), rounds.whole
+
+
+class _Rounds:
+    """Rounds in which every path and every model beside runs once, the plain backbone among them.
+
+    Attributes:
+        whole: every time of the plain backbone in ms.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        paths: Sequence[Sequence[UnitKey]],
+        inputs: Sequence[Any],
+        clock: Clock,
+        *,
+        beside: Sequence[tuple[Runtime, Sequence[Any]]],
+        seed: int,
+    ) -> None:
+        self._runtime, self._inputs, self._clock, self._beside = runtime, inputs, clock, beside
+        self._draw = random.Random(seed)
+        self._paths = [tuple(path) for path in paths]
+        # A model beside is timed like a path without exits.
+        self._timed: list[tuple[UnitKey, ...]] = [*self._paths, *(() for _ in beside)]
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop all that was timed: it was warm-up."""
+        self.whole: list[float] = []
+        self._answers: list[list[list[float]]] = [[[] for _ in range(len(path) + 1)] for path in self._timed]
+        # For each pass of each path: how many times the plain backbone had been timed by then.
+        self._nearest: list[list[int]] = [[] for _ in self._timed]
+
+    def run_one(self) -> float:
+        """Run a round; the plain backbone's last time in it."""
+        x = self._draw.choice(self._inputs)
+        order: list[int | None] = list(self._draw.sample(range(len(self._timed)), len(self._timed)))
+        for start in range(0, max(1, len(self._timed)), _PATHS_A_YARDSTICK):
+            group = [None, *order[start : start + _PATHS_A_YARDSTICK]]
+            for index in self._draw.sample(group, len(group)):
+                if index is None:
+                    self.whole.append(run_whole(self._runtime, x, self._clock).total_ms)
+                    continue
+                self._nearest[index].append(len(self.whole))
+                for samples, time in zip(self._answers[index], self._one_pass(index, x), strict=True):
+                    samples.append(time)
+        return self.whole[-1]
+
+    def _one_pass(self, index: int, x: Any) -> list[float]:
+        if index < len(self._paths):
+            return _run_path(self._runtime, self._paths[index], x, self._clock)
+        other, batches = self._beside[index - len(self._paths)]
+        return [run_whole(other, self._draw.choice(batches), self._clock).total_ms]
+
+    def at_median_speed(self) -> list[list[NDArray[np.float64]]]:
+        """Times of each answer of each path, the machine's speed when they were taken divided out."""
+        speeds = statistics.machine_speeds(self.whole)
+        at = [np.minimum(passes, len(speeds) - 1) for passes in self._nearest]
+        return [
+            [np.array(samples) / speeds[i] for samples in times] for times, i in zip(self._answers, at, strict=True)
+        ]
+
+    def times(self) -> list[PathTimes]:
+        """What the rounds have shown of each path."""
+        return [
+            PathTimes(
+                exits=path,
+                answers_ms=[statistics.median(samples) for samples in times_at_median],
+                intervals_ms=[statistics.median_interval(samples) for samples in times_at_median],
+                samples_ms=times,
+            )
+            for path, times, times_at_median in zip(self._timed, self._answers, self.at_median_speed(), strict=True)
+        ]
 
 
 def _settled(at_median_speed: Sequence[Sequence[Times]], whole: Times, precision: float) -> bool:

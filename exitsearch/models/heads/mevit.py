@@ -7,6 +7,8 @@ that the backbone's own next block would.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from timm.layers.mlp import Mlp
 from timm.models.vision_transformer import Block
@@ -60,13 +62,22 @@ class _CnnEE(TailHead):
     An axis of one cell is left as it is: pooling it away would leave nothing.
     """
 
+    # How many values the convolution sees of each channel.
+    _maps: ClassVar[int] = 1
+
     def __init__(
-        self, placement: Placement, num_outputs: int, *, in_channels: int, filters: int, hidden: int, dropout: float
+        self,
+        placement: Placement,
+        num_outputs: int,
+        *,
+        filters: Count = 16,
+        hidden: Count = 256,
+        dropout: Rate = 0.5,
     ) -> None:
         super().__init__(placement, num_outputs)
         height, width = placement.grid
         window = (min(2, height), min(2, width))
-        self.conv = nn.Conv2d(in_channels, filters, kernel_size=3, padding=1)
+        self.conv = nn.Conv2d(self._maps * placement.channels, filters, kernel_size=3, padding=1)
         self.act = nn.ELU()
         self.pool = nn.MaxPool2d(window)
         init_like_keras(self.conv)
@@ -80,7 +91,7 @@ class _CnnEE(TailHead):
         return outputs
 
     def input_map(self, features_: Tensor) -> Tensor:
-        """What the convolution sees [batch, in_channels, h, w]."""
+        """What the convolution sees [batch, _maps * channels, h, w]."""
         return features.feature_map(features_, self.placement)
 
     def token_map(self, features_: Tensor) -> Tensor:
@@ -96,19 +107,6 @@ class _CnnEE(TailHead):
 )
 class CnnIgnoreEE(_CnnEE):
     """The convolutional head without the class token."""
-
-    def __init__(
-        self,
-        placement: Placement,
-        num_outputs: int,
-        *,
-        filters: Count = 16,
-        hidden: Count = 256,
-        dropout: Rate = 0.5,
-    ) -> None:
-        super().__init__(
-            placement, num_outputs, in_channels=placement.channels, filters=filters, hidden=hidden, dropout=dropout
-        )
 
 
 @register_head(
@@ -131,18 +129,7 @@ class CnnAddEE(CnnIgnoreEE):
 class CnnProjectEE(_CnnEE):
     """The convolutional head with the class token concatenated to every cell on the channel axis."""
 
-    def __init__(
-        self,
-        placement: Placement,
-        num_outputs: int,
-        *,
-        filters: Count = 16,
-        hidden: Count = 256,
-        dropout: Rate = 0.5,
-    ) -> None:
-        super().__init__(
-            placement, num_outputs, in_channels=2 * placement.channels, filters=filters, hidden=hidden, dropout=dropout
-        )
+    _maps = 2
 
     def input_map(self, features_: Tensor) -> Tensor:
         """Map and class token side by side [batch, 2 * channels, h, w]."""

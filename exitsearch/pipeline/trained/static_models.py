@@ -1,7 +1,5 @@
 """Static models beside a multi-exit one: trained on the same data for as many epochs, measured in one run with it.
 
-    DIR/compare/<model>/static.json, model.safetensors     what was trained; the same again is not trained twice
-
 What is equal, and said: the samples, the epochs, the machine and the minutes of the measurement. What is not: a
 backbone that had been trained before its exits were has had more than these epochs, and so has a static model that
 begins with pretrained weights. Both are named.
@@ -9,59 +7,33 @@ begins with pretrained weights. Both are named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from exitsearch.errors import FileError, InputError, MismatchError, UnavailableError
+from exitsearch.errors import InputError
 from exitsearch.pipeline.backbone import BackboneRequest
-from exitsearch.pipeline.places import plain_name
-from exitsearch.pipeline.profile import torch_threads
 from exitsearch.pipeline.trained.after import AfterTraining
 from exitsearch.pipeline.trained.curves import OverBudget, StaticResult, Times, over_budget
 from exitsearch.pipeline.trained.question import exit_pairs
+from exitsearch.pipeline.trained.static_training import Named as Named
+from exitsearch.pipeline.trained.static_training import StaticJob, static_request
+from exitsearch.pipeline.trained.static_training import StaticRecord as StaticRecord
 from exitsearch.pipeline.watch import Quiet, Watch
 from exitsearch.specs.config import MultiExitConfig
-from exitsearch.specs.document import Document
-from exitsearch.specs.outcomes import Scalar, Score
+from exitsearch.specs.outcomes import Scalar
 from exitsearch.specs.table import whole_number
 
 if TYPE_CHECKING:
     from exitsearch.learn.data import DataSplits
     from exitsearch.learn.static import StaticTraining
+    from exitsearch.measure.paths import MeasuredPaths
     from exitsearch.models.backbone import Backbone
 
-FOLDER, RECORD_FILE, WEIGHTS_FILE = "compare", "static.json", "model.safetensors"
 MAX_SECONDS = 20.0
+# How well every median of the measurement is to be known.
+_PRECISION = 0.02
 # The profiler's own verdict calls a machine changed beyond this (measure/guard.py).
 _APART = 0.05
-
-
-@dataclass(frozen=True)
-class Named:
-    """A static model as it is named: timm's name, and the side of its input where that is not the backbone's."""
-
-    name: str
-    side: int | None = None
-
-    def __str__(self) -> str:
-        return self.name if self.side is None else f"{self.name}@{self.side}"
-
-
-class StaticRecord(Document):
-    """A static model that was trained.
-
-    Attributes:
-        trained: everything that the result depends on.
-        scores: metric by split.
-    """
-
-    kind: ClassVar[str] = "static model"
-    trained: dict[str, Scalar]
-    scores: dict[str, Score]
 
 
 def parse_models(text: str | Iterable[str]) -> list[Named]:
@@ -84,7 +56,8 @@ def parse_models(text: str | Iterable[str]) -> list[Named]:
         pixels = whole_number(side) if at else None
         if at and not pixels:
             raise InputError(
-                f"a static model is named MODEL or MODEL@SIDE, with a side in pixels, found {part.strip()!r}"
+                f"a static model is named MODEL or MODEL@SIDE, with a side in pixels, found {part.strip()!r}; "
+                "write it as resnet18 or resnet18@160"
             )
         if not timm.is_model(name):
             raise InputError(
@@ -92,7 +65,9 @@ def parse_models(text: str | Iterable[str]) -> list[Named]:
             )
         found.append(Named(name, pixels))
     if len(set(found)) < len(found):
-        raise InputError(f"--compare names each model once, found {', '.join(map(str, found))}")
+        raise InputError(
+            f"--compare names each model once, found {', '.join(map(str, found))}; leave out what stands there twice"
+        )
     return found
 
 
@@ -104,7 +79,7 @@ def check_models(config: MultiExitConfig, models: Iterable[Named]) -> None:
     """
     for named in models:
         try:
-            _asked(config, named).create(device="meta")
+            static_request(config, named).create(device="meta")
         except InputError as error:
             raise InputError(
                 f"{named} cannot be compared: {error}; name another model, or the side of its input as "
@@ -152,163 +127,34 @@ def compare_static(
         UnavailableError: the device is not there.
         ExitSearchError: a loss that is not finite.
     """
-    from exitsearch.measure.beside import measure_beside
-    from exitsearch.measure.guard import other_machine
     from exitsearch.measure.machine.fingerprint import resolve_device
+    from exitsearch.measure.paths import measure_paths
 
     watch = watch or Quiet()
     named = [one if isinstance(one, Named) else parse_models([one])[0] for one in _listed(models)]
     check_models(after.config, named)
     training = _training(after, epochs, batch_size, learning_rate, seed)
-    facts = {} if after.profile is None else after.profile.environment.identity
-    where = str(resolve_device(device or str(facts.get("device", "cpu"))))
-    made = [_Static(after, one, data, training, pretrained, where, threads, watch).made() for one in named]
+    where = str(resolve_device(device or str(_measured_as(after).get("device", "cpu"))))
+    made = [StaticJob(after, one, data, training, pretrained, where, threads, watch).made() for one in named]
     pairs = exit_pairs(after.config)
-    size, many = facts.get("batch_size"), facts.get("threads")
     with watch.progress("timing all models together") as report:
-        timed = measure_beside(
+        timed = measure_paths(
             backbone or _backbone(after.config),
             [pairs, *([pair] for pair in pairs)],
-            [model for model, _ in made],
+            models=[model for model, _ in made],
             device=where,
-            dtype=str(facts.get("dtype", "fp32")),
-            batch_size=size if isinstance(size, int) else 1,
-            threads=threads or (many if isinstance(many, int) else None),
-            runtime=str(facts.get("runtime", "eager")),
+            **_condition(after, threads=threads),
+            precision=_PRECISION,
             max_seconds=max_seconds,
             seed=seed,
             progress=report,
         )
-    words = ", ".join(f"{key} {value}" for key, value in timed.condition.items())
-    times = Times(
-        answers_ms=tuple(timed.paths[0].answers_ms),
-        alone_ms=(*(path.answers_ms[0] for path in timed.paths[1:]), timed.whole_ms),
-        slowdown=tuple(timed.slowdown),
-        source=f"one run of all models together here ({words})",
-    )
     statics = [
         result(latency_ms=path.answers_ms[0], interval_ms=path.intervals_ms[0])
         for (_, result), path in zip(made, timed.models, strict=True)
     ]
-    notes = [_budget_note(after, training, statics)]
-    if timed.verdict.status != "ok":
-        notes.append(f"the times of this run are in doubt: its verdict is {timed.verdict}")
-    elsewhere = None if after.profile is None else other_machine(after.profile)
-    if elsewhere is not None:
-        notes.append(f"{elsewhere}; the curves are of this one, the budgets as they were chosen for")
-    elif after.profile is not None and abs(timed.whole_ms / after.profile.full_ms - 1) > _APART:
-        notes.append(
-            f"the backbone alone takes {timed.whole_ms:.4g} ms in this run and {after.profile.full_ms:.4g} ms in the "
-            "profile; the curves are of this run"
-        )
-    return over_budget(after, times=times, statics=statics, notes=notes)
-
-
-@dataclass(frozen=True)
-class _Static:
-    """One static model to be made."""
-
-    after: AfterTraining
-    named: Named
-    data: Callable[[Backbone], DataSplits] | str
-    training: StaticTraining
-    pretrained: bool | None
-    device: str
-    threads: int | None
-    watch: Watch
-
-    def made(self) -> tuple[Backbone, Callable[..., StaticResult]]:
-        """The trained model, and its result but for the times."""
-        from exitsearch.learn.bank.checkpoint import save_tensors
-        from exitsearch.learn.data import load_data
-        from exitsearch.learn.static import static_scores, train_static
-        from exitsearch.models.multi_exit import load_state
-
-        model = self._created()
-        began = model.weights
-        data = load_data(self.data, backbone=model) if isinstance(self.data, str) else self.data(model)
-        self._check_same_samples(data)
-        folder = self.after.folder / FOLDER / plain_name(str(self.named))
-        facts: dict[str, Scalar] = {
-            "model": str(self.named),
-            "weights": began,
-            "data": f"{data.name} {data.identity}",
-            "input_size": "x".join(map(str, model.input_size)),
-            **asdict(self.training),
-            "augment": ",".join(self.training.augment),
-        }
-        record = self._known(folder, facts)
-        model.to(self.device)
-        if record is not None:
-            load_state(model.module, folder / WEIGHTS_FILE)
-            model.eval()
-        else:
-            with self.watch.progress(f"training {self.named}") as report, torch_threads(self.threads):
-                train_static(model, data, training=self.training, progress=report)
-                scores = static_scores(model, data)
-            save_tensors(folder / WEIGHTS_FILE, dict(model.module.state_dict()))
-            record = StaticRecord(schema_version=StaticRecord.current_version, trained=facts, scores=scores)
-            record.write(folder / RECORD_FILE)
-
-        def result(**times: Any) -> StaticResult:
-            assert record is not None
-            return StaticResult(
-                name=str(self.named),
-                weights=began,
-                parameters=sum(parameter.numel() for parameter in model.parameters()),
-                epochs=self.training.epochs,
-                input_size=model.input_size,
-                scores=record.scores,
-                **times,
-            )
-
-        return model, result
-
-    def _created(self) -> Backbone:
-        asked = _asked(self.after.config, self.named, seed=self.training.seed)
-        if self.pretrained is not None:
-            return asked.changed(pretrained=self.pretrained).create()
-        try:
-            return asked.changed(pretrained=True).create()
-        except UnavailableError as error:
-            self.watch.note(f"{error}; {self.named} is trained from random weights")
-            return asked.changed(pretrained=False).create()
-
-    def _check_same_samples(self, data: DataSplits) -> None:
-        from exitsearch.learn.data.tiles import picture_labels
-
-        outcomes = self.after.outcomes
-        for split in outcomes.splits:
-            samples = outcomes.samples(split)
-            if samples is None or not np.array_equal(samples.labels, picture_labels(data.split(split)).numpy()):
-                raise MismatchError(
-                    f"{data.name} has other samples in the split {split} than those that the multi-exit model was "
-                    "judged on; give the data that it was trained on"
-                )
-
-    def _known(self, folder: Path, facts: dict[str, Scalar]) -> StaticRecord | None:
-        """What was trained in the same way before; None where nothing was."""
-        try:
-            record = StaticRecord.read(folder / RECORD_FILE)
-        except FileError:  # none, or one that is broken: as if it were not there
-            return None
-        return record if record.trained == facts and (folder / WEIGHTS_FILE).exists() else None
-
-
-def _asked(config: MultiExitConfig, named: Named, *, seed: int = 0) -> BackboneRequest:
-    """A static model for a configuration's inputs and outputs."""
-    facts = config.backbone
-    size: int | tuple[int, int] | None = named.side
-    if size is None and facts.input_size is not None:
-        size = (facts.input_size[1], facts.input_size[2])
-    return BackboneRequest(
-        name=named.name,
-        num_outputs=facts.num_outputs,
-        image_size=size,
-        in_chans=facts.input_size[0] if facts.input_size else None,
-        task=facts.task,
-        seed=seed,
-    )
+    notes = [_budget_note(after, training, statics), *_doubts(after, timed)]
+    return over_budget(after, times=_times(timed), statics=statics, notes=notes)
 
 
 def _listed(models: str | Iterable[str] | Iterable[Named]) -> list[str | Named]:
@@ -348,6 +194,54 @@ def _backbone(config: MultiExitConfig) -> Backbone:
         in_chans=facts.input_size[0] if facts.input_size else None,
         task=facts.task,
     ).create()
+
+
+def _measured_as(after: AfterTraining) -> Mapping[str, Scalar]:
+    """The facts under which the profile was measured, where there is one."""
+    return {} if after.profile is None else after.profile.environment.identity
+
+
+def _condition(after: AfterTraining, *, threads: int | None) -> dict[str, Any]:
+    """What is measured as the profile was, but for the device; by default a single input by torch itself."""
+    facts = _measured_as(after)
+    size, many = facts.get("batch_size"), facts.get("threads")
+    return {
+        "dtype": str(facts.get("dtype", "fp32")),
+        "batch_size": size if isinstance(size, int) else 1,
+        "threads": threads or (many if isinstance(many, int) else None),
+        "runtime": str(facts.get("runtime", "eager")),
+    }
+
+
+def _times(timed: MeasuredPaths) -> Times:
+    """When answers came in the run: the first path has all exits, the others one each."""
+    words = ", ".join(f"{key} {value}" for key, value in timed.condition.items())
+    return Times(
+        answers_ms=tuple(timed.paths[0].answers_ms),
+        alone_ms=(*(path.answers_ms[0] for path in timed.paths[1:]), timed.whole_ms),
+        slowdown=tuple(timed.slowdown),
+        source=f"one run of all models together here ({words})",
+    )
+
+
+def _doubts(after: AfterTraining, timed: MeasuredPaths) -> list[str]:
+    """Whether the times of the run can be believed, and whether they are those of the profile."""
+    from exitsearch.measure.guard import other_machine
+
+    notes = []
+    if timed.verdict.status != "ok":
+        notes.append(f"the times of this run are in doubt: its verdict is {timed.verdict}")
+    if after.profile is None:
+        return notes
+    elsewhere = other_machine(after.profile)
+    if elsewhere is not None:
+        notes.append(f"{elsewhere}; the curves are of this one, the budgets as they were chosen for")
+    elif abs(timed.whole_ms / after.profile.full_ms - 1) > _APART:
+        notes.append(
+            f"the backbone alone takes {timed.whole_ms:.4g} ms in this run and {after.profile.full_ms:.4g} ms in the "
+            "profile; the curves are of this run"
+        )
+    return notes
 
 
 def _budget_note(after: AfterTraining, training: StaticTraining, statics: list[StaticResult]) -> str:

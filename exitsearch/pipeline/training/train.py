@@ -326,7 +326,8 @@ def train(
         out: the folder to write, or to go on in; None takes `trained`, or for a recipe with stages `trained-<recipe>`,
             beside the file of the configuration, or in the folder that it is run in.
         watch: is shown the progress.
-        changes: attributes of `Changes` (`epochs`, `learning_rate`, `mixup`, `ema`, ...) instead of the recipe's own.
+        changes: attributes of `Changes` (`epochs`, `learning_rate`, `mixup`, `loss_options`, ...) instead of the
+            recipe's own.
 
     Raises:
         InputError: something that cannot be used together, or is out of range; the message says why.
@@ -340,7 +341,7 @@ def train(
     training = Training.given(
         "training",
         data=data,
-        data_dir=str(data_dir) if data_dir else None,
+        data_dir=data_dir,
         download=download,
         workers=workers,
         device=device,

@@ -81,6 +81,35 @@ def test_numbers_of_ones_own_for_heads_alone() -> None:
         get_recipe("frozen", ema=0.9)
 
 
+def test_options_of_losses_go_where_a_loss_takes_them() -> None:
+    """lgvit's first stage has a loss without options, its second one with four; own options stand beside."""
+    alternating, features = get_recipe("lgvit", loss_options={"share": 0.5}, epochs=2).stages
+    assert (alternating.options, features.options) == ({}, {"share": 0.5})
+    assert features.epochs == 2
+    own = Recipe(name="own", description="", source="own", stages=(Stage(**STAGE, options={"final": 3.0}),))
+    assert get_recipe(own, loss_options={"weights": [1.0, 2.0]}).stages[0].options == {
+        "final": 3.0,
+        "weights": [1.0, 2.0],
+    }
+    assert get_recipe("joint", loss_options={}) is RECIPES["joint"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "message"),
+    [
+        ("lgvit", {"shar": 0.5}, r"option of the losses of lgvit \(alternating, lgvit\) 'shar' \(did you mean 'share'"),
+        ("copycat", {"share": 0.5}, r"the loss of copycat \(copycat\) takes no options, found share; leave it out"),
+        ("budget", {"least": "a little"}, "the option least of the loss budget is a number, found 'a little'"),
+        ("budget", {"least": True}, "the option least of the loss budget is a number, found True"),
+        ("joint", {"weights": "1;2"}, "a number, or one for each exit as 1,2,3, found '1;2'"),
+        ("frozen", {"share": 0.5}, "found loss_options; leave it out"),
+    ],
+)
+def test_options_of_losses_that_are_refused(recipe: str, given: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        get_recipe(recipe, loss_options=given)
+
+
 def test_a_given_teacher() -> None:
     assert {stage.teacher for stage in get_recipe("distill", teacher="given").stages} == {"given"}
 

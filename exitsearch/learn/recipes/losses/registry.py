@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from exitsearch.errors import InputError
+from exitsearch.errors import InputError, one_of, shown
 from exitsearch.learn.recipes.outputs import NEEDS
 
 # (outputs, targets, teacher's logits or None, step, options as keywords) -> named terms; their sum is minimised.
@@ -41,8 +41,37 @@ class NamedLoss:
     @property
     def options(self) -> dict[str, Any]:
         """Keywords that the function takes, with their defaults."""
-        parameters = inspect.signature(self.function).parameters.values()
-        return {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
+        return {name: one.default for name, one in self._keywords.items()}
+
+    @property
+    def _keywords(self) -> dict[str, inspect.Parameter]:
+        parameters = inspect.signature(self.function).parameters
+        return {name: one for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
+
+    def check_option(self, option: str, value: object) -> None:
+        """Refuse an option that the loss does not take, or of another kind; its range is the loss's own to check.
+
+        Raises:
+            InputError: there is no such option, or it is a number (or numbers) and the value is none.
+        """
+        keywords = self._keywords
+        if option not in keywords:
+            if not keywords:
+                raise InputError(f"the loss {self.name} takes no options, found {option}; leave it out")
+            raise one_of(f"option of the loss {self.name}", option, keywords)
+        kind = inspect.formatannotation(keywords[option].annotation).strip("'")
+        several = isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_number, value))
+        if kind == "float" and not _is_number(value):
+            raise InputError(f"the option {option} of the loss {self.name} is a number, found {shown(value)}; give one")
+        if kind == "float | Sequence[float]" and not (_is_number(value) or several):
+            raise InputError(
+                f"the option {option} of the loss {self.name} is a number, or one for each exit as 1,2,3, found "
+                f"{shown(value)}; write it in that form"
+            )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 LOSSES: dict[str, NamedLoss] = {}

@@ -42,6 +42,16 @@ def test_a_loss_of_ones_own_serves_in_a_stage(own_loss) -> None:
     assert numbers(terms) == {"final": 3.0}
 
 
+def test_options_of_another_kind_are_refused(own_loss) -> None:
+    """Kinds are known where the function says them; what it does not say is its own to judge."""
+    LOSSES["joint"].check_option("weights", (1.0, 2))
+    LOSSES["own_loss"].check_option("factor", "much")
+    with pytest.raises(InputError, match=r"the option final of the loss joint is a number, found \[1.0\]"):
+        LOSSES["joint"].check_option("final", [1.0])
+    with pytest.raises(InputError, match="the loss separate takes no options, found share; leave it out"):
+        LOSSES["separate"].check_option("share", 0.5)
+
+
 def test_a_name_is_taken_once(own_loss) -> None:
     register("own_loss", formula="", source="")(own_loss)  # the same again: a file that is read twice
     with pytest.raises(InputError, match="there is a loss of the name 'joint' already; take another name"):
