@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from exitsearch.errors import ExitSearchError, FileError, InputError, shown
+from exitsearch.specs.frames.frame import Framed
 
 # A document larger than this is foreign: the largest real profile (24 placements, 14 head types, all raw samples) is
 # below 30 MB, and reading an arbitrary file into memory is how a wrong path becomes a hang.
@@ -43,8 +44,9 @@ class Part(BaseModel):
             raise InputError(validation_sentence(error, what)) from None
 
 
-class Document(Part):
-    """A whole file. Subclasses say what they are (`kind`) and which `schema_version` they write."""
+class Document(Framed, Part):
+    """A whole file. Subclasses say what they are (`kind`), which `schema_version` they write, and how they look as a
+    table (`frame`)."""
 
     kind: ClassVar[str]
     current_version: ClassVar[int] = 1

@@ -30,6 +30,8 @@ from exitsearch.specs.answers.samples import Samples as Samples
 from exitsearch.specs.answers.samples import load_samples, samples_frame, samples_path
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.document import Document, Part, read_text
+from exitsearch.specs.frames.frame import Frame
+from exitsearch.specs.frames.outcomes import OUTCOMES
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
 
 if TYPE_CHECKING:
@@ -110,6 +112,7 @@ class Outcomes(Document):
     """
 
     kind: ClassVar[str] = "outcomes document"
+    frame: ClassVar[Frame] = OUTCOMES
     created: str = ""
     backbone: BackboneFacts
     metric: Metric

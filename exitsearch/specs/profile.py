@@ -29,6 +29,8 @@ from exitsearch.specs.cost import HeadCost as HeadCost
 from exitsearch.specs.cost import PartCost as PartCost
 from exitsearch.specs.cost import SegmentCost as SegmentCost
 from exitsearch.specs.document import Document, Part, read_text, write_text
+from exitsearch.specs.frames.frame import Frame
+from exitsearch.specs.frames.profile import PROFILE
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.placement import Placement
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
@@ -87,6 +89,7 @@ class Profile(Document):
     """
 
     kind: ClassVar[str] = "profile"
+    frame: ClassVar[Frame] = PROFILE
     created: str = ""
     backbone: BackboneFacts
     placements: list[Placement] = []
