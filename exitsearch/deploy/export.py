@@ -157,7 +157,7 @@ def export_bundle(
     """
     check_request(format=format, precision=precision)
     if not 1 <= threads <= 4096:
-        raise InputError(f"--threads must be from 1 to 4096, found {threads}")
+        raise InputError(f"--threads must be from 1 to 4096, found {threads}; give another number")
     if model.training:
         raise InputError("a model is exported in eval mode, found one in training mode; call model.eval() first")
     if profile is not None:
@@ -353,9 +353,11 @@ def check_out(out: Path, *, restart: bool) -> None:
     if not out.exists():
         return
     if not restart:
-        raise FileError(out, "is there already; give another --out, or replace the bundle in it with --restart")
+        raise FileError(
+            out, "is there already", remedy="give another --out, or replace the bundle in it with --restart"
+        )
     if not out.is_dir() or (any(out.iterdir()) and not (out / BUNDLE_FILE).is_file()):
-        raise FileError(out, "--restart replaces a bundle, and this is none; give another --out")
+        raise FileError(out, "--restart replaces a bundle, and this is none", remedy="give another --out")
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def measure_beside(
         UnavailableError: the device is not there.
     """
     if not 1 <= batch_size <= 2**20:
-        raise InputError(f"--batch-size must be from 1 to {2**20}, found {batch_size}")
+        raise InputError(f"--batch-size must be from 1 to {2**20}, found {batch_size}; give one in that range")
     condition = Condition.resolve(device, dtype=dtype, threads=threads, runtime=runtime, seed=seed)
     keys = sorted({(placement, head) for path in paths for placement, head in path})
     with ExitStack() as stack:

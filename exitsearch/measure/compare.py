@@ -141,10 +141,13 @@ def compare_profiles(
     """
     name, other = before.backbone.name, after.backbone.name
     if None not in (name, other) and name != other:
-        raise MismatchError(f"profiles of one backbone can be compared, found {name} and {other}")
+        raise MismatchError(
+            f"profiles of one backbone can be compared, found {name} and {other}; name two of the same one"
+        )
     if len(before.segments) != len(after.segments):
         raise MismatchError(
-            f"profiles of one backbone have as many segments, found {len(before.segments)} and {len(after.segments)}"
+            f"profiles of one backbone have as many segments, found {len(before.segments)} and {len(after.segments)}; "
+            "name two that were cut alike, or measure one again"
         )
     differences = _differences(before.environment.identity, after.environment.identity)
     if differences and not across:

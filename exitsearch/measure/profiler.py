@@ -160,7 +160,10 @@ def measure_paths(
     for path in paths:
         indices = [placement for placement, _ in path]
         if indices != sorted(set(indices)) or any(not 0 <= index < len(backbone.segments) for index in indices):
-            raise InputError(f"a path names each placement once, in ascending order, found {indices}")
+            raise InputError(
+                f"a path names each placement once, in ascending order, found {indices}; "
+                "sort them, and leave out what stands there twice"
+            )
     with made_ready(backbone, keys, condition, batch_size=batch_size) as ready:
         return time_paths(
             ready.runtime,
@@ -365,17 +368,19 @@ def _batch_sizes(batch_size: int | Sequence[int]) -> list[int]:
     for size in sizes:
         _check_range("--batch-size", size, 1, 2**20)
     if not sizes or len(set(sizes)) < len(sizes):
-        raise InputError(f"--batch-size names each batch size once, found {sizes}")
+        raise InputError(f"--batch-size names each batch size once, found {sizes}; leave out what stands there twice")
     return sizes
 
 
 def _check_range(option: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
-        raise InputError(f"{option} must be from {low} to {high}, found {value}")
+        raise InputError(f"{option} must be from {low} to {high}, found {value}; give a number in that range")
 
 
 def _check_precision(precision: float, max_seconds: float) -> None:
     if not 0 < precision < 1:
-        raise InputError(f"--precision must be above 0 and below 1 (0.02 or 2%), found {precision}")
+        raise InputError(
+            f"--precision must be above 0 and below 1 (0.02 or 2%), found {precision}; give one such as 2%"
+        )
     if not 0 < max_seconds < 1e6:
-        raise InputError(f"--max-seconds must be above 0, found {max_seconds}")
+        raise InputError(f"--max-seconds must be above 0, found {max_seconds}; give a number of seconds")

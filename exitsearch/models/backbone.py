@@ -247,7 +247,9 @@ def create_backbone(
             height, width = arguments["img_size"] = size
     if in_chans is not None and in_chans != channels:
         if in_chans < 1:
-            raise InputError(f"a backbone has 1 input channel or more, found in_chans {in_chans}")
+            raise InputError(
+                f"a backbone has 1 input channel or more, found in_chans {in_chans}; give a whole number from 1"
+            )
         channels = arguments["in_chans"] = in_chans
     if at_most is not None:
         _check_size(name, arguments, at_most)
@@ -354,7 +356,10 @@ def _create_module(
                 rest = {key: value for key, value in arguments.items() if key != "img_size"}
                 module = timm.create_model(name, pretrained=pretrained, **rest)
         except (TypeError, ValueError, AssertionError) as error:
-            raise InputError(f"timm cannot make {name} with {_shown(arguments)}: {error}") from None
+            raise InputError(
+                f"timm cannot make {name} with {_shown(arguments)}: {error}; "
+                "leave out what it does not take, or name another model"
+            ) from None
         except (OSError, RuntimeError) as error:
             if not pretrained:
                 raise
@@ -371,11 +376,14 @@ def _check_size(name: str, arguments: dict[str, Any], at_most: int) -> None:
         state = _create_module(name, False, arguments, "meta", 0).state_dict()
         needed = sum(tensor.numel() for tensor in state.values())
     except (RuntimeError, OverflowError) as error:  # sizes that torch cannot even name
-        raise InputError(f"timm cannot make {name} with {_shown(arguments)}: {str(error).splitlines()[0]}") from None
+        raise InputError(
+            f"timm cannot make {name} with {_shown(arguments)}: {str(error).splitlines()[0]}; "
+            "leave out what it does not take, or name another model"
+        ) from None
     if needed > at_most:
         raise InputError(
             f"{name} with {_shown(arguments)} has {needed:,} numbers, and at most {at_most:,} are expected; its "
-            "weights belong to another model"
+            "weights belong to another model; name that one"
         )
 
 

@@ -113,12 +113,12 @@ def _config(config: MultiExitConfig | Path | str | None, weights: Path) -> Multi
 
     if not (weights / MODEL_FILE).is_file():
         raise FileError(
-            weights, f"holds no {MODEL_FILE}; give the folder that exitsearch train --config chosen.json wrote"
+            weights, f"holds no {MODEL_FILE}", remedy="give the folder that exitsearch train --config chosen.json wrote"
         )
     beside = load_config(weights) if (weights / CONFIG_FILE).is_file() else None
     if config is None:
         if beside is None:
-            raise FileError(weights, f"holds no {CONFIG_FILE}; name the configuration with --config")
+            raise FileError(weights, f"holds no {CONFIG_FILE}", remedy="name the configuration with --config")
         return beside
     given = config if isinstance(config, MultiExitConfig) else load_config(config)
     if beside is not None and _exits(given) != _exits(beside):

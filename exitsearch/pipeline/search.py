@@ -253,7 +253,9 @@ def search_over_settings(
     }
     for option, (given, reason) in refused.items():
         if given:
-            raise InputError(f"--{option} cannot be combined with [knobs] in a search space: {reason}")
+            raise InputError(
+                f"--{option} cannot be combined with [knobs] in a search space: {reason}; leave one of both out"
+            )
     if job.request.needs_energy:
         job.measuring.check_energy()
     provider = MeasuredSettings(job, watch=watch)

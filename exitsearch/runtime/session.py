@@ -217,7 +217,8 @@ class Session:
         else:
             raise RequestError(
                 f"a batch is a list of 1 to {MOST_ROWS} inputs, or an array [batch, channels, height, width], found "
-                f"{described(xs)}"
+                f"{described(xs)}; "
+                "give such"
             )
         return self._predict(inputs, begin, budget_ms, confidence, mean_budget_ms)
 

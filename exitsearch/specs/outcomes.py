@@ -247,10 +247,15 @@ class Outcomes(Document):
         """
         split = split or self.choice_split
         if split not in self.splits:
-            raise InputError(f"these outcomes have the splits {', '.join(self.splits)}, found {split!r}")
+            raise InputError(
+                f"these outcomes have the splits {', '.join(self.splits)}, found {split!r}; name one of them"
+            )
         samples = self.samples(split)
         if samples is None:
-            raise InputError(f"{self.source or 'these outcomes'} hold only scores, and no sample's answers")
+            raise InputError(
+                f"{self.source or 'these outcomes'} hold only scores, and no sample's answers; "
+                "make them with exitsearch train-heads"
+            )
         temperatures: dict[tuple[int, str] | None, float] = {}
         if self.holds_classes and not isinstance(samples.final, KeptOutputs):
             fitted = self.samples(FITTED_ON) if FITTED_ON in self.splits else samples
@@ -290,7 +295,8 @@ class Outcomes(Document):
                 raise FileError(
                     path,
                     f"the samples of {name} have {self.metric} {found:.6g}, {DOCUMENT_NAME} says {stated:.6g} for "
-                    f"the split {split}; make the outcomes again with exitsearch train-heads",
+                    f"the split {split}",
+                    remedy="make the outcomes again with exitsearch train-heads",
                 )
 
     @classmethod

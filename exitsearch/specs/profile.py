@@ -213,7 +213,10 @@ class Profile(Document):
             if cost.placement == placement and cost.head == head:
                 return cost
         here = ", ".join(cost.head for cost in self.heads if cost.placement == placement) or "none"
-        raise InputError(f"the profile holds no head {head!r} at placement {placement}; there: {here}")
+        raise InputError(
+            f"the profile holds no head {head!r} at placement {placement}; there: {here}; "
+            "name one of these, or measure it with exitsearch profile --heads"
+        )
 
     def path_ms(self, exits: Sequence[tuple[int, str]]) -> list[float]:
         """When each exit of a multi-exit model answers, every chosen head on the way being run.

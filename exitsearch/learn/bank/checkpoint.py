@@ -177,7 +177,7 @@ def _restore(
         trainee.module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
     except (KeyError, ValueError, RuntimeError) as error:
         text = str(error).splitlines()[0]
-        raise FileError(path, f"does not fit {trainee.words} ({text}); start afresh with --restart") from None
+        raise FileError(path, f"does not fit {trainee.words} ({text})", remedy="start afresh with --restart") from None
     trainee.saved_steps = trainee.steps
     assert trainer.optimizer is not None
     for key, parameter in trainee.module.named_parameters():

@@ -140,11 +140,15 @@ def train_model(
     recipe = get_recipe(recipe)
     check_data(model.backbone, data)
     if accumulate < 1:
-        raise InputError(f"a batch is computed in at least 1 part, found accumulate {accumulate}")
+        raise InputError(
+            f"a batch is computed in at least 1 part, found accumulate {accumulate}; give a whole number from 1"
+        )
     if not checkpoint_minutes >= 0:
-        raise InputError(f"checkpoint_minutes must be at least 0, found {checkpoint_minutes}")
+        raise InputError(f"checkpoint_minutes must be at least 0, found {checkpoint_minutes}; give minutes from 0")
     if until is not None and until < 1:
-        raise InputError(f"a training stops after at least 1 epoch, found until {until}")
+        raise InputError(
+            f"a training stops after at least 1 epoch, found until {until}; give a whole number from 1, or leave it out"
+        )
     if warm and recipe.stages:
         recipe = dataclasses.replace(recipe, heads=None)
     check_given(recipe, teacher=teacher, warm=warm or recipe.heads is not None, order=order, samples=len(data.heads))

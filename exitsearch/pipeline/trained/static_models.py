@@ -94,7 +94,8 @@ def parse_models(text: str | Iterable[str]) -> list[Named]:
         pixels = whole_number(side) if at else None
         if at and not pixels:
             raise InputError(
-                f"a static model is named MODEL or MODEL@SIDE, with a side in pixels, found {part.strip()!r}"
+                f"a static model is named MODEL or MODEL@SIDE, with a side in pixels, found {part.strip()!r}; "
+                "write it as resnet18 or resnet18@160"
             )
         if not timm.is_model(name):
             raise InputError(
@@ -102,7 +103,9 @@ def parse_models(text: str | Iterable[str]) -> list[Named]:
             )
         found.append(Named(name, pixels))
     if len(set(found)) < len(found):
-        raise InputError(f"--compare names each model once, found {', '.join(map(str, found))}")
+        raise InputError(
+            f"--compare names each model once, found {', '.join(map(str, found))}; leave out what stands there twice"
+        )
     return found
 
 

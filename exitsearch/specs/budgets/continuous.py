@@ -74,7 +74,9 @@ class Uniform(BudgetDistribution):
     def _changed(self, change: Callable[[Amount], Amount]) -> Uniform:
         low, high = change(self.low), change(self.high)
         if low.share == high.share and not low.number < high.number:
-            raise InputError(f"budget {self}: LO must be below HI, found {low} and {high} ms")
+            raise InputError(
+                f"budget {self}: LO must be below HI, found {low} and {high} ms; give bounds in that order"
+            )
         return Uniform(low, high)
 
     def _survival(self, times_ms: Array) -> Array:
