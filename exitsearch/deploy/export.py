@@ -100,7 +100,7 @@ def check_request(*, format: str, precision: str) -> None:
         raise InputError(
             "--format torch is not offered: torch's own files of exported programs (.pt2) hold pickles, and torch "
             "unpickles whatever such a file names as pickled when it loads it; a bundle is input from outside, of "
-            "which nothing is ever unpickled: use --format onnx"
+            "which nothing is ever unpickled; use --format onnx"
         )
     if format not in FORMATS:
         raise one_of("format", format, FORMATS)

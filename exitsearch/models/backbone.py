@@ -226,13 +226,15 @@ def create_backbone(
         made_with = (pretrained, checkpoint, num_outputs, image_size, in_chans)
         if any(option is not None for option in made_with):
             raise InputError(
-                "pretrained, checkpoint, num_outputs, image_size and in_chans are for timm's models; a module is taken "
-                "as it is: build and load it before"
+                "pretrained, checkpoint, num_outputs, image_size and in_chans are for timm's models, a module is taken "
+                "as it is; build and load it before"
             )
         taken = _own_backbone(name, placements=placements, example_input=example_input, task=task, device=device)
         return _with_side_inputs(taken, side_inputs)
     if example_input is not None:
-        raise InputError(f"example_input is for a module of your own; {name} knows its input size, see image_size")
+        raise InputError(
+            f"example_input is for a module of your own; {name} knows its input size; give another one with image_size"
+        )
     _check_name(name)
     if pretrained is None:
         pretrained = checkpoint is None and name.split(".")[0] in PACKAGED_NAMES
@@ -326,8 +328,8 @@ def _check_name(name: str) -> None:
     if timm.is_model(name):
         return
     close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
-    hint = f"did you mean {', '.join(close)}?" if close else "see exitsearch list models 'vit*'"
-    raise InputError(f"unknown model {name!r}; models are named as in timm: {hint}")
+    hint = f" (did you mean {', '.join(close)}?)" if close else ""
+    raise InputError(f"unknown model {name!r}{hint}; models are named as in timm; see exitsearch list models 'vit*'")
 
 
 def _own_config(name: str) -> dict[str, Any]:

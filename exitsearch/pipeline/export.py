@@ -81,7 +81,7 @@ def export(
     chosen = _config(config, weights)
     times = None if measure else _profile(chosen, profile)
     if measure and profile is not None:
-        raise InputError("--profile is for --no-measure; measuring needs none: leave one of them out")
+        raise InputError("--profile is for --no-measure, and measuring needs none; leave one of them out")
     model = _model(chosen, weights)
     training = Training(
         data=data, data_dir=None if data_dir is None else str(data_dir), download=download, threads=threads

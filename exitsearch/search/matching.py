@@ -53,7 +53,8 @@ def matching_exits(
         guess = _off_by_one(costs, values, count)
         raise InputError(
             f"no exit head is left to choose from: profile and outcomes share {len(both)} (placement, head) pairs, of "
-            f"which heads, placements and space allow none{example}{'; ' + guess if guess else ''}"
+            f"which heads, placements and space allow none{example}{'; ' + guess if guess else ''}; allow "
+            "more of them, or bring tables that go together"
         )
     lacking = {str(head.choice) for head in rule.space_heads} - known
     notes = [

@@ -128,7 +128,7 @@ def _by_facts(part: str, placements: Sequence[Placement]) -> list[int]:
     if not found:
         raise InputError(
             f"no placement's module matches {part!r}; modules run from {placements[0].module} to "
-            f"{placements[-1].module}, see exitsearch list placements"
+            f"{placements[-1].module}; see exitsearch list placements"
         )
     return found
 

@@ -1,8 +1,8 @@
 """Every error that a user can cause, read from the source: one line a place that makes one.
 
 A line is the error's class, a tab, and its text with what is filled in between braces. Texts stand by room in
-`texts/<room>.txt`; `python tests/errors/raised.py` writes these lists anew, and the difference is to be read before it is
-committed: does every new text say the rule, what was found, and what to do?
+`texts/<room>.txt`; `python tests/errors/raised.py` writes these lists anew, and the difference is to be read before it
+is committed: does every new text say the rule, what was found, and what to do?
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ MAKERS = {"one_of": "unknown {}; known: {}; name one of these"}
 DEFAULTS = {"FileError": CORRECT, "BundleError": FETCH_AGAIN}
 
 # An instruction begins with one of these.
-VERBS = frozenset(
-    """add allow annotate ask begin bring call change check choose close copy correct create cut declare divide end
-    export fill fetch give go improve install keep leave let make measure merge move name pip prepare put raise read
-    rename repair replace report return run save say search see send set sort start take train try turn unpack unset
-    upgrade use wait wrap write""".split()
-)
+_WORDS = """
+add allow annotate ask begin bring build call change check choose close copy correct create cut declare define
+divide end export fetch fill give go improve install keep leave let make measure merge mend move name pip
+prepare put raise read rename repair replace report resolve return run save say search see send set sort start
+take train try turn unpack unset upgrade use wait wrap write
+"""
+VERBS = frozenset(_WORDS.split())
 
 
 @dataclass(frozen=True)

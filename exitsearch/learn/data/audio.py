@@ -218,7 +218,7 @@ class RecordingsSplit(Split):
 
 def outputs(asked: Asked) -> int:
     """How many classes a folder of recordings holds. Opens none."""
-    return len(list_classes(data_folder(asked.name), RECORDINGS)[1])
+    return len(list_classes(data_folder(asked.name, RECORDINGS), RECORDINGS)[1])
 
 
 def load(asked: Asked, backbone: Backbone) -> DataSplits:
@@ -229,7 +229,7 @@ def load(asked: Asked, backbone: Backbone) -> DataSplits:
     """
     if asked.task == "regression":
         raise InputError(f"{asked.name}: recordings are told apart by classes, one folder each; leave --metric mae out")
-    folder = data_folder(asked.name)
+    folder = data_folder(asked.name, RECORDINGS)
     listed, classes = list_classes(folder, RECORDINGS)
     prepare, (_, height, width) = Prepare.for_backbone(backbone), backbone.input_size
     check_listed(asked.name, listed, kind=RECORDINGS)

@@ -52,14 +52,20 @@ class Kind:
 IMAGES = Kind("image", "an image", "images", EXTENSIONS)
 
 
-def data_folder(name: str) -> Path:
+def data_folder(name: str, kind: Kind = IMAGES) -> Path:
     """The folder that a data set's name says.
 
     Raises:
         InputError: there is none.
     """
     folder = Path(name)
-    if not os.path.isdir(folder):  # where its name is too long there is none either
+    if not name or not os.path.isdir(folder):  # where its name is too long there is none either
+        if kind is not IMAGES:
+            end = kind.extensions[0]
+            raise InputError(
+                f"data of {kind.many} is a folder with train/<class>/*{end} and val/<class>/*{end}, or one folder a "
+                f"class, found no folder {name!r}; name one that there is (--data)"
+            )
         raise InputError(
             "data is `digits` or a folder of images (train/<class>/..., val/<class>/...), or as torch/fashion_mnist a "
             f"data set that timm knows; found no folder {name!r}; name one that there is (--data)"
@@ -81,7 +87,8 @@ def list_classes(folder: Path, kind: Kind = IMAGES) -> tuple[dict[str, Listed], 
     if not of_train:
         raise InputError(
             f"{folder}: a data folder holds train/<class>/*{kind.extensions[0]} and val/<class>/*{kind.extensions[0]}, "
-            f"or one folder a class (for regression {LABELS_FILE} and --metric mae), found no {kind.many}; put them there, "
+            f"or one folder a class (for regression {LABELS_FILE} and --metric mae), found no {kind.many}; put them "
+            "there, "
             "or name another folder (--data)"
         )
     if empty := [name for name, rows in found.items() if not rows]:

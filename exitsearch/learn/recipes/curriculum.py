@@ -76,7 +76,8 @@ def shown_share(*, epoch: int, epochs: int, start: float = START, grown: float =
         )
     if not 0 <= grown <= 1:
         raise InputError(
-            f"a curriculum shows all samples after a share of the epochs from 0 to 1, found {grown}; give one such as 0.5"
+            f"a curriculum shows all samples after a share of the epochs from 0 to 1, found {grown}; give one such "
+            "as 0.5"
         )
     if not 0 <= epoch < epochs:
         raise InputError(f"an epoch is numbered from 0 to {epochs - 1} of {epochs}, found {epoch}; give one of these")

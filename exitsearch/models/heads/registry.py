@@ -225,7 +225,7 @@ def create_head(
         return _build(head_type, placement, num_outputs, options, seed=seed, device=device)
     except UnsupportedError as error:
         fitting = ", ".join(name for name in _REGISTRY if _fits(name, placement))
-        hint = f"; head types that fit there: {fitting}" if fitting else "; no head type fits there"
+        hint = f"; choose one that fits there: {fitting}" if fitting else "; choose another placement: none fits"
         raise UnsupportedError(f"{error}{hint}") from None
 
 

@@ -45,7 +45,8 @@ def load_teacher(source: str, *, student: Backbone) -> nn.Module:
         alike = file != "" and name in ("", facts.name)
         if alike and facts.name is None:
             raise InputError(
-                f"the student has no name, so {source} must say of which model it is: MODEL:{file}; write it in that form"
+                f"the student has no name, so {source} must say of which model it is: MODEL:{file}; write it in that "
+                "form"
             )
         teacher = create_backbone(
             facts.name if alike and facts.name else name,

@@ -73,8 +73,8 @@ def answering(name: str) -> Iterator[None]:
         yield
     except failures() as error:
         raise ExitSearchError(
-            f"the storage of the study {name} failed ({reason(error)}); what was finished is kept, run the same "
-            "command again to go on"
+            f"the storage of the study {name} failed ({reason(error)}); run the same command again to go on: "
+            "what was finished is kept"
         ) from error
 
 

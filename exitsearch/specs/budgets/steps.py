@@ -107,7 +107,7 @@ class Discrete(_Steps):
         for part in arguments.split(","):
             time, at, weight = part.partition("@")
             if not at:
-                raise ValueError(f"write {cls.form}; {part.strip()!r} has no @probability")
+                raise ValueError(f"{part.strip()!r} has no @probability")
             points.append((read_amount(time), read_number(weight)))
         check_weights([weight for _, weight in points])
         return cls(tuple(points))
