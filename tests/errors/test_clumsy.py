@@ -88,8 +88,8 @@ SENTENCES = {
         "export wrote"
     ),
     "verify altered": (
-        "altered: 3 files of the manifest are missing, as 'head_0.onnx'; copy the bundle again from where it was made, "
-        "or write it again with exitsearch export"
+        "altered/bundle.json: confidence is missing; copy the bundle again from where it was made, or write it again "
+        "with exitsearch export"
     ),
     "serve empty": (
         "empty: a bundle is a folder with bundle.json in it, found none; name the folder that exitsearch export wrote"
