@@ -2,10 +2,10 @@
 
     python scripts/check_release.py [--pythons 3.11,3.12,3.13] [--keep FOLDER] [--json FILE]
 
-In a clone of the last commit: `python -m build` of both packages, `twine check --strict`, CITATION.cff validated; then for
-each Python an environment of its own with the wheel (`uv`, hard links), in which the command line and a search of a
-published table are run and compared, and a second one with the wheel of the runtime alone, in which a bundle answers. Needs
-`uv` (extra `dev`), which also finds or fetches the Pythons. The first run downloads torch; 5 to 15 minutes.
+In a clone of the last commit: `python -m build` of both packages, `twine check --strict`, CITATION.cff validated; then
+for each Python an environment of its own with the wheel (`uv`, hard links), in which the command line and a search of a
+published table are run, and a second one with the wheel of the runtime alone, in which a bundle answers. Needs `uv`
+(extra `dev`), which also finds or fetches the Pythons. The first run downloads torch; 5 to 15 minutes.
 """
 
 from __future__ import annotations
@@ -137,7 +137,13 @@ def tiny_bundle(work: Path) -> Path:
     """A bundle of the test suite, to be answered from by the runtime alone."""
     folder = work / "bundle"
     program = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\nfrom pathlib import Path\n"
-    run([sys.executable, "-c", program + f"from tiny_bundle import write_tiny_bundle\nwrite_tiny_bundle(Path({str(folder)!r}))"])
+    run(
+        [
+            sys.executable,
+            "-c",
+            program + f"from tiny_bundle import write_tiny_bundle\nwrite_tiny_bundle(Path({str(folder)!r}))",
+        ]
+    )
     return folder
 
 

@@ -73,7 +73,7 @@ def verification() -> Verification:
 
 def examples(folder: Path) -> dict[str, Framed]:
     """A document of every kind, by the name of its class and what it is an example of."""
-    from exitsearch.learn.engine.record import KeptWeights, TrainingRecord
+    from exitsearch.learn.engine.folder.record import KeptWeights, TrainingRecord
 
     from exitsearch.learn.bank.checkpoint import Checkpoint
     from exitsearch.pipeline.trained.static_models import StaticRecord
