@@ -70,7 +70,7 @@ class Found:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all of it; returns 0 where everything holds."""
     parser = argparse.ArgumentParser(description="Build, check, install and run both packages.")
-    parser.add_argument("--pythons", default=",".join(PYTHONS), help="versions, with commas")
+    parser.add_argument("--pythons", default=",".join(PYTHONS), help="versions or paths of interpreters, with commas")
     parser.add_argument("--keep", type=Path, help="folder for what was built")
     parser.add_argument("--json", type=Path, help="file for what was found")
     args = parser.parse_args(argv)
@@ -153,9 +153,10 @@ def try_python(python: str, work: Path, built: Sequence[Path], bundle: Path) -> 
     said: dict[str, str] = {}
     try:
         for package in ("exitsearch", "exitsearch_runtime"):
-            env = work / f"env-{python}-{package}"
+            env = work / f"env-{package}"
             wheel = next(file for file in built if file.name.startswith(f"{package}-") and file.suffix == ".whl")
-            run(["uv", "venv", "--quiet", "--python", python, env])
+            run(["uv", "venv", "--quiet", "--clear", "--python", python, env])
+            said["python"] = run([env / "bin" / "python", "--version"]).split()[1]
             run(["uv", "pip", "install", "--quiet", "--python", env / "bin" / "python", wheel])
             said |= in_whole(env) if package == "exitsearch" else in_runtime(env, bundle)
             shutil.rmtree(env)
