@@ -73,9 +73,8 @@ def verification() -> Verification:
 
 def examples(folder: Path) -> dict[str, Framed]:
     """A document of every kind, by the name of its class and what it is an example of."""
-    from exitsearch.learn.engine.folder.record import KeptWeights, TrainingRecord
-
     from exitsearch.learn.bank.checkpoint import Checkpoint
+    from exitsearch.learn.engine.folder.record import KeptWeights, TrainingRecord
     from exitsearch.pipeline.trained.static_models import StaticRecord
     from exitsearch.search.result import SettingRow, SettingsResult
 
@@ -336,3 +335,18 @@ def test_the_scores_of_outcomes_by_hand() -> None:
     assert len(frame) == 77 + 1
     last: Any = frame.iloc[-1]
     assert (last["head"], last["score"], last["value"]) == ("final", 0.9124, 0.9124)
+
+
+def test_the_page_tells_every_column() -> None:
+    """docs/frames.md is written by scripts/frames_page.py, and its example runs and prints what it says."""
+    from frames_page import PAGE, TABLES, page
+
+    assert PAGE.read_text() == page(), "run python scripts/frames_page.py"
+    told = [frame for _, frame, _ in TABLES]
+    assert all(any(one.frame is frame for frame in told) for one in framed_classes())
+    code = page().partition("```python\n")[2].partition("```")[0]
+    with contextlib.redirect_stdout(io.StringIO()) as printed_out:
+        exec(code, {})
+    found = printed_out.getvalue().splitlines()
+    comments = [line.partition("  # ")[2] for line in code.splitlines() if "  # " in line]
+    assert [found[0], found[-1]] == comments

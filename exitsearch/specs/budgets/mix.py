@@ -39,7 +39,7 @@ class Mix(BudgetDistribution):
             if not star:
                 raise ValueError(f"{text.strip()!r} has no weight and star")
             if inner.strip().startswith("mix:"):
-                raise ValueError("a mix holds no other mix")
+                raise ValueError("a mix cannot hold another mix")
             parts.append((read_number(weight), parse_budget(inner)))
         check_weights([weight for weight, _ in parts])
         return cls(tuple(parts))
