@@ -124,7 +124,8 @@ def check_contents(files: Sequence[Path], clone: Path) -> None:
     sdist = next(file for file in files if file.name.startswith("exitsearch-") and file.name.endswith(".tar.gz"))
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", *tracked} <= held
+    absent = sorted({"LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", *tracked} - held)
+    assert not absent, f"the source archive lacks {absent}"
 
 
 def validate_citation(clone: Path) -> None:
