@@ -191,6 +191,9 @@ def check_fits(head: str | HeadChoice, placement: Placement) -> str | None:
     return None
 
 
+_NONE_FITS = "; no head type fits there; choose another placement"
+
+
 def create_head(
     head: str | HeadChoice,
     *,
@@ -225,7 +228,7 @@ def create_head(
         return _build(head_type, placement, num_outputs, options, seed=seed, device=device)
     except UnsupportedError as error:
         fitting = ", ".join(name for name in _REGISTRY if _fits(name, placement))
-        hint = f"; choose one that fits there: {fitting}" if fitting else "; choose another placement: none fits"
+        hint = f"; head types that fit there: {fitting}; choose one" if fitting else _NONE_FITS
         raise UnsupportedError(f"{error}{hint}") from None
 
 
