@@ -8,9 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
+    __version__: str
     from exitsearch.allocator import keep_freed_memory as keep_freed_memory
     from exitsearch.models.backbone import create_backbone as create_backbone
     from exitsearch.models.heads import create_head as create_head
@@ -76,7 +75,20 @@ def public(name: str) -> Any:
     return getattr(importlib.import_module(_HOME[name]), name)
 
 
+def _version() -> str:
+    """The version of the installed package, which its build took from the git tags; `0+unknown` of a bare checkout."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("exitsearch")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        globals()[name] = version = _version()
+        return version
     if name not in _HOME:
         raise AttributeError(f"module 'exitsearch' has no attribute {name!r}")
     globals()[name] = value = public(name)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# What to do about a file that is not as it should be, where nothing more is known.
+CORRECT = "correct the file, or make it again"
+
 
 class ExitSearchError(Exception):
     """The work was well asked for, ran, and failed."""
@@ -22,12 +25,19 @@ class InputError(ExitSearchError):
 
 
 class FileError(InputError):
-    """A file is missing, truncated, foreign, of another schema version, or holds a value that is not allowed."""
+    """A file is missing, truncated, foreign, of another schema version, or holds a value that is not allowed.
 
-    def __init__(self, path: Path | str, problem: str) -> None:
+    Attributes:
+        path: the file.
+        problem: the rule and what was found.
+        remedy: what to do; empty where the problem says it already.
+    """
+
+    def __init__(self, path: Path | str, problem: str, *, remedy: str = CORRECT) -> None:
         self.path = Path(path)
         self.problem = problem
-        super().__init__(f"{path}: {problem}")
+        self.remedy = remedy
+        super().__init__(f"{path}: {problem}; {remedy}" if remedy else f"{path}: {problem}")
 
 
 class MismatchError(InputError):
@@ -55,4 +65,4 @@ def one_of(what: str, found: object, allowed: object) -> InputError:
     names = sorted(str(name) for name in allowed)  # type: ignore[attr-defined]
     close = difflib.get_close_matches(str(found), names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return InputError(f"unknown {what} {str(found)!r}{hint}; known: {', '.join(names)}")
+    return InputError(f"unknown {what} {str(found)!r}{hint}; known: {', '.join(names)}; name one of these")

@@ -63,7 +63,7 @@ def check(args: argparse.Namespace, config: MultiExitConfig) -> None:
         return
     found = profile_of(config, given=args.profile)
     if args.refine and found.profile is None:
-        raise InputError(f"--refine asks the search again, and {found.note}")
+        raise InputError(f"--refine asks the search again, and {found.note}; name the profile with --profile")
     if args.refine and config.request is None:
         raise InputError("--refine asks the search again, and this chosen.json holds no request; search again")
 

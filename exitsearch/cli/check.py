@@ -51,9 +51,13 @@ def _repeat(args: argparse.Namespace, document: Document) -> int:
     from exitsearch.specs.load import load_outcomes, load_profile
 
     if not isinstance(document, MultiExitConfig):
-        raise FileError(args.file, f"--profile and --outcomes are for a chosen.json, this is a {document.kind}")
+        raise FileError(
+            args.file,
+            f"--profile and --outcomes are for a chosen.json, this is a {document.kind}",
+            remedy="leave them out",
+        )
     if not (args.profile and args.outcomes):
-        raise InputError("a proof is repeated from both documents: name them with --profile and --outcomes")
+        raise InputError("a proof is repeated from both documents; name them with --profile and --outcomes")
     backbone, metric = document.backbone.name, document.expected.metric
     profile = load_profile(args.profile, backbone=backbone)
     outcomes = load_outcomes(args.outcomes, metric=metric, backbone=backbone)
@@ -82,7 +86,11 @@ def _open(path: Path) -> Document:
             return _checked(Outcomes.load(path))
         if (path / "chosen.json").exists():
             return MultiExitConfig.read(path / "chosen.json")
-        raise FileError(path, f"a folder with {DOCUMENT_NAME} or chosen.json is expected, found neither")
+        raise FileError(
+            path,
+            f"a folder with {DOCUMENT_NAME} or chosen.json is expected, found neither",
+            remedy="name another folder, or a file",
+        )
     if path.suffix == ".csv":
         _, header = next(csv_rows(read_text(path), path), (0, []))
         return Profile.from_costs_csv(path) if "part" in header else Outcomes.from_values_csv(path)
@@ -95,7 +103,9 @@ def _open(path: Path) -> Document:
         if isinstance(data, dict) and key in data:
             return _checked(Outcomes.load(path)) if kind is Outcomes else kind.parse(data, path)
     raise FileError(
-        path, "neither a profile, nor outcomes, nor a chosen.json: none of the keys segments, metric, exits"
+        path,
+        "neither a profile, nor outcomes, nor a chosen.json: none of the keys segments, metric, exits",
+        remedy="name one of these",
     )
 
 

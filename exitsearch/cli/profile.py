@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.report import tables
 
     if args.plot is not None and args.plot.suffix not in (".png", ".html"):
-        raise InputError(f"--plot takes a file that ends in .png or .html, found {args.plot}")
+        raise InputError(f"--plot takes a file that ends in .png or .html, found {args.plot}; name one")
     if args.plot is not None and args.counts_only:
         raise InputError("--plot draws times, and --counts-only measures none; leave one of them out")
     options.load_plugin(args)

@@ -104,7 +104,7 @@ def check_request(*, format: str, precision: str) -> None:
         raise InputError(
             "--format torch is not offered: torch's own files of exported programs (.pt2) hold pickles, and torch "
             "unpickles whatever such a file names as pickled when it loads it; a bundle is input from outside, of "
-            "which nothing is ever unpickled: use --format onnx"
+            "which nothing is ever unpickled; use --format onnx"
         )
     if format not in FORMATS:
         raise one_of("format", format, FORMATS)
@@ -161,7 +161,7 @@ def export_bundle(
     """
     check_request(format=format, precision=precision)
     if not 1 <= threads <= 4096:
-        raise InputError(f"--threads must be from 1 to 4096, found {threads}")
+        raise InputError(f"--threads must be from 1 to 4096, found {threads}; give another number")
     if model.training:
         raise InputError("a model is exported in eval mode, found one in training mode; call model.eval() first")
     if profile is not None:

@@ -39,9 +39,11 @@ def check_out(out: Path, *, restart: bool) -> None:
     if not out.exists():
         return
     if not restart:
-        raise FileError(out, "is there already; give another --out, or replace the bundle in it with --restart")
+        raise FileError(
+            out, "is there already", remedy="give another --out, or replace the bundle in it with --restart"
+        )
     if not out.is_dir() or (any(out.iterdir()) and not (out / BUNDLE_FILE).is_file()):
-        raise FileError(out, "--restart replaces a bundle, and this is none; give another --out")
+        raise FileError(out, "--restart replaces a bundle, and this is none", remedy="give another --out")
 
 
 @contextmanager

@@ -175,7 +175,7 @@ def _axes(name: str, small: Tensor, large: Tensor) -> dict[int, str]:
         if rest or b != times * _BATCHES[1]:
             raise UnsupportedError(
                 f"{name} takes a tensor of which axis {axis} has {a} for a batch of {_BATCHES[0]} and {b} for one of "
-                f"{_BATCHES[1]}; only multiples of the batch can be exported: choose exits at other placements"
+                f"{_BATCHES[1]}; only multiples of the batch can be exported; choose exits at other placements"
             )
         found[axis] = "batch" if times == 1 else f"batch_times_{times}"
     return found

@@ -112,7 +112,7 @@ class Moments:
             InputError: a shrinkage out of range, or LDA of targets.
         """
         if not 0 <= shrinkage < 1:
-            raise InputError(f"the shrinkage of a probe is from 0 below 1, found {shrinkage:g}")
+            raise InputError(f"the shrinkage of a probe is from 0 below 1, found {shrinkage:g}; give one such as 0.1")
         if method == "lda" and self.task != "classification":
             raise InputError("a probe by LDA needs classes; take ridge for targets")
         return self._lda(shrinkage) if method == "lda" else self._ridge(shrinkage)
@@ -207,7 +207,10 @@ def probe_placements(
     wanted = sorted(set(every if placements is None else placements))
     for placement in wanted:
         if placement not in every:
-            raise InputError(f"placements of {backbone.facts.name} run from 0 to {every.stop - 1}, found {placement}")
+            raise InputError(
+                f"placements of {backbone.facts.name} run from 0 to {every.stop - 1}, found {placement}; "
+                "name placements among these"
+            )
     task, device = data.task, torch.device(device)
     method = method or method_for(task)
     backbone.to(device).eval()

@@ -55,7 +55,8 @@ class StaticTraining:
         if self.epochs < 1 or self.batch_size < 2 or not (rate is None or 0 < rate < math.inf):
             raise InputError(
                 "a static model is trained for at least 1 epoch, with at least 2 inputs a step and a learning rate "
-                f"above 0, found {self.epochs}, {self.batch_size} and {rate}"
+                f"above 0, found {self.epochs}, {self.batch_size} and {rate}; "
+                "give numbers in these ranges"
             )
 
     def rate(self, step: int, steps: int, *, weights: str) -> float:

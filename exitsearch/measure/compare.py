@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exitsearch.errors import MismatchError
 from exitsearch.measure.timing.statistics import machine_speeds
+from exitsearch.specs.frames.frame import Column, Frame, Framed
 from exitsearch.specs.profile import Cost, Profile, Scalar
 
 Change = Literal["faster", "slower", "same", "ambiguous"]
@@ -51,8 +52,50 @@ class UnitComparison:
     change: Change
 
 
-@dataclass(frozen=True)
-class Comparison:
+def _counts(found: Comparison) -> str:
+    return "two profiles: " + ", ".join(f"{count} {change}" for change, count in found.counts().items())
+
+
+def _differing(found: Comparison) -> list[str]:
+    return [
+        f"{name} differs: {before} and {after}; times are not comparable."
+        for name, (before, after) in found.differences.items()
+    ]
+
+
+_UNITS = Frame(
+    title=_counts,
+    columns={
+        "unit": Column("its name, as `segment 3` or `linear at placement 3`", "text"),
+        "before_ms": Column("median in the first profile, in ms of one batch"),
+        "after_ms": Column("median in the second, in ms of one batch"),
+        "ratio": Column("after over before"),
+        "low": Column("lower end of the ratio's 95% interval"),
+        "high": Column("upper end of it"),
+        "change": Column("faster, slower, same or ambiguous", "text"),
+    },
+    rows=lambda found: [
+        (unit.unit, unit.before_ms, unit.after_ms, unit.ratio, *unit.interval, unit.change) for unit in found.units
+    ],
+    brief=Frame(
+        title=_counts,
+        columns={
+            "unit": Column("its name", "text"),
+            "before ms": Column("median in the first profile, in ms of one batch"),
+            "after ms": Column("median in the second, in ms of one batch"),
+            "ratio": Column("after over before"),
+            "change": Column("faster, slower, same or ambiguous", "text"),
+        },
+        rows=lambda found: [
+            (unit.unit, unit.before_ms, unit.after_ms, unit.ratio, unit.change) for unit in found.units
+        ],
+        notes=_differing,
+    ),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Framed):
     """Two profiles of one backbone.
 
     Attributes:
@@ -63,6 +106,7 @@ class Comparison:
         only_after: units of the second alone.
     """
 
+    frame: ClassVar[Frame] = _UNITS
     units: list[UnitComparison]
     differences: dict[str, tuple[Scalar, Scalar]]
     soft: dict[str, tuple[Scalar, Scalar]]
@@ -97,10 +141,13 @@ def compare_profiles(
     """
     name, other = before.backbone.name, after.backbone.name
     if None not in (name, other) and name != other:
-        raise MismatchError(f"profiles of one backbone can be compared, found {name} and {other}")
+        raise MismatchError(
+            f"profiles of one backbone can be compared, found {name} and {other}; name two of the same one"
+        )
     if len(before.segments) != len(after.segments):
         raise MismatchError(
-            f"profiles of one backbone have as many segments, found {len(before.segments)} and {len(after.segments)}"
+            f"profiles of one backbone have as many segments, found {len(before.segments)} and {len(after.segments)}; "
+            "name two that were cut alike, or measure one again"
         )
     differences = _differences(before.environment.identity, after.environment.identity)
     if differences and not across:

@@ -68,7 +68,7 @@ class Condition:
         resolve_dtype(dtype)
         made = find_runtime(runtime)
         if threads is not None and not 1 <= threads <= 4096:
-            raise InputError(f"--threads must be from 1 to 4096, found {threads}")
+            raise InputError(f"--threads must be from 1 to 4096, found {threads}; give another number")
         where = resolve_device(device)
         made.check(where, dtype)
         return cls(where, dtype, threads, made, seed)

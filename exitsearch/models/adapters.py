@@ -76,7 +76,7 @@ def attach_adapters(backbone: Backbone, *, rank: int, seed: int = 0) -> list[str
         InputError: a rank below 1, adapters that are there already, or no layer that could have one.
     """
     if rank < 1:
-        raise InputError(f"adapters have a rank of at least 1, found {rank}")
+        raise InputError(f"adapters have a rank of at least 1, found {rank}; give a whole number from 1")
     if _adapted(backbone):
         raise InputError("the backbone has adapters already; merge them first (merge_adapters)")
     found = _adaptable(backbone, rank)

@@ -226,13 +226,15 @@ def create_backbone(
         made_with = (pretrained, checkpoint, num_outputs, image_size, in_chans)
         if any(option is not None for option in made_with):
             raise InputError(
-                "pretrained, checkpoint, num_outputs, image_size and in_chans are for timm's models; a module is taken "
-                "as it is: build and load it before"
+                "pretrained, checkpoint, num_outputs, image_size and in_chans are for timm's models, a module is taken "
+                "as it is; build and load it before"
             )
         taken = _own_backbone(name, placements=placements, example_input=example_input, task=task, device=device)
         return _with_side_inputs(taken, side_inputs)
     if example_input is not None:
-        raise InputError(f"example_input is for a module of your own; {name} knows its input size, see image_size")
+        raise InputError(
+            f"example_input is for a module of your own; {name} knows its input size; give another one with image_size"
+        )
     _check_name(name)
     if pretrained is None:
         pretrained = checkpoint is None and name.split(".")[0] in PACKAGED_NAMES
@@ -247,7 +249,9 @@ def create_backbone(
             height, width = arguments["img_size"] = size
     if in_chans is not None and in_chans != channels:
         if in_chans < 1:
-            raise InputError(f"a backbone has 1 input channel or more, found in_chans {in_chans}")
+            raise InputError(
+                f"a backbone has 1 input channel or more, found in_chans {in_chans}; give a whole number from 1"
+            )
         channels = arguments["in_chans"] = in_chans
     if at_most is not None:
         _check_size(name, arguments, at_most)
@@ -326,8 +330,8 @@ def _check_name(name: str) -> None:
     if timm.is_model(name):
         return
     close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
-    hint = f"did you mean {', '.join(close)}?" if close else "see exitsearch list models 'vit*'"
-    raise InputError(f"unknown model {name!r}; models are named as in timm: {hint}")
+    hint = f" (did you mean {', '.join(close)}?)" if close else ""
+    raise InputError(f"unknown model {name!r}{hint}; models are named as in timm; see exitsearch list models 'vit*'")
 
 
 def _own_config(name: str) -> dict[str, Any]:
@@ -356,7 +360,10 @@ def _create_module(
                 rest = {key: value for key, value in arguments.items() if key != "img_size"}
                 module = timm.create_model(name, pretrained=pretrained, **rest)
         except (TypeError, ValueError, AssertionError) as error:
-            raise InputError(f"timm cannot make {name} with {_shown(arguments)}: {error}") from None
+            raise InputError(
+                f"timm cannot make {name} with {_shown(arguments)}: {error}; "
+                "leave out what it does not take, or name another model"
+            ) from None
         except (OSError, RuntimeError) as error:
             if not pretrained:
                 raise
@@ -373,11 +380,14 @@ def _check_size(name: str, arguments: dict[str, Any], at_most: int) -> None:
         state = _create_module(name, False, arguments, "meta", 0).state_dict()
         needed = sum(tensor.numel() for tensor in state.values())
     except (RuntimeError, OverflowError) as error:  # sizes that torch cannot even name
-        raise InputError(f"timm cannot make {name} with {_shown(arguments)}: {str(error).splitlines()[0]}") from None
+        raise InputError(
+            f"timm cannot make {name} with {_shown(arguments)}: {str(error).splitlines()[0]}; "
+            "leave out what it does not take, or name another model"
+        ) from None
     if needed > at_most:
         raise InputError(
             f"{name} with {_shown(arguments)} has {needed:,} numbers, and at most {at_most:,} are expected; its "
-            "weights belong to another model"
+            "weights belong to another model; name that one"
         )
 
 

@@ -21,7 +21,10 @@ def load_checkpoint(module: nn.Module, path: Path) -> str:
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: a checkpoint is a safetensors file; this one cannot be read: {error}") from None
+        raise InputError(
+            f"{path}: a checkpoint is a safetensors file; this one cannot be read: {error}; "
+            "save the weights with safetensors.torch.save_file, or name another file"
+        ) from None
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

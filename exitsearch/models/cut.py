@@ -315,7 +315,10 @@ def _named(skeleton: nn.Module, modules: Sequence[str], name: str) -> Blocks:
         if module not in known or not module:
             close = [path for path in known if path.endswith(module.rpartition(".")[2]) and path][:3]
             hint = f"; there are {', '.join(close)}" if close else "; print(module) shows its modules"
-            raise InputError(f"placements are modules of {name} by name, and it has no {module!r}{hint}")
+            raise InputError(
+                f"placements are modules of {name} by name, and it has no {module!r}{hint}; "
+                "name modules that it has, as named_modules() lists them"
+            )
     return dict.fromkeys(modules)
 
 

@@ -31,7 +31,10 @@ def block_from_backbone(head: ExitHead, *, backbone: Backbone) -> list[str]:
         UnsupportedError: the head has no block, there is no next one, or the two are not built alike.
     """
     if not isinstance(head, VitEE):
-        raise UnsupportedError(f"only a vit_ee head has a block like the backbone's, found {type(head).__name__}")
+        raise UnsupportedError(
+            f"only a vit_ee head has a block like the backbone's, found {type(head).__name__}; "
+            "give one, or leave it as it is drawn"
+        )
     later = head.placement.index + 1
     if later >= len(backbone.placements):
         raise UnsupportedError(
@@ -61,11 +64,17 @@ def classifier_from_backbone(head: ExitHead, *, backbone: Backbone) -> list[str]
         UnsupportedError: the head is not linear, or channels, outputs or layers differ.
     """
     if not isinstance(head, LinearHead):
-        raise UnsupportedError(f"only a linear head can start from the final classifier, found {type(head).__name__}")
+        raise UnsupportedError(
+            f"only a linear head can start from the final classifier, found {type(head).__name__}; "
+            "give one, or leave it as it is drawn"
+        )
     classifiers = backbone.final_classifier()
     if len(classifiers) != 1 or not isinstance(classifiers[0], nn.Linear):
         found = ", ".join(type(classifier).__name__ for classifier in classifiers)
-        raise UnsupportedError(f"{backbone.facts.name} must have one linear layer as its classifier, found {found}")
+        raise UnsupportedError(
+            f"{backbone.facts.name} must have one linear layer as its classifier, found {found}; "
+            "leave the head as it is drawn"
+        )
     mine: dict[str, nn.Module] = {"fc": head.fc}
     theirs: dict[str, nn.Module] = {"fc": classifiers[0]}
     norm = _final_norm(backbone)
@@ -91,7 +100,8 @@ def _copy(mine: Mapping[str, nn.Module], theirs: Mapping[str, nn.Module], *, sou
         if here != there:
             raise UnsupportedError(
                 f"the exit head must be built like {source} to start from it; {name} is {here} in the head and {there} "
-                "there"
+                "there; "
+                "create the head so, or leave it as it is drawn"
             )
     with torch.no_grad():
         for name, tensor in target.items():

@@ -131,5 +131,8 @@ def gathered(x: Batch, side: Mapping[str, Tensor], *, declared: Mapping[str, Siz
     given = side_inputs(x) | dict(side)
     for name in given:
         if name not in declared:
-            raise InputError(f"the model has no side input {name}; it has: {side_text(declared)}")
+            raise InputError(
+                f"the model has no side input {name}; it has: {side_text(declared)}; "
+                "leave it out, or declare it when the backbone is made"
+            )
     return Inputs(given, **{MAIN_INPUT: main_input(x)}) if given else main_input(x)

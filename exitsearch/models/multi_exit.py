@@ -175,7 +175,7 @@ def _exit_head(backbone: Backbone, exit_: ExitChoice, *, seed: int, device: str 
     if exit_.placement >= len(backbone.placements):
         raise InputError(
             f"{backbone.facts.name} has placements 0 to {len(backbone.placements) - 1}, the configuration has an exit "
-            f"at {exit_.placement}; it was chosen for another backbone"
+            f"at {exit_.placement}; it was chosen for another backbone; name that one, or search again"
         )
     return create_head(
         exit_.choice,
@@ -207,7 +207,8 @@ def _check_heads(backbone: Backbone, *, config: MultiExitConfig, at_most: int) -
         if (needed := sum(tensor.numel() for tensor in head.state_dict().values())) > at_most:
             raise InputError(
                 f"the head {exit_.choice} at placement {exit_.placement} has {needed:,} numbers, and the file of the "
-                f"whole model holds {at_most:,}"
+                f"whole model holds {at_most:,}; "
+                "take the weights that were trained for this configuration"
             )
 
 
@@ -261,7 +262,11 @@ def load_final(backbone: Backbone, folder: Path | str) -> None:
     path = Path(folder) / HEADS_FOLDER / FINAL_FILE
     state, own = read_tensors(path), final_parameters(backbone)
     if state.keys() != own.keys() or any(state[name].shape != own[name].shape for name in own):
-        raise FileError(path, f"not the final classifier of {backbone.facts.name} with {backbone.num_outputs} outputs")
+        raise FileError(
+            path,
+            f"not the final classifier of {backbone.facts.name} with {backbone.num_outputs} outputs",
+            remedy="train the heads again",
+        )
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(state[name])
@@ -284,5 +289,7 @@ def load_state(module: nn.Module, path: Path) -> None:
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()]
         raise FileError(
-            path, f"the weights do not fit the configuration ({' '.join(lines[1:2]) or lines[0]})"
+            path,
+            f"the weights do not fit the configuration ({' '.join(lines[1:2]) or lines[0]})",
+            remedy="name the folder that was trained for it, or train it again",
         ) from None

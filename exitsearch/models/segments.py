@@ -177,7 +177,8 @@ class _Part:
         if small is None or (isinstance(small, bool | int | float | str | torch.dtype) and small == large):
             return small
         raise UnsupportedError(
-            f"only tensors and numbers can be carried from block to block, found {type(small).__name__} ({small})"
+            f"only tensors and numbers can be carried from block to block, found {type(small).__name__} ({small}); "
+            "put what makes it into a module of its own, or name placements further out"
         )
 
     def _from_state(self, index: int) -> fx.Node:

@@ -72,7 +72,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise FileError(path, "no such file") from None
+        raise FileError(path, "no such file", remedy="check its name") from None
     except (SafetensorError, OSError) as error:
         raise FileError(path, f"not a safetensors file that can be read: {error}") from None
 
@@ -87,6 +87,6 @@ def numbers_in(path: Path) -> int:
         with safe_open(path, framework="pt") as file:
             return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
     except FileNotFoundError:
-        raise FileError(path, "no such file") from None
+        raise FileError(path, "no such file", remedy="check its name") from None
     except (SafetensorError, OSError) as error:
         raise FileError(path, f"not a safetensors file that can be read: {error}") from None

@@ -143,7 +143,9 @@ class _ExampleTracer(fx.Tracer):
         if isinstance(a, Tensor):
             known = any(a is tensor for tensor in (*self.root.parameters(), *self.root.buffers()))
             if not known and a not in self.tensor_attrs:
-                raise UnsupportedError("a tensor made without the input cannot be recorded")
+                raise UnsupportedError(
+                    "a tensor made without the input cannot be recorded; put what makes it into a module of its own"
+                )
         return super().create_arg(a)
 
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:

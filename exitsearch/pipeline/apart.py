@@ -63,7 +63,9 @@ def measure_apart(job: MeasuringJob) -> None:
     if done.returncode in (130, -signal.SIGINT):
         raise KeyboardInterrupt
     if done.returncode < 0:
-        raise ExitSearchError(f"the process that measured it was ended by signal {-done.returncode}")
+        raise ExitSearchError(
+            f"the process that measured it was ended by signal {-done.returncode}; run the same command again"
+        )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it failed without a word"])[-1]
         kind = UnavailableError if done.returncode == InputError.exit_status else ExitSearchError

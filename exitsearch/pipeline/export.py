@@ -82,7 +82,7 @@ def export(
     chosen = _config(config, weights)
     times = None if measure else _profile(chosen, profile)
     if measure and profile is not None:
-        raise InputError("--profile is for --no-measure; measuring needs none: leave one of them out")
+        raise InputError("--profile is for --no-measure, and measuring needs none; leave one of them out")
     model = _model(chosen, weights)
     training = Training(
         data=data, data_dir=None if data_dir is None else str(data_dir), download=download, threads=threads
@@ -114,12 +114,12 @@ def _config(config: MultiExitConfig | Path | str | None, weights: Path) -> Multi
 
     if not (weights / MODEL_FILE).is_file():
         raise FileError(
-            weights, f"holds no {MODEL_FILE}; give the folder that exitsearch train --config chosen.json wrote"
+            weights, f"holds no {MODEL_FILE}", remedy="give the folder that exitsearch train --config chosen.json wrote"
         )
     beside = load_config(weights) if (weights / CONFIG_FILE).is_file() else None
     if config is None:
         if beside is None:
-            raise FileError(weights, f"holds no {CONFIG_FILE}; name the configuration with --config")
+            raise FileError(weights, f"holds no {CONFIG_FILE}", remedy="name the configuration with --config")
         return beside
     given = config if isinstance(config, MultiExitConfig) else load_config(config)
     if beside is not None and _exits(given) != _exits(beside):

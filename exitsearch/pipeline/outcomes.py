@@ -80,7 +80,7 @@ class Training(Part):
         if self.has_data_for(name):
             return self.data or "digits"
         raise InputError(
-            f"heads over {name} need data to train on: exitsearch train-heads --model {name} --data digits, "
+            f"heads over {name} need data to train on; run exitsearch train-heads --model {name} --data digits, "
             "or a folder of images with train/ and val/"
         )
 
@@ -326,6 +326,28 @@ def find_outcomes(
     folder = places.outcomes_folder(name, data, metric=training.metric).name
     found = places.newest(places.OUTCOMES, f"{folder}/{DOCUMENT_NAME}")
     return None if found is None else (load_outcomes(found, backbone=name), str(found.parent))
+
+
+def check_outcomes(source: Outcomes | str | None, *, name: str, training: Training) -> None:
+    """Refuse what will come to no outcomes: none are named, none stand here, and there is no data to train heads on.
+
+    Args:
+        source: what was named, as in `find_outcomes`.
+        name: of the backbone.
+        training: how heads would be trained.
+
+    Raises:
+        InputError: says how to come to some.
+    """
+    name = name.split(".")[0]
+    if source is not None or training.has_data_for(name) or find_outcomes(None, name=name, training=training):
+        return
+    built_in = published_for(name)
+    bring = f"; or take the built-in --outcomes {' or --outcomes '.join(built_in)}" if built_in else ""
+    raise InputError(
+        f"there are no outcomes of {name} yet; add --data digits or --data FOLDER to train its heads now, or "
+        f"run exitsearch train-heads --model {name} --data FOLDER{bring}"
+    )
 
 
 def published_for(name: str) -> list[str]:

@@ -76,7 +76,8 @@ def train_in_rounds(
     """
     if not exits:
         raise InputError(
-            "no exit head is left to choose from: heads, placements and space allow none of those in the profile"
+            "no exit head is left to choose from: heads, placements and space allow none of those in the profile; "
+            "allow more with --heads, --placements or --space, or measure others with exitsearch profile"
         )
     known = set() if outcomes is None else settled(outcomes)
     left = [pair for pair in exits if pair not in known]

@@ -11,7 +11,7 @@ from exitsearch.errors import InputError, MismatchError
 from exitsearch.pipeline import places
 from exitsearch.pipeline.backbone import BackboneRequest
 from exitsearch.pipeline.job import MAX_SECONDS_ON_THE_WAY, SearchJob
-from exitsearch.pipeline.outcomes import RECIPE, HeadTraining, Training, find_outcomes, published_for
+from exitsearch.pipeline.outcomes import RECIPE, HeadTraining, Training, check_outcomes, find_outcomes
 from exitsearch.pipeline.profile import Measuring, as_space, find_profile, make_profile
 from exitsearch.pipeline.rounds import Rounds, needs_all, train_in_rounds
 from exitsearch.pipeline.watch import Quiet, Watch
@@ -184,6 +184,8 @@ def find_sources(job: SearchJob, *, utility: Utility | None = None, watch: Watch
         given = find_outcomes(job.outcomes, name=None, training=job.training, asked_name=job.model)
         name = given[0].backbone.name if given else None
     found = find_profile(job.profile, name=name, device=job.device)
+    if found is None:  # measuring takes a minute or more: what is bound to fail behind it is said before
+        check_outcomes(job.outcomes, name=job.backbone_named(name).name, training=job.training)
     profile, profile_source = found or _made_profile(job, name, watch)
     profile = profile.at_batch(job.batch_size)
     _ = profile.full_ms  # a profile that only counts is refused before any heads are trained
@@ -249,7 +251,9 @@ def search_over_settings(
     }
     for option, (given, reason) in refused.items():
         if given:
-            raise InputError(f"--{option} cannot be combined with [knobs] in a search space: {reason}")
+            raise InputError(
+                f"--{option} cannot be combined with [knobs] in a search space: {reason}; leave one of both out"
+            )
     if job.request.needs_energy:
         job.measuring.check_energy()
     provider = MeasuredSettings(job, watch=watch)
@@ -301,13 +305,7 @@ def _outcomes(
         )
     exits = candidates_of(profile, job.request)
     if found is None:
-        if not job.training.has_data_for(name):
-            built_in = published_for(name)
-            bring = f"; or take the built-in --outcomes {' or --outcomes '.join(built_in)}" if built_in else ""
-            raise InputError(
-                f"there are no outcomes of {name} yet; add --data digits or --data FOLDER to train its heads now, or "
-                f"run exitsearch train-heads --model {name} --data FOLDER{bring}"
-            )
+        check_outcomes(None, name=name, training=job.training)
         folder = job.training.folder(name)
         train = HeadTraining(_as_measured(job, profile), job.training, out=folder, watch=watch)
         made = _rounds(job, profile, exits, train=train, utility=utility, watch=watch)

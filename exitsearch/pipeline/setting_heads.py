@@ -90,7 +90,9 @@ class SettingHeads:
                 named = self._rule.names_heads or head.type in setting.heads
                 exits = self._fitting([turned], setting.input_size, named=named)
                 if not exits and named:
-                    raise UnsupportedError(f"{turned.choice} may stand at no placement")
+                    raise UnsupportedError(
+                        f"{turned.choice} may stand at no placement; choose another head, or other placements"
+                    )
                 label = str(turned.choice) if head.type in setting.heads else "heads"
                 groups.setdefault(label, set()).update(exits)
         return {label: sorted(exits) for label, exits in groups.items() if exits}
@@ -108,7 +110,9 @@ class SettingHeads:
         if choice.type in self._space.knobs.heads:
             choice = HeadChoice(choice.type, _without_defaults(choice.type, choice.options))
         if str(choice) not in known:
-            raise InputError(f"{text} is no candidate in any setting; the candidate heads are {', '.join(known)}")
+            raise InputError(
+                f"{text} is no candidate in any setting; the candidate heads are {', '.join(known)}; name one of them"
+            )
         return f"{place}:{choice}"
 
     def _check_knobs(self) -> None:

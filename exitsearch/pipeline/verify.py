@@ -102,9 +102,11 @@ def verify(
     """
     watch = watch or Quiet()
     if not 0 < seconds < float("inf"):
-        raise InputError(f"--seconds must be above 0, found {seconds}")
+        raise InputError(f"--seconds must be above 0, found {seconds}; give a number of seconds")
     if isinstance(load, bool) or not 0 <= load <= _MOST_LOAD:
-        raise InputError(f"--load must be a number of processes from 0 to {_MOST_LOAD}, found {load}")
+        raise InputError(
+            f"--load must be a number of processes from 0 to {_MOST_LOAD}, found {load}; give a number in that range"
+        )
     asked = None if budget is None else parse_budget(budget)
     folder = Path(bundle)
     file = folder.resolve().parent / VERIFICATION_FILE if out is None else Path(out)

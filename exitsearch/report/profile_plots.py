@@ -38,7 +38,7 @@ def write_profile_plot(profile: Profile, path: Path | str) -> Path:
     """
     path = Path(path)
     if path.suffix not in (".png", ".html"):
-        raise InputError(f"a plot is a .png or .html file, found {path}")
+        raise InputError(f"a plot is a .png or .html file, found {path}; name one that ends so")
     figure = profile_figure(profile)
     if path.suffix == ".png":
         picture = io.BytesIO()

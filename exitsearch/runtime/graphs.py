@@ -142,7 +142,10 @@ class Graphs:
         except Exception as error:  # onnxruntime's errors have no common base of their own
             if stop is not None and stop.terminate:
                 raise Stopped from None
-            raise RunError(f"{graph.facts.file} failed over this input ({_first_line(error)})") from None
+            raise RunError(
+                f"{graph.facts.file} failed over this input ({_first_line(error)}); "
+                "give inputs as the manifest describes them, or write the bundle again with exitsearch export"
+            ) from None
 
     def _check_answers(self, path: Path) -> None:
         """Every exit answers zeros as the manifest says; it warms the sessions up, too."""
@@ -156,7 +159,10 @@ class Graphs:
                 state = self.segment(position, state, stop)
                 outputs = self.head(position, state, stop)
                 if len(outputs) != 1:
-                    raise RunError(f"an exit must give one row of outputs for one input, found {len(outputs)}")
+                    raise RunError(
+                        f"an exit must give one row of outputs for one input, found {len(outputs)}; "
+                        "write the bundle again with exitsearch export"
+                    )
         except Stopped:
             raise BundleError(path, f"its graphs must answer one input within {_CHECK_SECONDS:g} s") from None
         except RunError as error:

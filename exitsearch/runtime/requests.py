@@ -95,13 +95,13 @@ def zeros(manifest: Manifest) -> tuple[Arrays, dict[str, Arrays]]:
 def check_whole(name: str, found: object, *, high: int) -> None:
     """A whole number from 1 to so much."""
     if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= high:
-        raise RequestError(f"{name} must be a whole number from 1 to {high}, found {shown(found)}")
+        raise RequestError(f"{name} must be a whole number from 1 to {high}, found {shown(found)}; give such a number")
 
 
 def check_quantile(found: object) -> None:
     """A quantile of the latency table."""
     if not isinstance(found, float) or found not in QUANTILES:
-        raise RequestError(f"quantile must be one of 0.5, 0.9 and 0.99, found {shown(found)}")
+        raise RequestError(f"quantile must be one of 0.5, 0.9 and 0.99, found {shown(found)}; give one of them")
 
 
 def check_number(name: str, found: object, *, high: float) -> None:
@@ -111,4 +111,6 @@ def check_number(name: str, found: object, *, high: float) -> None:
         or not isinstance(found, int | float | np.integer | np.floating)
         or not 0 < found <= high
     ):
-        raise RequestError(f"{name} must be a number above 0, at most {high:g}, found {shown(found)}")
+        raise RequestError(
+            f"{name} must be a number above 0, at most {high:g}, found {shown(found)}; give such a number"
+        )

@@ -255,7 +255,8 @@ class Session:
         else:
             raise RequestError(
                 f"a batch is a list of 1 to {MOST_ROWS} inputs, or an array [batch, channels, height, width], found "
-                f"{described(xs)}"
+                f"{described(xs)}; "
+                "give such"
             )
         beside = check_side(side, self.manifest, rows=len(inputs))
         return self._predict(inputs, beside, begin, budget_ms, confidence, mean_budget_ms)
@@ -351,7 +352,7 @@ class Session:
                 f"{self.manifest.num_outputs} outputs; ask with budget_ms alone, or with start()"
             )
         if confidence is not None and mean_budget_ms is not None:
-            raise RequestError("give a confidence or a mean_budget_ms, found both; the latter means thresholds too")
+            raise RequestError("a mean_budget_ms means thresholds too, found it beside a confidence; give one of them")
         score = table.score if table else "softmax"
         thresholds: tuple[float | None, ...]
         if confidence is not None:

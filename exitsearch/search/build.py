@@ -177,5 +177,7 @@ def _exit(problem: Problem, text: str) -> tuple[int, str | None]:
     here = [c.head for c in problem.candidates if c.placement == place]
     if not here or (head is not None and head not in here):
         known = f"the candidates there are {', '.join(here)}" if here else "there is no candidate at that placement"
-        raise InputError(f"{text} is no candidate; {known}")
+        raise InputError(
+            f"{text} is no candidate; {known}; name one that is (exitsearch list placements, exitsearch list heads)"
+        )
     return place, head

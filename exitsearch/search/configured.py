@@ -39,7 +39,8 @@ def configured_problem(
     needed = len(config.exits) + 1
     if len(values) != needed:
         raise InputError(
-            f"{needed} scores are needed, of every chosen exit and last of the final one, found {len(values)}"
+            f"{needed} scores are needed, of every chosen exit and last of the final one, found {len(values)}; "
+            "give as many"
         )
     pairs = [(exit_.placement, str(exit_.choice)) for exit_ in config.exits]
     final_ms, slowdown = config.latency_ms[-1], tuple[float, ...]()

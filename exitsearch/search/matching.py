@@ -34,7 +34,10 @@ def matching_exits(
     known, count = {head for _, head in both}, len(profile.segments)
     for head in rule.heads or ():
         if head not in known:
-            raise InputError(f"{_lacking(head, costs)} no head {head!r}; heads in both: {', '.join(sorted(known))}")
+            raise InputError(
+                f"{_lacking(head, costs)} no head {head!r}; heads in both: {', '.join(sorted(known))}; "
+                "name one of these with --heads"
+            )
     allowed = rule.allowed({head for _, head in (*costs, *values)}, count, facts=profile.placements)
     # A placement that the profile does not have is in nobody's list, and is left out all the same.
     everywhere = not rule.names_placements
@@ -50,7 +53,8 @@ def matching_exits(
         guess = _off_by_one(costs, values, count)
         raise InputError(
             f"no exit head is left to choose from: profile and outcomes share {len(both)} (placement, head) pairs, of "
-            f"which heads, placements and space allow none{example}{'; ' + guess if guess else ''}"
+            f"which heads, placements and space allow none{example}{'; ' + guess if guess else ''}; allow "
+            "more of them, or bring tables that go together"
         )
     lacking = {str(head.choice) for head in rule.space_heads} - known
     notes = [

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
+from exitsearch.search.frames import BASELINES, FRONT, RESULT, SETTINGS
 from exitsearch.search.problem import Choice, Problem
 from exitsearch.search.solver.exact import Solution
 from exitsearch.search.study import StudyResult
 from exitsearch.search.study.front import FrontStudy
 from exitsearch.specs.config import MultiExitConfig
+from exitsearch.specs.frames.frame import Frame, Framed, as_pandas
 from exitsearch.specs.memory import PathMemory
 from exitsearch.specs.question.knobs import Knobs, Setting
 from exitsearch.specs.question.request import Objective
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,8 @@ class FrontRow:
     config: MultiExitConfig
 
 
-@dataclass(frozen=True)
-class FrontResult:
+@dataclass(frozen=True, repr=False)
+class FrontResult(Framed):
     """Choices that no other beats in all objectives.
 
     Attributes:
@@ -74,14 +80,15 @@ class FrontResult:
         study: Optuna's part; None when no trials were asked for.
     """
 
+    frame: ClassVar[Frame] = FRONT
     names: tuple[Objective, ...]
     rows: list[FrontRow]
     complete: bool
     study: FrontStudy | None
 
 
-@dataclass(frozen=True)
-class SearchResult:
+@dataclass(frozen=True, repr=False)
+class SearchResult(Framed):
     """Everything that a search found.
 
     Attributes:
@@ -109,6 +116,7 @@ class SearchResult:
         memory: of the whole path with the chosen exits; None where the profile does not know it.
     """
 
+    frame: ClassVar[Frame] = RESULT
     config: MultiExitConfig
     problem: Problem
     choice: Choice
@@ -131,6 +139,10 @@ class SearchResult:
     front: FrontResult | None = None
     memory: PathMemory | None = None
     settings: SettingsResult | None = None
+
+    def baselines_frame(self) -> pd.DataFrame:
+        """The choice and what a user would do without a search, the best first, for pandas."""
+        return as_pandas(BASELINES, self)
 
 
 @dataclass(frozen=True)
@@ -155,8 +167,8 @@ class SettingRow:
     reason: str | None
 
 
-@dataclass(frozen=True)
-class SettingsResult:
+@dataclass(frozen=True, repr=False)
+class SettingsResult(Framed):
     """What a search over settings found.
 
     Attributes:
@@ -172,6 +184,7 @@ class SettingsResult:
         sources: where the profile and the outcomes are that the choice was made with.
     """
 
+    frame: ClassVar[Frame] = SETTINGS
     result: SearchResult
     setting: Setting
     knobs: Knobs

@@ -95,7 +95,9 @@ def search_settings(
     if request.policy == "confidence":
         raise InputError("knobs need exact optima, which --policy confidence does not have; leave one out")
     if trials < 1:
-        raise InputError(f"a search with knobs tries settings, so --trials is at least 1, found {trials}")
+        raise InputError(
+            f"a search with knobs tries settings, so --trials is at least 1, found {trials}; give a whole number from 1"
+        )
     settings = knobs.settings(otherwise)
     solver = _Solver(knobs, provider, settings, request, seed)
     prune = trials < len(settings) if knobs.prune is None else knobs.prune
@@ -308,7 +310,7 @@ def _none_tried(rows: Sequence[SettingRow]) -> ExitSearchError:
     why = f"{first.setting}: {first.reason}"
     if first.state == "failed":
         return ExitSearchError(f"no setting was tried to the end; {why}; run the same command again to try again")
-    return InputError(f"no setting is possible; {why}")
+    return InputError(f"no setting is possible; {why}; correct it in the search space, or put other values there")
 
 
 def _values(rows: Iterable[SettingRow]) -> list[float]:

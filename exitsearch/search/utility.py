@@ -73,13 +73,13 @@ class Utility:
         except InputError:
             raise
         except (Exception, SystemExit) as error:  # it is the user's own
-            raise InputError(f"{self.name} failed: {type(error).__name__}: {error}") from error
+            raise InputError(f"{self.name} failed: {type(error).__name__}: {error}; correct the function") from error
         rule = f"{self.name} must return one finite number for each of {len(labels)} samples"
         if found.shape != (len(labels),):
-            raise InputError(f"{rule}, found an array of shape {list(found.shape)}")
+            raise InputError(f"{rule}, found an array of shape {list(found.shape)}; correct the function")
         if not np.isfinite(found).all():
             row = int(np.flatnonzero(~np.isfinite(found))[0])
-            raise InputError(f"{rule}, found {found[row]} for sample {row}")
+            raise InputError(f"{rule}, found {found[row]} for sample {row}; correct the function")
         return found
 
 
@@ -111,19 +111,21 @@ def load_utility(source: str) -> Utility:
     """
     path, colon, name = source.rpartition(":")
     if not colon or not name.isidentifier():
-        raise InputError(f"a worth function is written FILE.py:FUNCTION, found {source!r}")
+        raise InputError(f"a worth function is written FILE.py:FUNCTION, found {source!r}; write it in that form")
     check_readable(path)
     file = Path(path).resolve()
     # Two files may have the same name in different folders.
     module_name = f"exitsearch_worth_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None:
-        raise FileError(path, "a worth function stands in a Python file (.py)")
+        raise FileError(
+            path, "a worth function stands in a Python file (.py)", remedy="name one (--worth FILE.py:FUNCTION)"
+        )
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+        raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}; correct the file") from error
     function = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"{path} holds no function {name!r}; define it there, or name another one after the colon")
@@ -150,7 +152,7 @@ def load_class_weights(path: Path | str) -> Utility:
             raise FileError(path, f"row {line}: label {label} stands there twice")
         weights[label] = weight
     if not any(weights.values()):
-        raise FileError(path, "some weight must be above 0")
+        raise FileError(path, "some weight must be above 0, found none")
 
     def of_labels(labels: NDArray[Any]) -> Array:
         found = sorted({int(label) for label in np.unique(labels)})

@@ -120,7 +120,10 @@ class Valuation:
         if utility is not None:
             self.metric, self.fallback = "utility", utility.fallback if fallback is None else fallback
             if utility.of_classes and not document.holds_classes:
-                raise InputError(f"{utility.name} need outputs that are classes, the outcomes hold {document.metric}")
+                raise InputError(
+                    f"{utility.name} need outputs that are classes, the outcomes hold {document.metric}; "
+                    "leave --class-weights out, or name a function with --worth"
+                )
             _ = self._means  # what cannot be had is said before any search
 
     @cached_property
@@ -215,5 +218,5 @@ def fallback_value(outcomes: Valued, asked: float | None) -> float:
         if asked is not None:
             check_score(asked, outcomes.metric, "--fallback")
     except ValueError as error:
-        raise InputError(str(error)) from None
+        raise InputError(f"{error}; give another --fallback") from None
     return as_value(score, outcomes.metric)

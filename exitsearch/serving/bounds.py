@@ -45,8 +45,13 @@ class Bounds:
         for name, (low, high) in ranges.items():
             found = getattr(self, name)
             if isinstance(found, bool) or not isinstance(found, int) or not low <= found <= high:
-                raise InputError(f"{name} must be a whole number from {low} to {high}, found {shown(found)}")
+                raise InputError(
+                    f"{name} must be a whole number from {low} to {high}, found {shown(found)}; "
+                    "give a number in that range"
+                )
         for name in ("body_seconds", "header_seconds"):
             found = getattr(self, name)
             if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found <= 3600:
-                raise InputError(f"{name} must be a number above 0, at most 3600, found {shown(found)}")
+                raise InputError(
+                    f"{name} must be a number above 0, at most 3600, found {shown(found)}; give a number in that range"
+                )

@@ -171,7 +171,8 @@ def checked_budget(budget_ms: float) -> float:
     """
     if isinstance(budget_ms, bool) or not isinstance(budget_ms, int | float) or not 0 < budget_ms <= _LONGEST_MS:
         raise InputError(
-            f"the budget must be a number of ms above 0, at most {_LONGEST_MS:g}, found {shown(budget_ms)}"
+            f"the budget must be a number of ms above 0, at most {_LONGEST_MS:g}, found {shown(budget_ms)}; "
+            "give a number in that range"
         )
     return float(budget_ms)
 

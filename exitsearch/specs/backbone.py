@@ -65,13 +65,13 @@ class BackboneFacts(Part):
             if a is not None and b is not None and a != b:
                 raise MismatchError(
                     f"{mine} is of backbone {_shown(self)} and {others} of {_shown(other)}; "
-                    f"both must have the same {key}: choose another file or make one of them again"
+                    f"both must have the same {key}; choose another file or make one of them again"
                 )
         for name in self.side_inputs.keys() & other.side_inputs.keys():
             if self.side_inputs[name] != other.side_inputs[name]:
                 raise MismatchError(
                     f"{mine} is of side inputs {side_text(self.side_inputs)} and {others} of "
-                    f"{side_text(other.side_inputs)}; {name} must have the same size in both: choose another file or "
+                    f"{side_text(other.side_inputs)}; {name} must have the same size in both; choose another file or "
                     "make one of them again"
                 )
         if self.num_outputs and other.num_outputs and self.num_outputs != other.num_outputs:

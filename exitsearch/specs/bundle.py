@@ -66,6 +66,8 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from exitsearch.specs.backbone import Task
 from exitsearch.specs.config import Confidence, ExitChoice
 from exitsearch.specs.document import Document, Part
+from exitsearch.specs.frames.bundle import BUNDLE
+from exitsearch.specs.frames.frame import Frame
 from exitsearch.specs.question.request import AskedRequest, Policy
 
 BUNDLE_FILE = "bundle.json"
@@ -202,6 +204,7 @@ class Bundle(Document):
     """The manifest of a bundle; its keys are described above."""
 
     kind: ClassVar[str] = "bundle"
+    frame: ClassVar[Frame] = BUNDLE
     created: str = ""
     model: BundleModel
     input: BundleInput

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.document import Document, Part
+from exitsearch.specs.frames.config import CONFIG
+from exitsearch.specs.frames.frame import Frame
 from exitsearch.specs.head import HeadChoice, Option
 from exitsearch.specs.question.knobs import ChosenSetting
 from exitsearch.specs.question.request import AskedRequest, Policy, Score
@@ -153,6 +155,7 @@ class MultiExitConfig(Document):
     """
 
     kind: ClassVar[str] = "multi-exit configuration"
+    frame: ClassVar[Frame] = CONFIG
     created: str = ""
     backbone: BackboneFacts
     exits: list[ExitChoice]

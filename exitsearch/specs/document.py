@@ -15,10 +15,13 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from exitsearch.errors import ExitSearchError, FileError, InputError, shown
+from exitsearch.specs.frames.frame import Framed
 
 # A document larger than this is foreign: the largest real profile (24 placements, 14 head types, all raw samples) is
 # below 30 MB, and reading an arbitrary file into memory is how a wrong path becomes a hang.
 _LARGEST_BYTES = 512 * 1024 * 1024
+
+_PERMIT = "name a file that this user may read"
 
 
 class Part(BaseModel):
@@ -40,11 +43,12 @@ class Part(BaseModel):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise InputError(validation_sentence(error, what)) from None
+            raise InputError(f"{validation_sentence(error, what)}; correct it") from None
 
 
-class Document(Part):
-    """A whole file. Subclasses say what they are (`kind`) and which `schema_version` they write."""
+class Document(Framed, Part):
+    """A whole file. Subclasses say what they are (`kind`), which `schema_version` they write, and how they look as a
+    table (`frame`)."""
 
     kind: ClassVar[str]
     current_version: ClassVar[int] = 1
@@ -72,8 +76,8 @@ class Document(Part):
         if version > cls.current_version:
             raise FileError(
                 path,
-                f"schema_version {version} is newer than the {cls.current_version} that this exitsearch reads; "
-                "upgrade exitsearch, or make the file again with this one",
+                f"schema_version {version} is newer than the {cls.current_version} that this exitsearch reads",
+                remedy="upgrade exitsearch, or make the file again with this one",
             )
         data = cls.upgrade(data, version)
         try:
@@ -83,7 +87,7 @@ class Document(Part):
         except FileError:
             raise
         except InputError as error:  # a rule of a part that users give elsewhere too
-            raise FileError(path, str(error)) from None
+            raise FileError(path, str(error), remedy="") from None
 
     @classmethod
     def upgrade(cls, data: dict[str, Any], version: int) -> dict[str, Any]:
@@ -149,21 +153,26 @@ def read_text(path: Path | str) -> str:
     try:
         size = path.stat().st_size
         if size > _LARGEST_BYTES:
-            raise FileError(path, f"a file of at most {_LARGEST_BYTES // 2**20} MiB is expected, found {size} bytes")
+            raise FileError(
+                path,
+                f"a file of at most {_LARGEST_BYTES // 2**20} MiB is expected, found {size} bytes",
+                remedy="name another file",
+            )
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise FileError(path, "no such file") from None
+        raise FileError(path, "no such file", remedy="check its name") from None
     except OSError as error:
-        raise FileError(path, f"cannot be read: {error.strerror or error}") from None
+        raise FileError(path, f"cannot be read: {error.strerror or error}", remedy=_PERMIT) from None
     except UnicodeDecodeError:
         raise FileError(path, "a text file in UTF-8 is expected, found other bytes") from None
 
 
-def check_readable(path: Path | str, *, missing: str = "no such file") -> None:
+def check_readable(path: Path | str, *, missing: str = "no such file", remedy: str = "check its name") -> None:
     """Whether a file that others will open can be opened: libraries have their own words for it, or none.
 
     Args:
         missing: what is said where there is none.
+        remedy: what to do then.
 
     Raises:
         FileError: it is missing, a folder, in a folder that may not be read, or its name is too long.
@@ -172,9 +181,9 @@ def check_readable(path: Path | str, *, missing: str = "no such file") -> None:
         with open(path, "rb"):
             pass
     except FileNotFoundError:
-        raise FileError(path, missing) from None
+        raise FileError(path, missing, remedy=remedy) from None
     except OSError as error:
-        raise FileError(path, f"cannot be read: {error.strerror or error}") from None
+        raise FileError(path, f"cannot be read: {error.strerror or error}", remedy=_PERMIT) from None
 
 
 def _refuse_constant(name: str) -> float:
@@ -234,4 +243,4 @@ def unwritable(path: Path | str, error: Exception) -> ExitSearchError:
         return ExitSearchError(
             f"{path}: cannot be written: {reason}; make room and run the same command again: what was finished is kept"
         )
-    return FileError(path, f"cannot be written: {reason}")
+    return FileError(path, f"cannot be written: {reason}", remedy="name another place, or let this user write there")

@@ -40,12 +40,18 @@ class HeadChoice:
         """
         match = _FORM.fullmatch(text.strip())
         if match is None:
-            raise InputError(f"a head is written TYPE or TYPE(option=value, ...), found {text.strip()!r}")
+            raise InputError(
+                f"a head is written TYPE or TYPE(option=value, ...), found {text.strip()!r}; "
+                "write it in that form, as linear or gah(stride=2)"
+            )
         options: dict[str, Option] = {}
         for part in filter(None, (part.strip() for part in (match["options"] or "").split(","))):
             name, equals, value = part.partition("=")
             if not equals:
-                raise InputError(f"a head option is written option=value, found {part!r} in {text.strip()!r}")
+                raise InputError(
+                    f"a head option is written option=value, found {part!r} in {text.strip()!r}; "
+                    "write it in that form, as gah(stride=2)"
+                )
             options[name.strip()] = _option(value.strip())
         return cls(match["type"], options)
 

@@ -77,7 +77,9 @@ def load_space(source: Path | str) -> SearchSpace:
         FileError: the file is missing or breaks a rule.
     """
     if Path(source).suffix != ".toml":
-        raise FileError(source, "a search space is a TOML file whose name ends in .toml")
+        raise FileError(
+            source, "a search space is a TOML file whose name ends in .toml", remedy="rename it, or name one"
+        )
     return SearchSpace.read(source)
 
 

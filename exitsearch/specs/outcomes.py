@@ -30,6 +30,8 @@ from exitsearch.specs.answers.samples import Samples as Samples
 from exitsearch.specs.answers.samples import load_samples, samples_frame, samples_path
 from exitsearch.specs.backbone import BackboneFacts
 from exitsearch.specs.document import Document, Part, read_text
+from exitsearch.specs.frames.frame import Frame
+from exitsearch.specs.frames.outcomes import OUTCOMES
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
 
 if TYPE_CHECKING:
@@ -110,6 +112,7 @@ class Outcomes(Document):
     """
 
     kind: ClassVar[str] = "outcomes document"
+    frame: ClassVar[Frame] = OUTCOMES
     created: str = ""
     backbone: BackboneFacts
     metric: Metric
@@ -244,10 +247,15 @@ class Outcomes(Document):
         """
         split = split or self.choice_split
         if split not in self.splits:
-            raise InputError(f"these outcomes have the splits {', '.join(self.splits)}, found {split!r}")
+            raise InputError(
+                f"these outcomes have the splits {', '.join(self.splits)}, found {split!r}; name one of them"
+            )
         samples = self.samples(split)
         if samples is None:
-            raise InputError(f"{self.source or 'these outcomes'} hold only scores, and no sample's answers")
+            raise InputError(
+                f"{self.source or 'these outcomes'} hold only scores, and no sample's answers; "
+                "make them with exitsearch train-heads"
+            )
         temperatures: dict[tuple[int, str] | None, float] = {}
         if self.holds_classes and not isinstance(samples.final, KeptOutputs):
             fitted = self.samples(FITTED_ON) if FITTED_ON in self.splits else samples
@@ -287,7 +295,8 @@ class Outcomes(Document):
                 raise FileError(
                     path,
                     f"the samples of {name} have {self.metric} {found:.6g}, {DOCUMENT_NAME} says {stated:.6g} for "
-                    f"the split {split}; make the outcomes again with exitsearch train-heads",
+                    f"the split {split}",
+                    remedy="make the outcomes again with exitsearch train-heads",
                 )
 
     @classmethod

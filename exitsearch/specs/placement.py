@@ -97,7 +97,9 @@ def select_placements(text: str | None, count: int, *, placements: Sequence[Plac
         if first.isdecimal() and (last.isdecimal() or not dash):
             low, high = whole_number(first), whole_number(last if dash else first)
             if low is None or high is None or low > high or high >= count:
-                raise InputError(f"placements run from 0 to {count - 1}, found {shown(part)}")
+                raise InputError(
+                    f"placements run from 0 to {count - 1}, found {shown(part)}; name placements among these"
+                )
             chosen.update(range(low, high + 1))
         else:
             chosen.update(_by_facts(part, placements))
@@ -111,10 +113,13 @@ def _by_facts(part: str, placements: Sequence[Placement]) -> list[int]:
         return _equally_spaced(_percentage(share, part), placements)
     # `4-`, `-1` and the like are numbers gone wrong, not names.
     if not any(letter.isalpha() or letter in "*?" for letter in part):
-        raise InputError(f"placements are written as numbers and ranges (0,2,4-8), found {part!r}")
+        raise InputError(
+            f"placements are written as numbers and ranges (0,2,4-8), found {part!r}; write them in that form"
+        )
     if not placements:
         raise InputError(
-            f"placements are chosen by number (0,2,4-8) where nothing else is known of them, found {part!r}"
+            f"placements are chosen by number (0,2,4-8) where nothing else is known of them, found {part!r}; "
+            "write numbers"
         )
     if part == "stages":
         sizes = [(placement.layout, placement.channels, placement.grid) for placement in placements]
@@ -123,7 +128,7 @@ def _by_facts(part: str, placements: Sequence[Placement]) -> list[int]:
     if not found:
         raise InputError(
             f"no placement's module matches {part!r}; modules run from {placements[0].module} to "
-            f"{placements[-1].module}, see exitsearch list placements"
+            f"{placements[-1].module}; see exitsearch list placements"
         )
     return found
 
@@ -134,7 +139,10 @@ def _percentage(text: str, part: str) -> float:
     except ValueError:
         share = 0.0
     if not 0 < share < 1:
-        raise InputError(f"equal shares of the MACs are written as every:10%, above 0% and below 100%, found {part!r}")
+        raise InputError(
+            f"equal shares of the MACs are written as every:10%, above 0% and below 100%, found {part!r}; "
+            "write a share between them"
+        )
     return share
 
 

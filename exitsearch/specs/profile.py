@@ -29,6 +29,8 @@ from exitsearch.specs.cost import HeadCost as HeadCost
 from exitsearch.specs.cost import PartCost as PartCost
 from exitsearch.specs.cost import SegmentCost as SegmentCost
 from exitsearch.specs.document import Document, Part, read_text, write_text
+from exitsearch.specs.frames.frame import Frame
+from exitsearch.specs.frames.profile import PROFILE
 from exitsearch.specs.head import HeadChoice
 from exitsearch.specs.placement import Placement
 from exitsearch.specs.table import cell_head, cell_number, cell_placement, read_table
@@ -87,6 +89,7 @@ class Profile(Document):
     """
 
     kind: ClassVar[str] = "profile"
+    frame: ClassVar[Frame] = PROFILE
     created: str = ""
     backbone: BackboneFacts
     placements: list[Placement] = []
@@ -210,7 +213,10 @@ class Profile(Document):
             if cost.placement == placement and cost.head == head:
                 return cost
         here = ", ".join(cost.head for cost in self.heads if cost.placement == placement) or "none"
-        raise InputError(f"the profile holds no head {head!r} at placement {placement}; there: {here}")
+        raise InputError(
+            f"the profile holds no head {head!r} at placement {placement}; there: {here}; "
+            "name one of these, or measure it with exitsearch profile --heads"
+        )
 
     def path_ms(self, exits: Sequence[tuple[int, str]]) -> list[float]:
         """When each exit of a multi-exit model answers, every chosen head on the way being run.

@@ -35,12 +35,14 @@ def check_side_inputs(sizes: Mapping[str, Size]) -> dict[str, Size]:
         if not name.isidentifier() or keyword.iskeyword(name) or name in _TAKEN:
             raise InputError(
                 "a side input is named by letters, digits and _ as an argument in Python, and neither "
-                f"{', '.join(_TAKEN[:-1])} nor {_TAKEN[-1]}; found {shown(name)}"
+                f"{', '.join(_TAKEN[:-1])} nor {_TAKEN[-1]}; found {shown(name)}; "
+                "choose another name"
             )
         if len(size) != 3 or any(length < 1 for length in size):
             raise InputError(
                 f"the size of a side input is channels, height and width, each 1 or more; found {size_text(size)} for "
-                f"{name}"
+                f"{name}; "
+                "give three such numbers"
             )
     return {name: sizes[name] for name in sorted(sizes)}
 
@@ -60,9 +62,9 @@ def parse_side_inputs(text: str) -> dict[str, Size]:
         name, equals, size = (piece.strip() for piece in part.partition("="))
         lengths = [whole_number(length) for length in size.split("x")]
         if not equals or len(lengths) != 3 or None in lengths:
-            raise InputError(f"side inputs are written {_FORM}, found {shown(part)}")
+            raise InputError(f"side inputs are written {_FORM}, found {shown(part)}; write it in that form")
         if name in found:
-            raise InputError(f"each side input stands there once, found {name} twice")
+            raise InputError(f"each side input stands there once, found {name} twice; leave one out")
         found[name] = (lengths[0] or 0, lengths[1] or 0, lengths[2] or 0)
     return check_side_inputs(found)
 

@@ -112,4 +112,4 @@ def cell_head(row: dict[str, str], path: Path | str, line: int) -> str:
     try:
         return str(HeadChoice.parse(row["head"]))
     except InputError as error:
-        raise FileError(path, f"row {line}: {error}") from None
+        raise FileError(path, f"row {line}: {error}", remedy="") from None

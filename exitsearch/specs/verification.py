@@ -15,6 +15,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from exitsearch.specs.document import Document, Part
+from exitsearch.specs.frames.bundle import VERIFICATION
+from exitsearch.specs.frames.frame import Frame
 from exitsearch.specs.profile import Scalar
 from exitsearch.specs.question.request import Policy
 
@@ -142,6 +144,7 @@ class Verification(Document):
     """
 
     kind: ClassVar[str] = "verification"
+    frame: ClassVar[Frame] = VERIFICATION
     created: str = ""
     bundle: str
     bundle_identity: str

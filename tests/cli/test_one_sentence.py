@@ -234,7 +234,7 @@ def test_a_full_disk_during_trials(here: Path) -> None:
     error = process.communicate()[1]
     assert process.returncode == 1
     assert "Traceback" not in error
-    assert "failed ([Errno 27] File too large); what was finished is kept, run the same command again" in error
+    assert "failed ([Errno 27] File too large); run the same command again to go on: what was finished is kept" in error
     assert main([*GOOD, "--trials", "40"]) == 0  # half a line is no hindrance
 
 

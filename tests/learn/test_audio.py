@@ -162,7 +162,7 @@ def test_heads_learn_to_tell_tones_apart(tmp_path):
 
 def test_a_folder_that_lacks_something(tmp_path, backbone):
     name = f"audio-folder:{tmp_path}"
-    with pytest.raises(InputError, match=r"no recordings found; a data folder holds train/<class>/\*\.wav"):
+    with pytest.raises(InputError, match=r"holds train/<class>/\*\.wav .* found no recordings; put them there"):
         load_data(name, backbone=backbone)
     _folder(tmp_path, {"train": 1, "test": 1})
     for name_of_class in ("high", "low"):  # one of each: one in heads, one in choice

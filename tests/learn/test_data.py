@@ -124,7 +124,7 @@ def test_regression_folder_with_splits_in_its_paths(tmp_path):
 def test_wrong_data_is_refused(tmp_path, backbone):
     with pytest.raises(InputError, match="`digits` or a folder of images"):
         load_data("cifar10", backbone=backbone)
-    with pytest.raises(InputError, match="no images found"):
+    with pytest.raises(InputError, match="found no images; put them there"):
         load_data(str(tmp_path), backbone=backbone)
     _classes(tmp_path / "train", {"cat": 2})
     with pytest.raises(InputError, match="two classes at least"):
@@ -144,7 +144,7 @@ def test_wrong_targets_name_file_and_row(tmp_path):
         load_data(str(tmp_path), backbone=backbone)
     _image(tmp_path / "a.png")
     (tmp_path / "labels.csv").write_text("file,target\na.png,tall\n")
-    with pytest.raises(FileError, match=r"row 2: target must be a finite number, found 'tall'$"):
+    with pytest.raises(FileError, match=r"row 2: target must be a finite number, found 'tall'; correct the file"):
         load_data(str(tmp_path), backbone=backbone)
     (tmp_path / "labels.csv").write_text("file,target\na.png,1\na.png,nan\na.png,2\nb.png,2\na.png,inf\n")
     with pytest.raises(FileError, match=r"row 3: target .*found 'nan' \(3 of 5 rows are wrong, this is the first\)"):

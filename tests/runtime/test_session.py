@@ -190,7 +190,7 @@ def test_regression_has_values_and_no_label(tmp_path, xs):
         ({"budget_ms": 1j}, "budget_ms must be a number"),
         ({"budget_ms": True}, "budget_ms must be a number"),
         ({"confidence": 1.1}, "confidence must be a number above 0, at most 1, found 1.1"),
-        ({"confidence": 0.5, "mean_budget_ms": 3.0}, "give a confidence or a mean_budget_ms, found both"),
+        ({"confidence": 0.5, "mean_budget_ms": 3.0}, "found it beside a confidence; give one of them"),
         ({"mean_budget_ms": -1}, "mean_budget_ms must be a number above 0"),
         ({"arrived": float("inf")}, "arrived must be a time of time.perf_counter"),
         ({"arrived": 10**400}, "arrived must be a time of time.perf_counter"),

@@ -20,7 +20,7 @@ import pytest
 from tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "packaging" / "runtime"
+WHOLE, SOURCE = ROOT / "pyproject.toml", ROOT / "packaging" / "runtime"
 asked = pytest.mark.skipif(os.environ.get("EXITSEARCH_TEST_WHEEL") != "1", reason="EXITSEARCH_TEST_WHEEL=1 asks for it")
 
 PROGRAM = """
@@ -48,8 +48,11 @@ print(json.dumps({
 
 def test_both_packages_have_one_version_and_the_link_is_the_folder():
     mine = tomllib.loads((SOURCE / "pyproject.toml").read_text())["project"]
-    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert mine["version"] == whole["version"]
+    whole = tomllib.loads(WHOLE.read_text())["project"]
+    assert "version" in mine["dynamic"]
+    assert "version" in whole["dynamic"]
+    tags = [tomllib.loads(file.read_text())["tool"]["setuptools_scm"] for file in (WHOLE, SOURCE / "pyproject.toml")]
+    assert tags[1] == tags[0] | {"root": "../.."}
     assert mine["requires-python"] == whole["requires-python"]
     assert {text.split(">=")[0] for text in mine["dependencies"]} == {"numpy", "onnxruntime"}
     assert (SOURCE / "exitsearch_runtime").resolve() == ROOT / "exitsearch" / "runtime"

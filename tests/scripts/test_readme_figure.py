@@ -39,5 +39,5 @@ def test_rows_that_have_two_names_show_both():
 
 def test_a_missing_profile_is_one_sentence(capsys, tmp_path):
     assert readme_figure.main([str(tmp_path / "none.json"), "--out", str(tmp_path / "figure.png")]) == 2
-    assert capsys.readouterr().err == f"readme_figure: {tmp_path / 'none.json'}: no such file\n"
+    assert capsys.readouterr().err == f"readme_figure: {tmp_path / 'none.json'}: no such file; check its name\n"
     assert list(tmp_path.iterdir()) == []

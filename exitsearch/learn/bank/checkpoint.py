@@ -29,11 +29,29 @@ from exitsearch.learn.bank.trainer import HeadTrainer
 from exitsearch.models.multi_exit import FINAL_FILE, head_file
 from exitsearch.models.tensors import save_tensors as save_tensors
 from exitsearch.specs.document import Document
+from exitsearch.specs.frames.frame import Column, Frame, counted
 
 CHECKPOINT_FILE = "training.json"
 CHECKPOINTS_FOLDER = "training"
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+_HEADS = Frame(
+    title=lambda checkpoint: (
+        f"training checkpoint after {counted(checkpoint.epoch, 'epoch')}: {counted(len(checkpoint.standing), 'exit')} "
+        f"finished, {len(checkpoint.dropped)} dropped"
+    ),
+    columns={
+        "exit": Column("its key, placement/head; `final` for the final classifier", "text"),
+        "finished": Column("whether it stands finished", "flag"),
+        "reason": Column("why its training ended without a result", "text"),
+    },
+    rows=lambda checkpoint: [
+        *((key, True, None) for key in checkpoint.standing),
+        *((key, False, reason) for key, reason in checkpoint.dropped.items()),
+    ],
+)
 
 
 class Checkpoint(Document):
@@ -52,6 +70,7 @@ class Checkpoint(Document):
     """
 
     kind: ClassVar[str] = "training checkpoint"
+    frame: ClassVar[Frame] = _HEADS
     identity_of: dict[str, Any]
     epoch: int = 0
     finished: bool = False
@@ -158,7 +177,7 @@ def _restore(
         trainee.module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
     except (KeyError, ValueError, RuntimeError) as error:
         text = str(error).splitlines()[0]
-        raise FileError(path, f"does not fit {trainee.words} ({text}); start afresh with --restart") from None
+        raise FileError(path, f"does not fit {trainee.words} ({text})", remedy="start afresh with --restart") from None
     trainee.saved_steps = trainee.steps
     assert trainer.optimizer is not None
     for key, parameter in trainee.module.named_parameters():

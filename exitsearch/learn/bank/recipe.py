@@ -121,11 +121,16 @@ def get_head_recipe(
             raise one_of("recipe", recipe, HEAD_RECIPES)
         recipe = HEAD_RECIPES[recipe]
     if epochs is not None and epochs < 1:
-        raise InputError(f"a recipe has at least 1 epoch, found {epochs}")
+        raise InputError(f"a recipe has at least 1 epoch, found {epochs}; give a whole number from 1 (--epochs)")
     if batch_size is not None and batch_size < 1:
-        raise InputError(f"a recipe has at least 1 input a step, found a batch size of {batch_size}")
+        raise InputError(
+            f"a recipe has at least 1 input a step, found a batch size of {batch_size}; "
+            "give a whole number from 1 (--batch-size)"
+        )
     if learning_rate is not None and not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise InputError(f"a learning rate is a finite number above 0, found {learning_rate}")
+        raise InputError(
+            f"a learning rate is a finite number above 0, found {learning_rate}; give one such as 1e-3 (--lr)"
+        )
     changes = {
         "epochs": epochs,
         "batch_size": batch_size,

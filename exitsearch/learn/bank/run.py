@@ -105,7 +105,10 @@ class BankRun:
         last = len(self.backbone.placements) - 1
         for placement, _ in pairs:
             if not 0 <= placement <= last:
-                raise InputError(f"placements of {self.backbone.facts.name} run from 0 to {last}, found {placement}")
+                raise InputError(
+                    f"placements of {self.backbone.facts.name} run from 0 to {last}, found {placement}; "
+                    "name placements among these"
+                )
         if restart:
             self.folder.clear()
         record = self.folder.record()

@@ -140,7 +140,7 @@ def train_bank(
 def _check(*, until: int | None, checkpoint_minutes: float, processes: Processes) -> None:
     """Refuse numbers that are out of range, or do not go together."""
     if not checkpoint_minutes >= 0:
-        raise InputError(f"checkpoint_minutes must be at least 0, found {checkpoint_minutes}")
+        raise InputError(f"checkpoint_minutes must be at least 0, found {checkpoint_minutes}; give minutes from 0")
     if until is not None and processes.count > 1:
         raise InputError(f"scores after an epoch are for one process, found {processes.count}; leave out `until`")
 

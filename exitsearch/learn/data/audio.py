@@ -52,10 +52,10 @@ def read_recording(path: Path, *, rate: int = RATE) -> Tensor:
 
     found, own = _decode(path)
     if not found.size:
-        raise FileError(path, "a recording has samples, this one has none; leave it out")
+        raise FileError(path, "a recording has samples, this one has none", remedy="leave it out")
     mono = found.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
-        raise FileError(path, "holds samples that are no finite numbers; leave it out")
+        raise FileError(path, "holds samples that are no finite numbers", remedy="leave it out")
     if own != rate:
         shared = math.gcd(own, rate)
         mono = resample_poly(mono, rate // shared, own // shared)
@@ -71,7 +71,9 @@ def _decode(path: Path) -> tuple[NDArray[np.float32], int]:
     try:
         samples, own = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:  # libsndfile's own errors are RuntimeErrors
-        raise FileError(path, f"not a recording that can be decoded: {error}") from None
+        raise FileError(
+            path, f"not a recording that can be decoded: {error}", remedy="replace it or take it away"
+        ) from None
     return samples, int(own)
 
 
@@ -85,7 +87,9 @@ def _read_wav(path: Path) -> tuple[NDArray[Any], int]:
             own, samples = wavfile.read(path, mmap=True)
     except (OSError, ValueError, EOFError, struct.error) as error:  # the last of headers that are cut short
         raise FileError(
-            path, f"not a WAV file that scipy can decode ({error}); soundfile knows more: exitsearch[audio]"
+            path,
+            f"not a WAV file that scipy can decode ({error})",
+            remedy="pip install 'exitsearch[audio]', which decodes more",
         ) from None
     return np.asarray(samples).reshape(len(samples), samples.shape[1] if samples.ndim > 1 else 1), int(own)
 
@@ -130,7 +134,9 @@ def seconds_of(path: Path) -> float:
     try:
         return float(soundfile.info(str(path)).duration)
     except (OSError, RuntimeError) as error:
-        raise FileError(path, f"not a recording that can be decoded: {error}") from None
+        raise FileError(
+            path, f"not a recording that can be decoded: {error}", remedy="replace it or take it away"
+        ) from None
 
 
 def clip_seconds(lengths: Sequence[float]) -> float:
@@ -212,7 +218,7 @@ class RecordingsSplit(Split):
 
 def outputs(asked: Asked) -> int:
     """How many classes a folder of recordings holds. Opens none."""
-    return len(list_classes(data_folder(asked.name), RECORDINGS)[1])
+    return len(list_classes(data_folder(asked.name, RECORDINGS), RECORDINGS)[1])
 
 
 def load(asked: Asked, backbone: Backbone) -> DataSplits:
@@ -223,7 +229,7 @@ def load(asked: Asked, backbone: Backbone) -> DataSplits:
     """
     if asked.task == "regression":
         raise InputError(f"{asked.name}: recordings are told apart by classes, one folder each; leave --metric mae out")
-    folder = data_folder(asked.name)
+    folder = data_folder(asked.name, RECORDINGS)
     listed, classes = list_classes(folder, RECORDINGS)
     prepare, (_, height, width) = Prepare.for_backbone(backbone), backbone.input_size
     check_listed(asked.name, listed, kind=RECORDINGS)

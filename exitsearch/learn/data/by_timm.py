@@ -97,7 +97,10 @@ class ItemsSplit(Split):
         try:
             image = self.dataset[number][0]
         except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{name}: not an image that can be decoded: {error}") from None
+            raise InputError(
+                f"{name}: not an image that can be decoded: {error}; "
+                "replace it in the data set, or take the data set as a folder of images"
+            ) from None
         return self.transform(image if image.mode == mode else image.convert(mode))
 
     def finish(self, images: Tensor) -> Tensor:
@@ -251,7 +254,10 @@ def _labels(dataset: Any, name: str) -> Labels:
         raise InputError(f"{name} does not tell its labels without its images; take it as a folder of images")
     labels: Labels = np.asarray(targets)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.number):
-        raise InputError(f"{name}: one number a sample is needed as its label, found {shown(labels[:1].tolist())}")
+        raise InputError(
+            f"{name}: one number a sample is needed as its label, found {shown(labels[:1].tolist())}; "
+            "take it as a folder of images with labels.csv"
+        )
     return labels
 
 
@@ -302,7 +308,9 @@ def _of_streams(asked: Asked, train: Any, backbone: Backbone) -> DataSplits:
         (found for found in _test_streams(asked, transform) if len(found[1]) and found[1].min() >= 0), (None, None)
     )
     if held_images is None or held_labels is None:
-        raise InputError(f"{asked.name} has no test or validation split whose labels are known")
+        raise InputError(
+            f"{asked.name} has no test or validation split whose labels are known; take it as a folder of images"
+        )
     regression = asked.task == "regression"
     heads, choice = divide_training(labels, regression=regression)
     # Where nobody says how many classes there are, the backbone's outputs do, as `--num-outputs` made them.

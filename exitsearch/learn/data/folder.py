@@ -52,17 +52,23 @@ class Kind:
 IMAGES = Kind("image", "an image", "images", EXTENSIONS)
 
 
-def data_folder(name: str) -> Path:
+def data_folder(name: str, kind: Kind = IMAGES) -> Path:
     """The folder that a data set's name says.
 
     Raises:
         InputError: there is none.
     """
     folder = Path(name)
-    if not os.path.isdir(folder):  # where its name is too long there is none either
+    if not name or not os.path.isdir(folder):  # where its name is too long there is none either
+        if kind is not IMAGES:
+            end = kind.extensions[0]
+            raise InputError(
+                f"data of {kind.many} is a folder with train/<class>/*{end} and val/<class>/*{end}, or one folder a "
+                f"class, found no folder {name!r}; name one that there is (--data)"
+            )
         raise InputError(
             "data is `digits` or a folder of images (train/<class>/..., val/<class>/...), or as torch/fashion_mnist a "
-            f"data set that timm knows; no folder {name!r}"
+            f"data set that timm knows; found no folder {name!r}; name one that there is (--data)"
         )
     return folder
 
@@ -80,8 +86,10 @@ def list_classes(folder: Path, kind: Kind = IMAGES) -> tuple[dict[str, Listed], 
     of_train = [row for rows in found.values() for row in rows]
     if not of_train:
         raise InputError(
-            f"{folder}: no {kind.many} found; a data folder holds train/<class>/*{kind.extensions[0]} and "
-            f"val/<class>/*{kind.extensions[0]}, or one folder a class (for regression {LABELS_FILE} and --metric mae)"
+            f"{folder}: a data folder holds train/<class>/*{kind.extensions[0]} and val/<class>/*{kind.extensions[0]}, "
+            f"or one folder a class (for regression {LABELS_FILE} and --metric mae), found no {kind.many}; put them "
+            "there, "
+            "or name another folder (--data)"
         )
     if empty := [name for name, rows in found.items() if not rows]:
         raise InputError(
@@ -89,7 +97,10 @@ def list_classes(folder: Path, kind: Kind = IMAGES) -> tuple[dict[str, Listed], 
             f"{empty[0]!r}; put {kind.many} in or remove the folder"
         )
     if len(classes) < 2:
-        raise InputError(f"{root}: two classes at least are needed, found one folder ({classes[0]})")
+        raise InputError(
+            f"{root}: two classes at least are needed, found one folder ({classes[0]}); "
+            "put each class into a folder of its own"
+        )
     of_val, of_test = (_list_split(folder, name, classes, kind) if root is train else [] for name in ("val", "test"))
     return _assign(of_train, of_val, of_test), classes
 
@@ -116,7 +127,10 @@ def _list_split(folder: Path, split: str, classes: tuple[str, ...], kind: Kind) 
         return []
     found = _folders(root)
     if strange := sorted(found - set(classes)):
-        raise InputError(f"{root}: the class {strange[0]!r} is not among those of train/ ({_few(classes)})")
+        raise InputError(
+            f"{root}: the class {strange[0]!r} is not among those of train/ ({_few(classes)}); "
+            "put such a folder into train/ too, or take it out of here"
+        )
     listed = (_listed(folder, root / name, index, kind) for index, name in enumerate(classes) if name in found)
     return [row for rows in listed for row in rows]
 
@@ -145,7 +159,7 @@ def list_targets(folder: Path) -> tuple[dict[str, Listed], Groups]:
             faults.append(error)
     if faults:
         more = f" ({len(faults):,} of {len(table):,} rows are wrong, this is the first)" if len(faults) > 1 else ""
-        raise FileError(path, faults[0].problem + more)
+        raise FileError(path, faults[0].problem + more, remedy=faults[0].remedy)
     first = {name: [r for r in rows if Path(r[0].name).parts[0] == name] for name in ("train", "val", "test")}
     if sum(map(len, first.values())) < len(rows):
         return _assign(rows, [], [], groups), groups
@@ -153,6 +167,7 @@ def list_targets(folder: Path) -> tuple[dict[str, Listed], Groups]:
         raise FileError(
             path,
             f"the tiles of a picture belong into one split, those of {torn!r} are in two of train/, val/ and test/",
+            remedy="move them into one",
         )
     return _assign(first["train"], first["val"], first["test"], groups), groups
 
@@ -160,7 +175,9 @@ def list_targets(folder: Path) -> tuple[dict[str, Listed], Groups]:
 def _file(folder: Path, name: str, path: Path, line: int) -> ImageFile:
     file = folder / name
     if not file.is_file():
-        raise FileError(path, f"row {line}: no such image {name!r} beside it")
+        raise FileError(
+            path, f"row {line}: no such image {name!r} beside it", remedy="put it there, or take the row out"
+        )
     return ImageFile(name, file.stat().st_size)
 
 

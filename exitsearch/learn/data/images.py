@@ -69,7 +69,8 @@ class Prepare:
             else:
                 raise InputError(
                     f"images of {images.shape[1]} channels cannot feed a backbone with {channels}; "
-                    "1 channel is repeated, any number is averaged into 1"
+                    "1 channel is repeated, any number is averaged into 1; "
+                    "take a backbone of as many channels, or of 1"
                 )
         mean, std = (images.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
         return (images - mean) / std

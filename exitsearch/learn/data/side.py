@@ -148,7 +148,11 @@ def _named(root: Path, name: str) -> dict[str, str]:
     for line, row in read_table(read_text(table), table, ("file", name)):
         path = os.path.join(root, row["file"])
         if path in found:
-            raise FileError(table, f"row {line}: each picture has one {name}, and {row['file']!r} stands there twice")
+            raise FileError(
+                table,
+                f"row {line}: each picture has one {name}, and {row['file']!r} stands there twice",
+                remedy="leave one out",
+            )
         found[path] = row[name]
     return found
 

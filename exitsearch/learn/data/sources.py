@@ -43,7 +43,7 @@ def find_source(name: str) -> tuple[Source, str]:
 
     A name that is a folder's is that folder, whatever it begins with.
     """
-    if name in SOURCES:
+    if name in SOURCES and not name.endswith((":", "/")):
         return SOURCES[name], name
     for prefix, source in SOURCES.items():
         if prefix.endswith(":") and name.startswith(prefix):

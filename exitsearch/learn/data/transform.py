@@ -132,4 +132,6 @@ def open_image(source: str | IO[bytes], *, mode: str, name: str | None = None) -
                 return image
             return image.convert(mode)
     except Exception as error:  # decoders raise whatever they like over a broken file
-        raise FileError(Path(name or str(source)), f"not an image that can be decoded: {error}") from None
+        raise FileError(
+            Path(name or str(source)), f"not an image that can be decoded: {error}", remedy="replace it or take it away"
+        ) from None

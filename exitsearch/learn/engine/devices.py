@@ -33,9 +33,11 @@ def accelerated(device: torch.device, *, mixed_precision: MixedPrecision) -> Ite
         InputError: a precision that the device does not have, or that the program's own Accelerator was not made with.
     """
     if mixed_precision not in MIXED_PRECISION:
-        raise InputError(f"mixed precision is one of {', '.join(MIXED_PRECISION)}, found {mixed_precision!r}")
+        raise InputError(
+            f"mixed precision is one of {', '.join(MIXED_PRECISION)}, found {mixed_precision!r}; name one of them"
+        )
     if mixed_precision == "fp16" and device.type == "cpu":
-        raise InputError("mixed precision fp16 needs a GPU; on the CPU take bf16, or none")
+        raise InputError("mixed precision fp16 needs a GPU; take bf16 on the CPU, or none")
     mine, mine_to_end = not PartialState._shared_state, not distributed.is_initialized()
     # A step may use some heads only, as the losses that take turns do.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -47,7 +49,10 @@ def accelerated(device: torch.device, *, mixed_precision: MixedPrecision) -> Ite
                     cpu=device.type == "cpu", mixed_precision=mixed_precision, kwargs_handlers=[unused]
                 )
             except ValueError as error:
-                raise InputError(f"Accelerate refuses this training: {str(error).splitlines()[0]}") from None
+                raise InputError(
+                    f"Accelerate refuses this training: {str(error).splitlines()[0]}; "
+                    "leave --mixed-precision out, or start another number of processes"
+                ) from None
             yield accelerator
         finally:
             if mine:

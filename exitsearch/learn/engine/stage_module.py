@@ -66,7 +66,10 @@ class StageModule(nn.Module):
     ) -> None:
         super().__init__()
         if accumulate < 1:
-            raise InputError(f"a step of the optimiser takes at least 1 batch, found accumulate {accumulate}")
+            raise InputError(
+                f"a step of the optimiser takes at least 1 batch, found accumulate {accumulate}; "
+                "give a whole number from 1"
+            )
         self.leg, self._accumulate, self._calls = leg, accumulate, 0
         self._own = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
         if leg.stage.trains == "adapters":
@@ -145,7 +148,7 @@ def stage_modules(
     if not recipe.stages:
         raise InputError(
             f"{recipe.name} trains heads over the frozen backbone in a loop of its own (exitsearch train --recipe "
-            f"{recipe.name}); for a loop of yours take a recipe with stages, such as joint or layerwise"
+            f"{recipe.name}); take a recipe with stages for a loop of yours, such as joint or layerwise"
         )
     check_recipe(recipe, facts=facts)
     for stage in recipe.stages:

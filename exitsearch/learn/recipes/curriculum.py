@@ -71,11 +71,16 @@ def shown_share(*, epoch: int, epochs: int, start: float = START, grown: float =
         InputError: a number out of its range.
     """
     if not 0 < start <= 1:
-        raise InputError(f"a curriculum starts with a share of the samples above 0 and up to 1, found {start}")
+        raise InputError(
+            f"a curriculum starts with a share of the samples above 0 and up to 1, found {start}; give one such as 0.3"
+        )
     if not 0 <= grown <= 1:
-        raise InputError(f"a curriculum shows all samples after a share of the epochs from 0 to 1, found {grown}")
+        raise InputError(
+            f"a curriculum shows all samples after a share of the epochs from 0 to 1, found {grown}; give one such "
+            "as 0.5"
+        )
     if not 0 <= epoch < epochs:
-        raise InputError(f"an epoch is numbered from 0 to {epochs - 1} of {epochs}, found {epoch}")
+        raise InputError(f"an epoch is numbered from 0 to {epochs - 1} of {epochs}, found {epoch}; give one of these")
     passed = 1.0 if grown == 0 else min(1.0, epoch / (grown * epochs))
     return start + (1 - start) * passed
 

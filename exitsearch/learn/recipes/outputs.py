@@ -130,7 +130,9 @@ def exit_outputs(
         InputError: when a need has no such name.
     """
     if unknown := needs - NEEDS:
-        raise InputError(f"a loss may need {', '.join(sorted(NEEDS))}, found {', '.join(sorted(unknown))}")
+        raise InputError(
+            f"a loss may need {', '.join(sorted(NEEDS))}, found {', '.join(sorted(unknown))}; name these alone"
+        )
     facts = exit_facts(model) if facts is None else facts
     seen = _Seen(len(model.heads))
     with ExitStack() as hooks:

@@ -124,7 +124,9 @@ def _check_numbers(stage: Stage) -> None:
     for attribute, (rule, allowed) in _NUMBERS.items():
         value = getattr(stage, attribute)
         if value is not None and not (math.isfinite(value) and allowed(value)):
-            raise InputError(f"{rule}, found {attribute} {value} in the stage {stage.name!r}")
+            raise InputError(
+                f"{rule}, found {attribute} {value} in the stage {stage.name!r}; give a number in that range"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,17 +157,23 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not self.stages and self.heads is None:
-            raise InputError(f"a recipe has stages, or names a recipe for the heads; {self.name!r} has neither")
+            raise InputError(
+                f"a recipe has stages, or names a recipe for the heads; {self.name!r} has neither; give it stages"
+            )
         if isinstance(self.heads, str):
             get_head_recipe(self.heads)
         with_adapters = any(stage.trains == "adapters" for stage in self.stages)
         if with_adapters != (self.adapter_rank is not None):
             raise InputError(
                 f"adapter_rank is for recipes with a stage that trains adapters, and needed there; {self.name!r} has "
-                f"{'one' if with_adapters else 'none'} and adapter_rank {self.adapter_rank}"
+                f"{'one' if with_adapters else 'none'} and adapter_rank {self.adapter_rank}; "
+                "set both, or leave both out"
             )
         if self.adapter_rank is not None and self.adapter_rank < 1:
-            raise InputError(f"adapters have a rank of at least 1, found adapter_rank {self.adapter_rank}")
+            raise InputError(
+                f"adapters have a rank of at least 1, found adapter_rank {self.adapter_rank}; "
+                "give a whole number from 1"
+            )
 
     @property
     def head_recipe(self) -> HeadRecipe | None:

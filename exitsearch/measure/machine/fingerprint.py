@@ -47,7 +47,7 @@ def resolve_device(name: str | torch.device) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise InputError(f"--device {name}: a device is written cpu, cuda or cuda:N")
+        raise InputError(f"--device {name}: a device is written cpu, cuda or cuda:N; write one of these")
     if device.type == "cpu":
         return device
     if not torch.cuda.is_available():
@@ -76,7 +76,7 @@ def resolve_dtype(name: str) -> torch.dtype:
         InputError: another name.
     """
     if name not in DTYPES:
-        raise InputError(f"--dtype must be one of {', '.join(DTYPES)}; found {name!r}")
+        raise InputError(f"--dtype must be one of {', '.join(DTYPES)}; found {name!r}; name one of them")
     return DTYPES[name]
 
 

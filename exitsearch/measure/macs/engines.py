@@ -167,7 +167,7 @@ def _explained(module: nn.Module) -> Iterator[None]:
         unit = getattr(module, "unit", module)
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedError(
-            f"{type(unit).__name__} cannot be counted: torch could not run it on shapes alone ({cause}); it must take "
+            f"{type(unit).__name__} cannot be counted: torch could not run it on shapes alone ({cause}); let it take "
             "and return tensors, decide nothing by their values, and not be compiled"
         ) from error
 

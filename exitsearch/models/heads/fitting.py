@@ -31,6 +31,9 @@ def fitting_exits(
         refusals = {place: check_fits(text, placements[place]) for place in allowed}
         fitting = [place for place, refusal in refusals.items() if refusal is None]
         if candidates.names_heads and refusals and not fitting:
-            raise UnsupportedError(f"{text} fits none of the placements: {next(iter(refusals.values()))}")
+            raise UnsupportedError(
+                f"{text} fits none of the placements: {next(iter(refusals.values()))}; "
+                "choose another head, or other options"
+            )
         found.extend((place, text) for place in fitting)
     return sorted(found, key=lambda pair: pair[0])

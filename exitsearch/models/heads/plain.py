@@ -26,7 +26,10 @@ class _PooledHead(ExitHead):
     def __init__(self, placement: Placement, num_outputs: int, *, pool: Pool) -> None:
         super().__init__(placement, num_outputs)
         if pool == "mean" and placement.patch_count == 0:
-            raise UnsupportedError(f"pool=mean needs patch tokens, and placement {placement.index} has none")
+            raise UnsupportedError(
+                f"pool=mean needs patch tokens, and placement {placement.index} has none; "
+                "choose pool=class, or another head"
+            )
         self.pool = pool
 
     def pooled(self, x: Tensor) -> Tensor:

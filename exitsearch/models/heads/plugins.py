@@ -44,7 +44,7 @@ def _run(file: Path, path: Path | str) -> list[str]:
     name = f"exitsearch_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise FileError(path, "a plugin is a Python file (.py)")
+        raise FileError(path, "a plugin is a Python file (.py)", remedy="name one (--plugin)")
     before = dict(registry._REGISTRY)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -55,7 +55,7 @@ def _run(file: Path, path: Path | str) -> list[str]:
         registry._REGISTRY.clear()
         registry._REGISTRY.update(before)
         cause = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        raise InputError(f"the plugin {path} cannot be loaded: {cause}") from error
+        raise InputError(f"the plugin {path} cannot be loaded: {cause}; correct the file, or leave it out") from error
     return [name for name in registry._REGISTRY if name not in before]
 
 

@@ -88,7 +88,7 @@ def register_head(
             option with a default.
     """
     if HeadChoice.parse(name) != HeadChoice(name):
-        raise InputError(f"the name of a head type has no options or blanks, found {name!r}")
+        raise InputError(f"the name of a head type has no options or blanks, found {name!r}; choose another name")
     needs = frozenset(needs)
     for need in needs - set(NEEDS):
         raise one_of("need of a head type", need, NEEDS)
@@ -112,7 +112,10 @@ def _declared_options(build: Callable[..., ExitHead], name: str) -> dict[str, tu
     """Default and type checker of each option of a builder."""
     parameters = list(inspect.signature(build).parameters.values())
     if len(parameters) < 2 or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters[:2]):
-        raise InputError(f"the builder of head type {name!r} must take (placement, num_outputs) before its options")
+        raise InputError(
+            f"the builder of head type {name!r} must take (placement, num_outputs) before its options; "
+            "begin its arguments with these two"
+        )
     try:
         hints = get_type_hints(getattr(build, "__init__") if isinstance(build, type) else build, include_extras=True)  # noqa: B009
     except NameError:
@@ -120,15 +123,21 @@ def _declared_options(build: Callable[..., ExitHead], name: str) -> dict[str, tu
     declared: dict[str, tuple[object, TypeAdapter[Any]]] = {}
     for parameter in parameters[2:]:
         if parameter.kind not in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            raise InputError(f"the options of head type {name!r} must be named one by one, found {parameter}")
+            raise InputError(
+                f"the options of head type {name!r} must be named one by one, found {parameter}; "
+                "name each option as an argument of its own"
+            )
         if parameter.default is parameter.empty:
-            raise InputError(f"every option of head type {name!r} needs a default; {parameter.name} has none")
+            raise InputError(
+                f"every option of head type {name!r} needs a default; {parameter.name} has none; give it one"
+            )
         try:
             adapter: TypeAdapter[Any] = TypeAdapter(hints.get(parameter.name, Any))
         except PydanticUserError:
             raise InputError(
                 f"option {parameter.name} of head type {name!r} must be of a type that a file can hold: bool, int, "
-                f"float or str; found {hints[parameter.name]}"
+                f"float or str; found {hints[parameter.name]}; "
+                "annotate it as one of these"
             ) from None
         declared[parameter.name] = (parameter.default, adapter)
     return declared
@@ -182,6 +191,9 @@ def check_fits(head: str | HeadChoice, placement: Placement) -> str | None:
     return None
 
 
+_NONE_FITS = "; no head type fits there; choose another placement"
+
+
 def create_head(
     head: str | HeadChoice,
     *,
@@ -208,7 +220,7 @@ def create_head(
     head_type = get_head_type(choice.type)
     options = _checked_options(head_type, choice.options)
     if isinstance(num_outputs, bool) or not isinstance(num_outputs, int) or num_outputs < 1:
-        raise InputError(f"num_outputs must be a whole number from 1, found {num_outputs!r}")
+        raise InputError(f"num_outputs must be a whole number from 1, found {num_outputs!r}; give such a number")
     try:
         missing = _missing_need(head_type, placement)
         if missing is not None:
@@ -216,7 +228,7 @@ def create_head(
         return _build(head_type, placement, num_outputs, options, seed=seed, device=device)
     except UnsupportedError as error:
         fitting = ", ".join(name for name in _REGISTRY if _fits(name, placement))
-        hint = f"; head types that fit there: {fitting}" if fitting else "; no head type fits there"
+        hint = f"; head types that fit there: {fitting}; choose one" if fitting else _NONE_FITS
         raise UnsupportedError(f"{error}{hint}") from None
 
 
@@ -239,14 +251,17 @@ def _checked_options(head_type: HeadType, given: dict[str, Any]) -> dict[str, An
     for option, value in given.items():
         if option not in declared:
             if not declared:
-                raise InputError(f"head type {head_type.name} has no options, found {option!r}")
+                raise InputError(f"head type {head_type.name} has no options, found {option!r}; leave it out")
             raise one_of(f"option of head type {head_type.name}", option, declared)
         try:
             # Strict: neither `true` for a number nor "3" for 3; a whole number passes for a float.
             checked[option] = declared[option][1].validate_python(value, strict=True)
         except ValidationError as error:
             rule = error.errors(include_url=False)[0]["msg"].removeprefix("Input ")
-            raise InputError(f"option {option} of head type {head_type.name} {rule}, found {value!r}") from None
+            raise InputError(
+                f"option {option} of head type {head_type.name} {rule}, found {value!r}; "
+                "give another value, or leave it out"
+            ) from None
     return checked
 
 
@@ -289,10 +304,12 @@ def _build(
             raise
         except Exception as error:
             raise InputError(
-                f"head type {head_type.name} cannot be built at {_shown(placement)}: {type(error).__name__}: {error}"
+                f"head type {head_type.name} cannot be built at {_shown(placement)}: {type(error).__name__}: {error}; "
+                "correct the head, or leave it out of the candidates"
             ) from error
     if not isinstance(head, ExitHead):
         raise InputError(
-            f"the builder of head type {head_type.name!r} must return an ExitHead, found {type(head).__name__}"
+            f"the builder of head type {head_type.name!r} must return an ExitHead, found {type(head).__name__}; "
+            "return one"
         )
     return head.to(target)

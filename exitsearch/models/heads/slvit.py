@@ -117,7 +117,10 @@ class SingleLayerVit(TailHead):
         if side is None and side_patch_size is not None:
             raise InputError("side_patch_size of sl_vit is of its side input, and there is none; add side=NAME")
         if width % num_heads:
-            raise InputError(f"num_heads of sl_vit must divide its width {width}, found {num_heads}")
+            raise InputError(
+                f"num_heads of sl_vit must divide its width {width}, found {num_heads}; "
+                "choose a divisor, or leave it out"
+            )
         height, columns = placement.grid
         patch = patch_size or min(_LARGEST_PATCH, -(-max(height, columns) // _ENOUGH_PATCHES))
         if patch > max(height, columns):

@@ -88,7 +88,8 @@ def model_card(
         if len(numbers) != len(config.exits) + 1 or not all(map(math.isfinite, numbers)):
             raise InputError(
                 f"scores need {len(config.exits) + 1} finite numbers a split (every exit and the final one), found "
-                f"{list(numbers)} for {split}"
+                f"{list(numbers)} for {split}; "
+                "give as many for each split"
             )
     shown = dict(config.exit_scores if scores is None else scores)
     data = _header(config, scores or {}, list(datasets), header)

@@ -35,7 +35,11 @@ def find_folder(name: Path | str, **download: Any) -> Path:
     folder = Path(name)
     if not folder.is_dir():
         if folder.exists():
-            raise FileError(folder, f"a folder with {' and '.join(_NEEDED)} is expected, found a file")
+            raise FileError(
+                folder,
+                f"a folder with {' and '.join(_NEEDED)} is expected, found a file",
+                remedy="name the folder that holds it",
+            )
         folder = _fetched(str(name), download)
     for file in _NEEDED:
         if not (folder / file).is_file():
@@ -53,5 +57,6 @@ def _fetched(repository: str, download: dict[str, Any]) -> Path:
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnavailableError(
-            f"{repository} is not a folder here, nor can a repository of this name be had from the Hub: {reason}"
+            f"{repository} is not a folder here, nor can a repository of this name be had from the Hub: {reason}; "
+            "name a folder, or a repository that can be reached from here"
         ) from None

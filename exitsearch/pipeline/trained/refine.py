@@ -43,7 +43,7 @@ def refine(after: AfterTraining, *, out: Path | str, model: MultiExitModel | Non
     """
     if after.again is None or after.together is None:
         why = after.notes[-1] if after.notes else "there are no exits to choose from"
-        raise InputError(f"--refine needs the search to be asked again, and it could not be: {why}")
+        raise InputError(f"--refine needs the search to be asked again, and it could not be: {why}; leave --refine out")
     out, config = Path(out), after.again.config
     model = model or load_model(after.folder, device="cpu")
     trained = dict(zip(exit_pairs(model.config), model.heads, strict=True))

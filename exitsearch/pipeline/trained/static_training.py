@@ -21,6 +21,8 @@ from exitsearch.pipeline.trained.curves import StaticResult
 from exitsearch.pipeline.watch import Watch
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.document import Document
+from exitsearch.specs.frames.columns import SPLIT
+from exitsearch.specs.frames.frame import Column, Frame
 from exitsearch.specs.outcomes import Scalar, Score
 
 if TYPE_CHECKING:
@@ -42,6 +44,13 @@ class Named:
         return self.name if self.side is None else f"{self.name}@{self.side}"
 
 
+_SCORES = Frame(
+    title=lambda record: f"static model {record.trained.get('model', '')}".rstrip(),
+    columns={"split": SPLIT, "score": Column("metric of its answers, in the metric's own sign")},
+    rows=lambda record: record.scores.items(),
+)
+
+
 class StaticRecord(Document):
     """A static model that was trained.
 
@@ -51,6 +60,7 @@ class StaticRecord(Document):
     """
 
     kind: ClassVar[str] = "static model"
+    frame: ClassVar[Frame] = _SCORES
     trained: dict[str, Scalar]
     scores: dict[str, Score]
 

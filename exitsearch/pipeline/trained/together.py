@@ -69,7 +69,8 @@ class Together(Outcomes):
             return None
         if not np.array_equal(samples.labels, others.labels):
             raise MismatchError(
-                f"the heads in {self._bank.folder} answered other samples of the split {split} than the trained model"
+                f"the heads in {self._bank.folder} answered other samples of the split {split} than the trained model; "
+                "train the heads again with exitsearch train-heads, or leave them out"
             )
         every = {**others.outputs, **samples.outputs}
         return Samples(samples.labels, {pair: every[pair] for pair in wanted}, samples.final)
@@ -114,7 +115,7 @@ class Together(Outcomes):
 
 def _copy(source: Path, target: Path) -> None:
     if not source.exists():
-        raise FileError(source, "no such file; make the outcomes again")
+        raise FileError(source, "no such file", remedy="make the outcomes again")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)

@@ -46,7 +46,8 @@ def take_heads(model: MultiExitModel, data: DataSplits, *, start: str | None) ->
     if not (folder / DOCUMENT_NAME).exists():
         raise InputError(
             f"heads begin with those of an outcomes folder (exitsearch train-heads), or {FRESH}; found no "
-            f"{DOCUMENT_NAME} in {start}"
+            f"{DOCUMENT_NAME} in {start}; "
+            "name such a folder"
         )
     theirs = Outcomes.load(folder).training.get("data")
     if theirs != _data(data):

@@ -44,7 +44,10 @@ def load_teacher(source: str, *, student: Backbone) -> nn.Module:
         name, _, file = source.rpartition(":") if source.endswith(_CHECKPOINT) else (source, "", "")
         alike = file != "" and name in ("", facts.name)
         if alike and facts.name is None:
-            raise InputError(f"the student has no name, so {source} must say of which model it is: MODEL:{file}")
+            raise InputError(
+                f"the student has no name, so {source} must say of which model it is: MODEL:{file}; write it in that "
+                "form"
+            )
         teacher = create_backbone(
             facts.name if alike and facts.name else name,
             pretrained=None if file else True,

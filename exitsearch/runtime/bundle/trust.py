@@ -33,6 +33,8 @@ from .wire import ExternalData, external_data
 _LARGEST_MANIFEST = 16 * 2**20
 # No bundle has more entries in its folder; a folder of a million is not one.
 _MOST_ENTRIES = 4096
+
+_NAME_ONE = "name the folder that exitsearch export wrote"
 # Bytes hashed at a time, so that a signal gets through.
 _CHUNK = 64 * 2**20
 
@@ -95,7 +97,7 @@ def _close(content: mmap.mmap) -> None:
 def _names(folder: Path) -> set[str]:
     """Names in the folder, all of them of regular files."""
     if not folder.is_dir():
-        raise BundleError(folder, "a bundle is a folder with bundle.json in it, found " + _what(folder))
+        raise BundleError(folder, f"a bundle is a folder with {NAME} in it, found {_what(folder)}", remedy=_NAME_ONE)
     names: set[str] = set()
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -114,7 +116,7 @@ def _what(folder: Path) -> str:
 
 def _manifest(folder: Path, names: set[str]) -> Manifest:
     if NAME not in names:
-        raise BundleError(folder, f"a bundle is a folder with {NAME} in it, found none")
+        raise BundleError(folder, f"a bundle is a folder with {NAME} in it, found none", remedy=_NAME_ONE)
     with _open(folder / NAME) as file:
         raw = file.read(_LARGEST_MANIFEST + 1)
     try:

@@ -95,7 +95,7 @@ def run_study(
         UnavailableError: the storage needs a package that is not installed.
     """
     if trials < 0:
-        raise InputError(f"the number of trials must be at least 0, found {trials}")
+        raise InputError(f"the number of trials must be at least 0, found {trials}; give a whole number from 0")
     name, reporter = study_name(problem, key=key), Reporter(on_trial)
     objective = _objective(problem, value or partial(expected_value, problem), marked=first is not None)
 

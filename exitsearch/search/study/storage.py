@@ -73,8 +73,8 @@ def answering(name: str) -> Iterator[None]:
         yield
     except failures() as error:
         raise ExitSearchError(
-            f"the storage of the study {name} failed ({reason(error)}); what was finished is kept, run the same "
-            "command again to go on"
+            f"the storage of the study {name} failed ({reason(error)}); run the same command again to go on: "
+            "what was finished is kept"
         ) from error
 
 
@@ -91,7 +91,9 @@ def open_storage(storage: str | None) -> str | BaseStorage | None:
     elif "://" in storage:
         return storage
     else:
-        raise InputError(f"a storage is FILE.journal or a URL such as sqlite:///study.db, found {storage!r}")
+        raise InputError(
+            f"a storage is FILE.journal or a URL such as sqlite:///study.db, found {storage!r}; write it in that form"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         with open(path, "rb") as file:
@@ -107,7 +109,10 @@ def _proxy(storage: str) -> BaseStorage:
     except ValueError:
         host, port = None, None
     if host is None or port is None or address.path not in ("", "/"):
-        raise InputError(f"the address of a gRPC proxy is grpc://HOST:PORT, found {storage!r}")
+        raise InputError(
+            f"the address of a gRPC proxy is grpc://HOST:PORT, found {storage!r}; "
+            "write it in that form, as grpc://localhost:13000"
+        )
     try:
         for package in ("grpc", "google.protobuf"):
             import_module(package)

@@ -72,7 +72,7 @@ class Workers:
             return error
         except Exception as error:
             _log.error("a request failed (%s: %s)", type(error).__name__, error)
-            return RunError(f"the request failed ({type(error).__name__})")
+            return RunError(f"the request failed ({type(error).__name__}); see the log of the server")
         return answer, self._clock()
 
     def _answer(self, job: Job) -> Answer:

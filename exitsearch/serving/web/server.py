@@ -37,7 +37,9 @@ def open_socket(host: str, port: int) -> socket.socket:
         InputError: the address is not to be had.
     """
     if not 0 <= port <= 65535:
-        raise InputError(f"a port is a number from 0 to 65535, found {port}")
+        raise InputError(
+            f"a port is a number from 0 to 65535, found {port}; give another one, or 0 for any that is free"
+        )
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -243,7 +243,7 @@ def read_kept(path: Path) -> KeptOutputs:
     try:
         temperature, classes = float(facts["temperature"]), int(facts["classes"])
     except (KeyError, ValueError):
-        raise FileError(path, "its facts must hold temperature and classes; make the outcomes again") from None
+        raise FileError(path, "its facts must hold temperature and classes", remedy="make the outcomes again") from None
     prediction = tensors["prediction"]
     if prediction.ndim != 1 or prediction.dtype.kind != "i" or not len(prediction):
         raise FileError(path, f"prediction must be whole numbers [samples], found {_kind(prediction)}")
@@ -283,7 +283,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _tensor(file: Any, name: str, path: Path) -> NDArray[Any]:
     if name not in file.keys():  # noqa: SIM118 (safetensors' own object, which is no dict)
-        raise FileError(path, f"the tensor {name!r} is missing; make the outcomes again")
+        raise FileError(path, f"the tensor {name!r} is missing", remedy="make the outcomes again")
     found: NDArray[Any] = file.get_tensor(name)
     return found
 

@@ -93,14 +93,14 @@ def read_samples(path: Path, keys: Sequence[Key], *, classes: bool) -> Samples:
 
     names = {key: f"{key[0]}/{key[1]}" for key in keys}
     # safetensors calls whatever it may not open a missing file.
-    check_readable(path, missing="no such file; make the outcomes again with exitsearch train-heads")
+    check_readable(path, remedy="make the outcomes again with exitsearch train-heads")
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, KeyError, TypeError) as error:  # the last two of a dtype that numpy lacks
         raise FileError(path, f"not a valid safetensors file: {error}") from None
     missing = [name for name in ("labels", *names.values(), "final") if name not in tensors]
     if missing:
-        raise FileError(path, f"the tensor {missing[0]!r} is missing; make the outcomes again")
+        raise FileError(path, f"the tensor {missing[0]!r} is missing", remedy="make the outcomes again")
     final, outputs = tensors["final"], {key: tensors[name] for key, name in names.items()}
     if final.ndim != 2 or not final.size or final.dtype.kind != "f":
         raise FileError(path, f"final must be decimal numbers [samples, num_outputs], found {_kind(final)}")

@@ -135,7 +135,7 @@ class BudgetDistribution(ABC):
 
     def _check_resolved(self) -> None:
         if self.is_relative:
-            raise InputError(f"budget {self} holds shares of the full model's latency; resolve it with a profile first")
+            raise InputError(f"budget {self} holds shares of the full model's time; resolve it with a profile")
 
     @abstractmethod
     def quantile(self, q: float) -> float:
@@ -159,20 +159,21 @@ def parse_budget(text: str) -> BudgetDistribution:
     """
     name, colon, arguments = text.strip().partition(":")
     family = FAMILIES.get(name.strip())
-    if not colon or family is None:
-        error = one_of("budget distribution", name.strip(), FAMILIES)
-        raise InputError(f"{error}; write for example uniform:10,80")
+    if family is None:
+        raise one_of("budget distribution", name.strip(), FAMILIES)
     try:
+        if not colon:
+            raise ValueError("no numbers follow its name")
         return family._build(arguments.strip())
     except ValueError as error:
-        raise InputError(f"budget {text.strip()!r} cannot be read: {error}") from None
+        raise InputError(f"budget {text.strip()!r} cannot be read: {error}; write {family.form}") from None
 
 
 def read_amounts(arguments: str, count: int, form: str) -> list[Amount]:
     """So many times separated by commas; raises ValueError with the rule that is broken."""
     parts = arguments.split(",")
     if len(parts) != count:
-        raise ValueError(f"write {form}; found {len(parts)} number{'s' if len(parts) != 1 else ''}")
+        raise ValueError(f"{count} number{'s' if count != 1 else ''} needed, found {len(parts)}")
     return [read_amount(part) for part in parts]
 
 

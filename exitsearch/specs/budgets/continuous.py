@@ -74,7 +74,9 @@ class Uniform(BudgetDistribution):
     def _changed(self, change: Callable[[Amount], Amount]) -> Uniform:
         low, high = change(self.low), change(self.high)
         if low.share == high.share and not low.number < high.number:
-            raise InputError(f"budget {self}: LO must be below HI, found {low} and {high} ms")
+            raise InputError(
+                f"budget {self}: LO must be below HI, found {low} and {high} ms; give bounds in that order"
+            )
         return Uniform(low, high)
 
     def _survival(self, times_ms: Array) -> Array:
@@ -163,7 +165,7 @@ class LogNormal(_Smooth):
     def _build(cls, arguments: str) -> Self:
         parts = arguments.split(",")
         if len(parts) != 2:
-            raise ValueError(f"write {cls.form}; found {len(parts)} number{'s' if len(parts) != 1 else ''}")
+            raise ValueError(f"2 numbers needed, found {len(parts)}")
         median, sigma = read_amount(parts[0]), read_number(parts[1])
         if median.number <= 0 or sigma <= 0:
             raise ValueError(f"MEDIAN and SIGMA must be above 0, found {median} and {plain(sigma)}")

@@ -37,9 +37,9 @@ class Mix(BudgetDistribution):
         for text in re.split(r"\+(?=\s*[\d.]+(?:[eE][-+]?\d+)?\s*\*)", arguments):
             weight, star, inner = text.partition("*")
             if not star:
-                raise ValueError(f"write {cls.form}; {text.strip()!r} has no weight and star")
+                raise ValueError(f"{text.strip()!r} has no weight and star")
             if inner.strip().startswith("mix:"):
-                raise ValueError("a mix cannot hold another mix; write one flat mix")
+                raise ValueError("a mix cannot hold another mix")
             parts.append((read_number(weight), parse_budget(inner)))
         check_weights([weight for weight, _ in parts])
         return cls(tuple(parts))

@@ -107,7 +107,7 @@ class Discrete(_Steps):
         for part in arguments.split(","):
             time, at, weight = part.partition("@")
             if not at:
-                raise ValueError(f"write {cls.form}; {part.strip()!r} has no @probability")
+                raise ValueError(f"{part.strip()!r} has no @probability")
             points.append((read_amount(time), read_number(weight)))
         check_weights([weight for _, weight in points])
         return cls(tuple(points))
@@ -192,7 +192,7 @@ def _read_trace(path: Path, column: str | None) -> tuple[float, ...]:
         position = 0
     else:
         columns = f" out of {', '.join(first)}" if has_header else "; its first row must name the columns"
-        raise FileError(path, f"several columns; name one as trace:{path}:COLUMN{columns}")
+        raise FileError(path, "several columns", remedy=f"name one as trace:{path}:COLUMN{columns}")
     budgets = []
     for line, row in rows[has_header:]:
         cell = row[position] if position < len(row) else ""

@@ -96,7 +96,8 @@ class Candidates(Part):
         if not found and self.heads:
             theirs = ", ".join(dict.fromkeys(str(head.choice) for head in self.space_heads))
             raise InputError(
-                f"--heads names none of the space's heads, found {','.join(self.heads)}; the space has {theirs}"
+                f"--heads names none of the space's heads, found {','.join(self.heads)}; the space has {theirs}; "
+                "name some of these, or leave --heads out"
             )
         return found
 
@@ -141,5 +142,5 @@ class Candidates(Part):
         if self.placements is None or isinstance(self.placements, str):
             return theirs & set(select_placements(self.placements, count, placements=facts))
         if strange := [place for place in self.placements if not 0 <= place < count]:
-            raise InputError(f"placements run from 0 to {count - 1}, found {strange[0]}")
+            raise InputError(f"placements run from 0 to {count - 1}, found {strange[0]}; name placements among these")
         return theirs & set(self.placements)

@@ -27,7 +27,9 @@ def parse_bytes(text: str) -> int:
     try:
         return int(float(number) * units[unit])
     except (ValueError, KeyError, OverflowError):
-        raise InputError(f"bytes are written as 64MiB, 1.5GB or 500000, found {text!r}") from None
+        raise InputError(
+            f"bytes are written as 64MiB, 1.5GB or 500000, found {text!r}; write a number with its unit"
+        ) from None
 
 
 def parse_energy(text: str) -> float:
@@ -47,7 +49,9 @@ def parse_energy(text: str) -> float:
         if not 0 < found < float("inf"):
             raise ValueError
     except (ValueError, KeyError):
-        raise InputError(f"an energy is written as 12mJ, 0.5J or 12 (mJ), above 0, found {text!r}") from None
+        raise InputError(
+            f"an energy is written as 12mJ, 0.5J or 12 (mJ), above 0, found {text!r}; write a number with its unit"
+        ) from None
     return found
 
 
@@ -73,7 +77,9 @@ def parse_min_value(text: str, *, full_ms: float) -> tuple[float, float]:
         if not 0 <= number < float("inf") or not abs(least) < float("inf"):
             raise ValueError
     except ValueError:
-        raise InputError(f"a least value is written TIME=VALUE, as 20ms=0.7 or 50%=0.7, found {text!r}") from None
+        raise InputError(
+            f"a least value is written TIME=VALUE, as 20ms=0.7 or 50%=0.7, found {text!r}; write it in that form"
+        ) from None
     return (number / 100 * full_ms if share else number), least
 
 
@@ -89,7 +95,10 @@ def parse_exit(text: str) -> tuple[int, str | None]:
     number, colon, head = text.partition(":")
     placement = whole_number(number)
     if placement is None:
-        raise InputError(f"an exit is written PLACEMENT or PLACEMENT:HEAD, as 3 or 3:linear, found {shown(text)}")
+        raise InputError(
+            f"an exit is written PLACEMENT or PLACEMENT:HEAD, as 3 or 3:linear, found {shown(text)}; "
+            "write it in that form"
+        )
     return placement, head.strip() if colon else None
 
 

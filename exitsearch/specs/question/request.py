@@ -121,7 +121,7 @@ class SearchRequest(Part):
                 **others,
             )
         except ValidationError as error:
-            raise InputError(validation_sentence(error, "request")) from None
+            raise InputError(f"{validation_sentence(error, 'request')}; correct it") from None
 
     @field_validator("policy", "score", mode="before")
     @classmethod
@@ -140,7 +140,8 @@ class SearchRequest(Part):
         if names and ("value" not in names or len(set(names)) != len(names) or len(names) not in (2, 3)):
             raise InputError(
                 f"the objectives are value and one or two of params, energy and time, each once, found "
-                f"{','.join(names)}"
+                f"{','.join(names)}; "
+                "write for example value,params"
             )
         return [name for name in OBJECTIVES if name in names]
 
@@ -149,7 +150,8 @@ class SearchRequest(Part):
         if self.quantile is not None and (self.policy != "confidence" or not 0 < self.quantile < 1):
             raise InputError(
                 f"a quantile of the latency, above 0 and below 1, goes with the policy confidence, whose inputs take "
-                f"different times; found {self.quantile:g} with {self.policy}"
+                f"different times; found {self.quantile:g} with {self.policy}; "
+                "give one such as 0.95 with --policy confidence, or leave it out"
             )
         if self.objectives and self.policy == "confidence":
             raise InputError(

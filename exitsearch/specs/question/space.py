@@ -30,6 +30,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from exitsearch.specs.document import Document, Part
+from exitsearch.specs.frames.config import SPACE
+from exitsearch.specs.frames.frame import Frame
 from exitsearch.specs.head import HeadChoice, Option
 from exitsearch.specs.question.knobs import Knobs
 from exitsearch.specs.question.limits import Limits
@@ -67,6 +69,7 @@ class SearchSpace(Document):
     """
 
     kind: ClassVar[str] = "search space"
+    frame: ClassVar[Frame] = SPACE
     description: str = ""
     backbone: SpaceBackbone = SpaceBackbone()
     placements: str | None = None

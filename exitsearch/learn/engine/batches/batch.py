@@ -107,7 +107,8 @@ class Changes:
             return rand_augment_transform(text, {"img_mean": fill, "translate_const": 10})
         except (AssertionError, KeyError, ValueError, IndexError) as error:
             raise InputError(
-                f"a RandAugment is written as timm does, such as rand-m9-n2-mstd0.5, found {text!r} ({error})"
+                f"a RandAugment is written as timm does, such as rand-m9-n2-mstd0.5, found {text!r} ({error}); write "
+                "it in that form"
             ) from None
 
     def __call__(self, inputs: Batch, labels: Tensor, *, seed: int, epoch: int, step: int) -> tuple[Batch, Tensor]:
@@ -148,8 +149,8 @@ class Changes:
         low, high = float(images.min()), float(images.max())
         if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
             raise InputError(
-                f"rand_augment is for images, whose values lie in 0..1, found {low:.3g} to {high:.3g}; for "
-                "spectrograms there is --augment specaugment"
+                f"rand_augment is for images, whose values lie in 0..1, found {low:.3g} to {high:.3g}; take "
+                "--augment specaugment for spectrograms"
             )
         channels = images.shape[1]
         pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).expand(-1, max(3, channels), -1, -1)

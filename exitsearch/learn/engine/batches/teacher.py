@@ -27,7 +27,8 @@ class Translated(nn.Module):
         if mine != theirs and 1 not in (mine, theirs):
             raise InputError(
                 f"inputs of {mine} channels cannot teach through {teacher.facts.name}, which takes {theirs}; 1 channel "
-                "is repeated, any number is averaged into 1"
+                "is repeated, any number is averaged into 1; "
+                "take a teacher of as many channels, or of 1"
             )
         self.teacher = teacher.eval()
         self.size = teacher.input_size

@@ -65,10 +65,15 @@ def unlabelled_images(folder: Path | str, *, backbone: Backbone, task: Task) -> 
     """
     root = Path(folder)
     if not root.is_dir():
-        raise InputError(f"unlabelled samples come from a folder of images, found no folder {folder}")
+        raise InputError(
+            f"unlabelled samples come from a folder of images, found no folder {folder}; name one that there is"
+        )
     names = sorted(file.name for file in image_files(root, "."))
     if not names:
-        raise InputError(f"unlabelled samples come from a folder of images, found none in {folder}")
+        raise InputError(
+            f"unlabelled samples come from a folder of images, found none in {folder}; "
+            "put images in, or name another folder"
+        )
     filler = math.nan if task == "regression" else -1
     labels = torch.full((len(names),), filler, dtype=torch.float32 if task == "regression" else torch.int64)
     return ImagesSplit(Paths(root, names), labels, transform=ImageTransform.for_backbone(backbone))

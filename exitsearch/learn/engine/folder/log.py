@@ -62,7 +62,8 @@ class Log:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise UnavailableError(
-                    "events for TensorBoard need the package tensorboard: pip install 'exitsearch[tensorboard]', or "
+                    "events for TensorBoard need the package tensorboard, which is not installed; pip install "
+                    "'exitsearch[tensorboard]', or "
                     "leave out --tensorboard"
                 ) from None
             self._events = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=behind)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +22,7 @@ from exitsearch.learn.data import DataSplits
 from exitsearch.learn.recipes.recipe import Recipe
 from exitsearch.models.multi_exit import MODEL_FILE, MultiExitModel
 from exitsearch.specs.document import Document, Part
+from exitsearch.specs.frames.frame import Cell, Column, Frame, counted
 
 RECORD_FILE = "training.json"
 
@@ -44,6 +45,34 @@ class KeptWeights(Part):
     scores: list[float]
 
 
+def _epochs(record: TrainingRecord) -> Iterator[tuple[Cell, ...]]:
+    kept = record.kept
+    for row in record.history:
+        best = kept is not None and (row["stage"], row["epoch"]) == (kept.stage, kept.epoch)
+        terms = " ".join(f"{name}={mean:.4g}" for name, mean in row.get("terms", {}).items())
+        scores = row["scores"]
+        yield (row["stage"], row["epoch"], row["value"], scores[0], scores[-1], terms, row["seconds"], best)
+
+
+_EPOCHS = Frame(
+    title=lambda record: (
+        f"training record: {counted(len(record.history), 'epoch')}, {'finished' if record.finished else 'unfinished'}"
+    ),
+    columns={
+        "stage": Column("the leg of the recipe", "text"),
+        "epoch": Column("of the leg, from 1", "whole"),
+        "value": Column("by the criterion that weights are kept by; higher is better"),
+        "first_score": Column("metric of the first exit on the choice split, in its own sign"),
+        "final_score": Column("metric of the final exit on the choice split, in its own sign"),
+        "loss": Column("mean of every term of the loss over the epoch, as name=mean", "text"),
+        "seconds": Column("that the epoch took, its evaluation included, in s"),
+        "kept": Column("whether the weights that were kept are of this epoch", "flag"),
+    },
+    rows=_epochs,
+    notes=lambda record: [f"Weights are kept by {record.criterion}."],
+)
+
+
 class TrainingRecord(Document):
     """How a multi-exit model was trained.
 
@@ -59,6 +88,7 @@ class TrainingRecord(Document):
     """
 
     kind: ClassVar[str] = "training record"
+    frame: ClassVar[Frame] = _EPOCHS
     identity_of: dict[str, Any]
     criterion: str
     finished: bool = False

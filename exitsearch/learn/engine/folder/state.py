@@ -121,7 +121,7 @@ def load_state(folder: Path, *, identity: Mapping[str, Any]) -> tuple[Position, 
 
 
 def _broken(path: Path, why: str) -> FileError:
-    return FileError(path, f"not a checkpoint that can be read: {why}; start afresh with --restart")
+    return FileError(path, f"not a checkpoint that can be read: {why}", remedy="start afresh with --restart")
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

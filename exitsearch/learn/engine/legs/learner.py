@@ -233,7 +233,8 @@ def _optimizer(model: MultiExitModel, leg: Leg) -> torch.optim.Optimizer:
         )
     except (ValueError, TypeError, ImportError) as error:
         raise InputError(
-            f"timm cannot make the optimiser {stage.optimizer!r} of the stage {leg.name}: {error}"
+            f"timm cannot make the optimiser {stage.optimizer!r} of the stage {leg.name}: {error}; "
+            "name one of timm's optimisers, as adamw, and options that it has"
         ) from None
     return made
 
@@ -258,7 +259,13 @@ def _schedule(optimizer: torch.optim.Optimizer, leg: Leg, *, steps: int) -> Any:
             updates_per_epoch=steps,
         )
     except (ValueError, AssertionError) as error:
-        raise InputError(f"timm cannot make the schedule {stage.schedule!r} of the stage {leg.name}: {error}") from None
+        raise InputError(
+            f"timm cannot make the schedule {stage.schedule!r} of the stage {leg.name}: {error}; "
+            "name one of timm's schedules, as cosine, and options that it has"
+        ) from None
     if schedule is None:
-        raise InputError(f"a schedule is one of timm's that counts steps, or constant, found {stage.schedule!r}")
+        raise InputError(
+            f"a schedule is one of timm's that counts steps, or constant, found {stage.schedule!r}; "
+            "name cosine, step, linear or constant"
+        )
     return schedule

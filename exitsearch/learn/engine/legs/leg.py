@@ -106,7 +106,10 @@ def check_given(recipe: Recipe, *, teacher: nn.Module | None, warm: bool, order:
     if teacher is not None and all(stage.teacher is None for stage in recipe.stages):
         raise InputError(f"{recipe.name} learns from no teacher; leave out --teacher, or take the recipe distill")
     if order is not None and sorted(order.tolist()) != list(range(samples)):
-        raise InputError(f"an order names each of the {samples:,} samples once, found {len(order):,} numbers")
+        raise InputError(
+            f"an order names each of the {samples:,} samples once, found {len(order):,} numbers; "
+            "give each number from 0 once"
+        )
 
 
 def with_teacher(recipe: Recipe) -> Recipe:

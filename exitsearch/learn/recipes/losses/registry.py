@@ -85,7 +85,9 @@ def register(name: str, *, formula: str, source: str, needs: Iterable[str] = ())
     """
     asked = frozenset(needs)
     if unknown := asked - NEEDS:
-        raise InputError(f"a loss may need {', '.join(sorted(NEEDS))}, found {', '.join(sorted(unknown))}")
+        raise InputError(
+            f"a loss may need {', '.join(sorted(NEEDS))}, found {', '.join(sorted(unknown))}; declare these alone"
+        )
 
     def keep(function: LossT) -> LossT:
         if name in LOSSES and LOSSES[name].function is not function:

@@ -96,4 +96,4 @@ def check_option(value: float, allowed: bool, *, loss: str, rule: str) -> None:
         InputError: when it is not allowed.
     """
     if not (allowed and math.isfinite(value)):
-        raise InputError(f"{rule}, found {value} in the options of the loss {loss}")
+        raise InputError(f"{rule}, found {value} in the options of the loss {loss}; give a number in that range")

@@ -1,0 +1,1 @@
+"""Documents as tables: for pandas, for a terminal and for a notebook."""
