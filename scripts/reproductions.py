@@ -84,9 +84,13 @@ def work(options: argparse.Namespace) -> int:
     unknown = [name for name in options.only if name not in PARTS]
     if unknown:
         raise InputError(f"unknown part {unknown[0]!r}; known: {', '.join(PARTS)}")
+    if options.measure and options.check:
+        raise InputError("--measure writes a profile and --check writes nothing; leave one of both out")
+    if options.measure and options.only and "lgvit" not in options.only:
+        raise InputError("--measure times LGViT's heads; name lgvit with --only, or all parts")
     options.json = options.json or options.out.with_suffix(".json")
     before = known_figures(options.json) if options.only or options.check else {}
-    if options.measure and not options.check:
+    if options.measure:
         measure(options.max_seconds)
     found: Figures = {}
     for name, (find, _) in PARTS.items():

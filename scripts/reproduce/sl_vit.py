@@ -48,7 +48,8 @@ def _counted(head: str, place: Placement) -> Counts:
 
 def text(found: Figures) -> list[str]:
     """The section of the page."""
-    rows, heavier = [], []
+    rows: list[list[object]] = []
+    total, lighter, heavier = 0, 0, []
     for model, places in found.items():
         both = [row for row in places if row["macs"] < row["usual_macs"] and row["params"] < row["usual_params"]]
         macs, params = ([row[key] / row[f"usual_{key}"] for row in places] for key in ("macs", "params"))
@@ -61,9 +62,9 @@ def text(found: Figures) -> list[str]:
                 f"{min(params):.3f}, {median(params):.3f}, {max(params):.3f}",
             ]
         )
+        total, lighter = total + len(places), lighter + len(both)
         if len(both) < len(places):
             heavier.append(model)
-    total, lighter = (sum(row[column] for row in rows) for column in (1, 2))
     verdict = (
         f"So the head is the lighter one at every one of the {count(total, 'placement')}, as the abstract says of it."
         if total == lighter

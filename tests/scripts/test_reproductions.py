@@ -127,12 +127,45 @@ def test_one_part_is_computed_and_the_others_kept(call, figures, tmp_path, monke
     assert page.read_text().endswith("one 2\nother 7\n")
 
 
+def test_measuring_writes_the_profile_that_the_page_speaks_of(figures, tmp_path, monkeypatch):
+    """Of the eight heads at their places, with 100 outputs on one thread; times are those of the recorded profile."""
+    recorded = load_profile(ROOT / lgvit.PROFILE)
+    asked = {}
+
+    def made(model, measuring, *, exits, watch):
+        asked.update(model=model, measuring=measuring, exits=exits)
+        return recorded
+
+    monkeypatch.setattr(reproductions, "make_profile", made)
+    monkeypatch.setattr(reproductions, "ROOT", tmp_path)
+    monkeypatch.setitem(reproductions.PARTS, "lgvit", (lambda: figures["lgvit"], reproductions.PARTS["lgvit"][1]))
+    kept = tmp_path / "page.json"
+    kept.write_text(json.dumps(figures))
+    argv = ["--measure", "--max-seconds", "7", "--only", "lgvit", "--out", str(tmp_path / "page.md")]
+    assert reproductions.main(argv) == 0
+    assert load_profile(tmp_path / lgvit.PROFILE).identity == recorded.identity
+    assert (asked["model"].name, asked["model"].num_outputs) == (lgvit.MEASURED, lgvit.OUTPUTS)
+    assert (asked["measuring"].threads, asked["measuring"].max_seconds) == (1, 7.0)
+    assert [cost.head for cost in recorded.heads] == [head for _, head in asked["exits"]]
+    assert reproductions.main([*argv[:-4], "--only", "counts", *argv[-2:]]) == 2
+
+
 @pytest.mark.parametrize(
     ("argv", "content", "message"),
     [
         (["--only", "count"], None, "unknown part 'count'; known: counts, tables, lgvit, sl_vit"),
         (["--only", "counts"], None, "{json}: no such file"),
         (["--only", "counts"], "{}", "{json}: holds no figures of tables; run the script without --only"),
+        (
+            ["--measure", "--check"],
+            "{}",
+            "--measure writes a profile and --check writes nothing; leave one of both out",
+        ),
+        (
+            ["--measure", "--only", "counts"],
+            "{}",
+            "--measure times LGViT's heads; name lgvit with --only, or all parts",
+        ),
         (["--check"], "[", "{json}: not the figures of reproductions.py; run it without --only and --check"),
     ],
 )
