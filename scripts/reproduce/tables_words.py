@@ -24,6 +24,7 @@ def text(found: Figures) -> list[str]:
         *(line for data in DATA for line in _own_table(cases, data, own)),
         *_others_tables(cases, others),
         *_head_types(cases),
+        *_limited_words(cases, found["anchor"]["limited"]),
     ]
 
 
@@ -234,3 +235,18 @@ def _verdict(cases: list[Figures], paying: dict[str, list[Figures]]) -> list[str
     if always:
         sentences.append(f"{names(always)} {'pay' if len(always) > 1 else 'pays'} in every case.")
     return [*paragraph(*sentences), ""]
+
+
+def _limited_words(cases: list[Figures], limited: Figures) -> list[str]:
+    """That no limit was set, and what one changes."""
+    own = [head for head in HEADS if any(case["worth"][head] > NOTHING for case in of(cases, own_backbone=True))]
+    new = [head for head in limited["used"] if head not in own]
+    return [
+        *paragraph(
+            "No limits were set in these cases. With at most "
+            f"{limited['max_extra_params']:,} parameters in all heads together (CIFAR-100, 1 GMAC = 1 ms, "
+            f"`uniform:10,80`, interruptible) the optimum is {limited['value']:.4f} with "
+            f"{exits_text(limited['exits'])}" + (f", so {names(new)} may pay under a limit." if new else ".")
+        ),
+        "",
+    ]
