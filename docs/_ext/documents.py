@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "null"}
 _RANGES = {"minimum": "≥", "maximum": "≤", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
 _DEFAULTS: tuple[object, ...] = (None, "", [], {})
-_ATTRIBUTE = re.compile(r"^\.\. attribute:: (\w+)\n((?:\n|   .*\n)*)", re.MULTILINE)
+_ATTRIBUTE = re.compile(r"^\.\. attribute:: ([\w, ]+)\n((?:\n|   .*\n)*)", re.MULTILINE)
 
 
 def explanations(model: type[BaseModel]) -> dict[str, str]:
@@ -35,7 +35,7 @@ def explanations(model: type[BaseModel]) -> dict[str, str]:
         if issubclass(cls, BaseModel) and cls is not BaseModel and "__doc__" in vars(cls):
             text = str(GoogleDocstring(inspect.cleandoc(cls.__doc__ or ""), Config(), what="class"))
             for match in _ATTRIBUTE.finditer(text + "\n"):
-                found[match[1]] = " ".join(match[2].split())
+                found |= dict.fromkeys(match[1].split(", "), " ".join(match[2].split()))
     return found
 
 

@@ -44,7 +44,11 @@ class Part(BaseModel):
 
 
 class Document(Part):
-    """A whole file. Subclasses say what they are (`kind`) and which `schema_version` they write."""
+    """A whole file. Subclasses say what they are (`kind`) and which `schema_version` they write (`current_version`).
+
+    Attributes:
+        schema_version: of the format; a file of a newer one than the program knows is refused, an older one still read.
+    """
 
     kind: ClassVar[str]
     current_version: ClassVar[int] = 1
