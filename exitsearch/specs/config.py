@@ -157,8 +157,8 @@ class MultiExitConfig(Document):
         latency_ms: when each chosen exit answers, every head on the way paid for, and last the final exit.
         exit_scores: per split, the metric of each chosen exit and last of the final exit.
         fallback: score of having no answer in time, with the metric's own sign; None where it was not known.
-        price_of_not_knowing: what the same exits would be worth more if the budget were known as a request arrives; None
-            under other policies than `interruptible`.
+        price_of_not_knowing: what the same exits would be worth more if the budget were known as a request arrives;
+            None under other policies than `interruptible`.
         confidence: thresholds for every budget, under the policy `confidence`; None under the others.
         setting: the values of the knobs that were chosen, where there were any.
         request: what was asked, so that the proof can be repeated; None in documents of before it was kept.

@@ -95,8 +95,9 @@ class Profile(Document):
         backbone: that was measured.
         placements: shape and kind of the features at each placement; empty in tables that were brought.
         environment: on what, and in which condition.
-        protocol: how it was measured, by name: clock, rounds, seconds, asked precision, what was not counted, the sum of
-            the parts over the whole, quantiles of the whole, idle power, and why there is no energy where there is none.
+        protocol: how it was measured, by name: clock, rounds, seconds, asked precision, what was not counted, the sum
+            of the parts over the whole, quantiles of the whole, idle power, and why there is no energy where there is
+            none.
         segments: one for each placement, in order: from the placement before (or the input) to it.
         heads: every measured head at every placement.
         final: from the last placement to the backbone's own outputs.

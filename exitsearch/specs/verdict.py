@@ -27,7 +27,8 @@ class Verdict(Part):
     """Whether the times can be believed. `unmeasured` stands in profiles without times, `given` in brought ones.
 
     Attributes:
-        status: `ok`; `noisy` (believable, within more than was asked); `invalid` (measure again); `unmeasured`; `given`.
+        status: `ok`, `noisy` (believable, within more than was asked), `invalid` (measure again), `unmeasured` or
+            `given`.
         reasons: what disturbed the measurement.
         not_checked: what might have disturbed them and could not be read on that machine. Written only where there is
             something.

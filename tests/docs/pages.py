@@ -1,10 +1,11 @@
 """Pages of the documentation as what can be run of them: fenced blocks in order, with the comments before them.
 
-    <!-- not run: REASON -->     before a block: it is only shown
-    <!-- status 0 or 1 -->       before a block: either is right
-    <!-- long -->                anywhere on a page: its blocks are run where EXITSEARCH_TEST_DOCS is set
-    <!-- output -->              before a text block: what the block above it printed (see `recorded`)
-    <!-- output: 4 lines -->     its first lines alone;  `last 4 lines`: its last
+<!-- not run: REASON -->     before a block: it is only shown
+<!-- status 0 or 1 -->       before a block: either is right
+<!-- long -->                anywhere on a page: its blocks are run where EXITSEARCH_TEST_DOCS is set
+<!-- output -->              before a text block: what the block above it printed (see `recorded`)
+<!-- output: 4 lines -->     its first lines alone;  `last 4 lines`: its last
+<!-- output, the same every time -->   it holds no times, so the test compares it
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ DOCS = ROOT / "docs"
 PAGES = (*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md")))
 
 _FENCE = re.compile(
-    r"(?:^<!-- (?P<comment>[^>\n]*) -->\n+)?^```(?P<language>[\w{}-]*)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:^<!-- (?P<comment>[^>\n]*) -->\n+)?^```(?P<language>[\w{}-]*)[^\n]*\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
-_WINDOW = re.compile(r"output(?:: (?P<end>last )?(?P<count>\d+) lines?)?$")
+_WINDOW = re.compile(r"output(?:: (?P<end>last )?(?P<count>\d+) lines?)?(?P<same>, the same every time)?$")
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,9 @@ def run(block: Block, folder: Path) -> str:
     return done.stdout
 
 
-def recorded(page: Path, printed: dict[Block, str]) -> str:
-    """A page with what its blocks printed in the text blocks behind them."""
-    text, shift, last = page.read_text(), 0, None
+def outputs(page: Path, printed: dict[Block, str]) -> Iterator[tuple[Block, str, bool]]:
+    """The text blocks that show what a program printed, each with what it printed, and whether it is always so."""
+    last = None
     for block in blocks(page):
         window = _WINDOW.match(block.comment)
         if block.language == "text" and window and last in printed:
@@ -134,10 +136,16 @@ def recorded(page: Path, printed: dict[Block, str]) -> str:
             if window["count"]:
                 count = int(window["count"])
                 lines = lines[-count:] if window["end"] else lines[:count]
-            new = "\n".join(lines) + "\n"
-            begin = block.start + shift
-            text = text[:begin] + new + text[begin + len(block.text) :]
-            shift += len(new) - len(block.text)
+            yield block, "\n".join(lines) + "\n", bool(window["same"])
         elif block.is_run:
             last = block
+
+
+def recorded(page: Path, printed: dict[Block, str]) -> str:
+    """A page with what its blocks printed in the text blocks behind them."""
+    text, shift = page.read_text(), 0
+    for block, new, _ in outputs(page, printed):
+        begin = block.start + shift
+        text = text[:begin] + new + text[begin + len(block.text) :]
+        shift += len(new) - len(block.text)
     return text

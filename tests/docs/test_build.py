@@ -16,7 +16,8 @@ from docutils import nodes
 # What a browser fetches by itself; a link is fetched by a person.
 _LOADS = re.compile(
     r"""<(?:script|img|iframe|source|audio|video|embed)\b[^>]*\ssrc=["'](?P<src>[^"']+)"""
-    r"""|<link\b(?=[^>]*\brel=["'](?:stylesheet|preload|icon|shortcut icon|modulepreload)["'])[^>]*\shref=["'](?P<href>[^"']+)"""
+    r"""|<link\b(?=[^>]*\brel=["'](?:stylesheet|preload|icon|shortcut icon|modulepreload)["'])"""
+    r"""[^>]*\shref=["'](?P<href>[^"']+)"""
 )
 _STYLES = re.compile(r"(?:@import\s+|url\()\s*[\"']?(?:https?:)?//")
 

@@ -97,7 +97,7 @@ class Outer(Inner):
     """
 
     inner: dict[str, Inner]
-    mode: list[str] = ["a"]
+    mode: tuple[str, ...] = ("a",)
     pair: tuple[int, float] | None = None
     more: Inner = Inner(ms=1)
 

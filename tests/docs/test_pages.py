@@ -1,8 +1,8 @@
 """What stands in the documentation is true: its programs run, its commands parse, its links lead somewhere.
 
-Every `bash` and `python` block of the pages below is run word for word, in order, in a fresh folder for each page. Pages that
-take minutes are run where EXITSEARCH_TEST_DOCS is set, as .ci/run does. EXITSEARCH_RECORD_DOCS=1 writes what the blocks
-print into the pages (see `pages.py`).
+Every `bash` and `python` block of the pages below is run word for word, in order, in a fresh folder for each page.
+Pages that take minutes are run where EXITSEARCH_TEST_DOCS is set, as .ci/run does. EXITSEARCH_RECORD_DOCS=1 writes what
+the blocks print into the pages (see `pages.py`).
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ def test_programs_run_as_they_stand(name: str, tmp_path: Path) -> None:
     printed = {block: pages.run(block, folder) for block in programs}
     if os.environ.get("EXITSEARCH_RECORD_DOCS"):
         page.write_text(pages.recorded(page, printed))
+    for block, found, same in pages.outputs(page, printed):
+        assert block.text.strip(), "the page shows nothing; EXITSEARCH_RECORD_DOCS=1 writes it"
+        assert not same or block.text == found, "EXITSEARCH_RECORD_DOCS=1 writes it anew"
 
 
 @pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.stem)
@@ -101,3 +104,23 @@ def test_a_block_that_fails_fails(tmp_path: Path) -> None:
     assert (first.is_run, second.is_run) == (True, False)
     with pytest.raises(AssertionError, match=r"page.md:2 ended with status 1"):
         pages.run(first, tmp_path)
+
+
+def test_readme_is_one_screen_and_says_how_to_test() -> None:
+    """What is longer belongs into docs/; .ci/run reads the command between the markers."""
+    text = (pages.ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 72
+    (command,) = re.findall(r"<!-- test command -->\n```bash\n(.+)\n```\n<!-- end -->", text)
+    assert 'pip install -e ".[dev]"' in command
+    assert command.endswith("pytest -n auto")
+
+
+def test_your_photographs_take_twelve_commands_at_most() -> None:
+    """From a clone to a deployed bundle; a line that waits or stops a server is none."""
+    page = pages.DOCS / "your_photographs.md"
+    shell = [block.text.replace("\\\n", " ") for block in pages.blocks(page) if block.language == "bash"]
+    lines = [line.split("#")[0].strip() for text in shell for line in text.splitlines()]
+    commands = [line for line in lines if line and not line.startswith(("until", "kill"))]
+    assert len(commands) <= 12
+    assert commands[0].startswith("git clone")
+    assert any(" export " in command for command in commands)
