@@ -118,7 +118,7 @@ def run(block: Block, folder: Path) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=3600,
     )
     where = f"{block.page.name}:{block.line}"
     allowed = (0, 1) if block.comment == "status 0 or 1" else (0,)
