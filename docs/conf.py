@@ -34,6 +34,7 @@ nitpicky = False  # annotations name types of torch and numpy, whose own pages a
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+default_role = "code"  # a single backtick in a docstring
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False

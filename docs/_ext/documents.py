@@ -23,7 +23,7 @@ from sphinx.util.docutils import SphinxDirective
 logger = logging.getLogger(__name__)
 
 _TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "null"}
-_RANGES = {"minimum": "≥", "maximum": "≤", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
+_RANGES = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 _DEFAULTS: tuple[object, ...] = (None, "", [], {})
 _ATTRIBUTE = re.compile(r"^\.\. attribute:: ([\w, ]+)\n((?:\n|   .*\n)*)", re.MULTILINE)
 
@@ -77,8 +77,8 @@ def type_in_words(schema: dict[str, Any], anchors: dict[str, str]) -> str:
     if kind == "object":
         inner = schema.get("additionalProperties")
         return f"table, by name: {type_in_words(inner, anchors)}" if isinstance(inner, dict) else "table"
-    bounds = "".join(f" {sign} {schema[name]:g}" for name, sign in _RANGES.items() if name in schema)
-    return _TYPES.get(kind or "", "anything") + bounds
+    bounds = ", ".join(f"{sign} {float(schema[name]):.15g}" for name, sign in _RANGES.items() if name in schema)
+    return f"{_TYPES.get(kind or '', 'anything')} {bounds}".rstrip()
 
 
 def default_in_words(schema: dict[str, Any]) -> str:
@@ -111,8 +111,12 @@ def markdown(document: type[BaseModel]) -> str:
             if key not in said:
                 logger.warning("the key %s of %s has no explanation in its docstring", key, part.__name__)
             needed = "" if key in mine.get("required", []) else f"; {default_in_words(rule)}"
-            lines += [f"`{key}`", f": {type_in_words(rule, anchors)}{needed}. {said.get(key, '')}", ""]
+            lines += [f"`{key}`", f": {type_in_words(rule, anchors)}{needed}. {_sentence(said.get(key, ''))}", ""]
     return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 class DocumentKeys(SphinxDirective):

@@ -93,12 +93,14 @@ class Outer(Inner):
         inner: by name.
         mode: how.
         pair: two numbers.
+        share: of it.
         more: whatever else.
     """
 
     inner: dict[str, Inner]
     mode: tuple[str, ...] = ("a",)
     pair: tuple[int, float] | None = None
+    share: Annotated[float, Field(gt=0, le=1e6)] = 1
     more: Inner = Inner(ms=1)
 
 
@@ -112,19 +114,22 @@ def test_a_small_document_in_full() -> None:
         "It has a second paragraph.",
         "",
         "`ms`",
-        ": number ≥ 0. a time, in milliseconds.",
+        ": number ≥ 0. A time, in milliseconds.",
         "",
         "`inner`",
-        ": table, by name: [Inner](#outer-inner). by name.",
+        ": table, by name: [Inner](#outer-inner). By name.",
         "",
         "`mode`",
-        ': list of text; `["a"]` where left out. how.',
+        ': list of text; `["a"]` where left out. How.',
         "",
         "`pair`",
-        ": list of 2: whole number, number or null; may be left out. two numbers.",
+        ": list of 2: whole number, number or null; may be left out. Two numbers.",
+        "",
+        "`share`",
+        ": number > 0, ≤ 1000000; `1` where left out. Of it.",
         "",
         "`more`",
-        ": [Inner](#outer-inner); may be left out: each of its keys at its own default. whatever else.",
+        ": [Inner](#outer-inner); may be left out: each of its keys at its own default. Whatever else.",
         "",
         "(outer-inner)=",
         "### Inner",
@@ -132,5 +137,5 @@ def test_a_small_document_in_full() -> None:
         "A part.",
         "",
         "`ms`",
-        ": number ≥ 0. a time, in milliseconds.",
+        ": number ≥ 0. A time, in milliseconds.",
     ]
