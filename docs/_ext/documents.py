@@ -16,7 +16,7 @@ from typing import Any, get_args
 from docutils import nodes
 from pydantic import BaseModel
 from sphinx.application import Sphinx
-from sphinx.ext.napoleon import Config, GoogleDocstring
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -33,7 +33,7 @@ def explanations(model: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for cls in reversed(model.__mro__):
         if issubclass(cls, BaseModel) and cls is not BaseModel and "__doc__" in vars(cls):
-            text = str(GoogleDocstring(inspect.cleandoc(cls.__doc__ or ""), Config(), what="class"))
+            text = str(GoogleDocstring(inspect.cleandoc(cls.__doc__ or ""), what="class"))
             for match in _ATTRIBUTE.finditer(text + "\n"):
                 found |= dict.fromkeys(match[1].split(", "), " ".join(match[2].split()))
     return found
@@ -70,8 +70,8 @@ def type_in_words(schema: dict[str, Any], anchors: dict[str, str]) -> str:
         return " or ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
     kind = schema.get("type")
     if kind == "array" and "prefixItems" in schema:
-        inner = list(dict.fromkeys(type_in_words(item, anchors) for item in schema["prefixItems"]))
-        return f"list of {len(schema['prefixItems'])}: {', '.join(inner)}"
+        kinds = dict.fromkeys(type_in_words(item, anchors) for item in schema["prefixItems"])
+        return f"list of {len(schema['prefixItems'])}: {', '.join(kinds)}"
     if kind == "array":
         return f"list of {type_in_words(schema.get('items', {}), anchors)}"
     if kind == "object":
