@@ -40,9 +40,13 @@ def test_programs_run_as_they_stand(name: str, tmp_path: Path) -> None:
     (folder / "search_spaces").symlink_to(pages.ROOT / "search_spaces")
     programs = [block for block in pages.blocks(page) if block.is_run]
     assert programs, f"{page} holds nothing to run"
-    printed = {block: pages.run(block, folder) for block in programs}
-    if os.environ.get("EXITSEARCH_RECORD_DOCS"):
-        page.write_text(pages.recorded(page, printed))
+    printed: dict[pages.Block, str] = {}
+    try:
+        for block in programs:
+            printed[block] = pages.run(block, folder)
+    finally:
+        if os.environ.get("EXITSEARCH_RECORD_DOCS"):
+            page.write_text(pages.recorded(page, printed))
     for block, found, same in pages.outputs(page, printed):
         assert block.text.strip(), "the page shows nothing; EXITSEARCH_RECORD_DOCS=1 writes it"
         assert not same or block.text == found, "EXITSEARCH_RECORD_DOCS=1 writes it anew"
