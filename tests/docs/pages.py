@@ -123,7 +123,7 @@ def run(block: Block, folder: Path) -> str:
     where = f"{block.page.name}:{block.line}"
     allowed = (0, 1) if block.comment == "status 0 or 1" else (0,)
     assert done.returncode in allowed, f"{where} ended with status {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return done.stdout.replace(f"{folder}/", "")  # where a reader's folder is, is the reader's own affair
 
 
 def outputs(page: Path, printed: dict[Block, str]) -> Iterator[tuple[Block, str, bool]]:
