@@ -17,11 +17,9 @@ def test_every_option_of_every_command() -> None:
     for command_name, command in found.items():
         section = text.split(f"## exitsearch {command_name}\n")[1].split("\n## ")[0]
         for action in command._actions:
-            names = (
-                [action.option_strings[-1]] if action.option_strings else [action.metavar or "|".join(action.choices)]
-            )
-            for name in "".join(names).split("|"):
-                assert action.help is argparse.SUPPRESS or name in section
+            name = action.option_strings[-1] if action.option_strings else action.metavar
+            shown = [name] if name else action.choices or [action.dest]
+            assert action.help is argparse.SUPPRESS or all(each in section for each in shown)
 
 
 def test_defaults_and_percent_signs_read_as_a_user_reads_them() -> None:
