@@ -8,52 +8,7 @@
 
 Under `openvino` each graph is an `.xml` with its `.bin` beside it, and there is no `weights.safetensors`.
 
-The keys of the document:
-
-    schema_version   1
-    kind             "bundle"
-    created          when, in ISO 8601, UTC
-    model            name (timm's), task ("classification" or "regression"), num_outputs, classes (names in the order
-                     of the outputs; null where they are not known)
-    input            name of the first segment's input, size [channels, height, width], dtype ("float32"); a batch has
-                     one more axis in front, of any length
-    side_inputs      further inputs that heads read and the segments do not: name, size [channels, height, width],
-                     dtype ("float32"), with the same batch in front. Left out where there are none
-    preprocessing    from an image to an input, null where inputs are not images: mode ("RGB" or "L"), resize
-                     [height, width], interpolation, antialias (always true), crop_pct, crop_mode, mean and std (one
-                     number per channel, of pixels in 0..1). crop_mode "center": scaled in proportion until `resize` is
-                     covered (equal numbers: the shorter side), "squash": scaled to `resize` whatever the proportions,
-                     "border": scaled in proportion to fit into `resize`; then cut or padded around the centre to
-                     input.size. crop_pct is input.size over resize, for people
-    format           "onnx" or "openvino"
-    precision        "fp32"; "fp16" (weights are kept in half precision and computed with in single); "int8" (weights
-                     of matrix products in eight bits, what they are multiplied with scaled to eight bits as it comes,
-                     one scale a tensor: answers depend a little on what else is in the batch)
-    opset            version of the ONNX operators; the one that graphs were made from under "openvino"
-    segments         one per chosen exit and last the final part: file, inputs (names of the input or of outputs of the
-                     segment before), outputs (names; the first is what the head there reads, or the answer)
-    heads            one per chosen exit: file, exit (its number from 0), input (a segment's first output), output, and
-                     side_inputs (names of those that it reads beside it), left out where it reads none
-    exits            the chosen exits in order: placement, module, head, options
-    latency          unit ("ms"), batch_size, threads, segments and heads (median, p90, p99 of each, in order), start
-                     (the same of the time until an interruptible request begins to run in a thread of its own; null
-                     where it was not measured), and slow_down (samples of a whole pass over its median: above 1 the
-                     machine was slow). Where every head is run (all policies but "contract"), a segment's times are
-                     those behind a head
-    policy           what the exits were chosen for: "interruptible", "contract" or "confidence"
-    values           of each exit, the final one last: accuracy, or minus the error; higher is better
-    confidence       thresholds for every budget (`specs/config.py`); null under the other policies
-    fallback         score of having no answer in time; null where it is not known
-    budget           the budget distribution as text
-    agreement        for each exit, the final one last: agreement (share of samples with the same answer as in fp32 in
-                     torch; null where there was no data, or for a regression), samples, split, and
-                     largest_difference (of the outputs from fp32 in torch, over random inputs)
-    request          what the search was asked (`specs/question/request.py`); null where it was not kept
-    profile          identity and condition of the profile that the search used, and under `latency` where the times
-                     above come from, the verdict on them, and what was compared at export
-    outcomes         identity and source of the outcomes that the search used, and under `values` where the values
-                     above come from
-    files            name to sha256 (hexadecimal) and bytes, of every file of the folder but this one
+Every key is described at its class.
 """
 
 from __future__ import annotations
@@ -84,7 +39,14 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,126}[A-Z
 
 
 class BundleModel(Part):
-    """What answers."""
+    """What answers.
+
+    Attributes:
+        name: timm's name of the backbone.
+        task: `classification` or `regression`.
+        num_outputs: classes, or regression targets.
+        classes: names in the order of the outputs; None where they are not known.
+    """
 
     name: str
     task: Task
@@ -93,7 +55,13 @@ class BundleModel(Part):
 
 
 class BundleInput(Part):
-    """What goes in."""
+    """What goes in.
+
+    Attributes:
+        name: of the first segment's input.
+        size: channels, height and width; a batch has one more axis in front, of any length.
+        dtype: of its numbers.
+    """
 
     name: str
     size: tuple[int, int, int]
@@ -101,7 +69,13 @@ class BundleInput(Part):
 
 
 class BundleSideInput(Part):
-    """What goes into heads beside the features."""
+    """What goes into heads beside the features.
+
+    Attributes:
+        name: by which it is given.
+        size: channels, height and width; a batch has one more axis in front, as the input's.
+        dtype: of its numbers.
+    """
 
     name: str
     size: tuple[int, int, int]
@@ -109,7 +83,19 @@ class BundleSideInput(Part):
 
 
 class Preprocessing(Part):
-    """From an image to an input."""
+    """From an image to an input: scaled, then cut or padded around the centre to the input's size, then normalised.
+
+    Attributes:
+        mode: colours, or greys (`L`).
+        resize: height and width that it is scaled to, as `crop_mode` says.
+        interpolation: of the scaling, by Pillow's name.
+        antialias: always true.
+        crop_pct: input size over `resize`, for people.
+        crop_mode: `center`: scaled in proportion until `resize` is covered (equal numbers: the shorter side); `squash`:
+            scaled to `resize` whatever the proportions; `border`: scaled in proportion to fit into `resize`.
+        mean: one number per channel, of pixels in 0..1, which is subtracted.
+        std: one number per channel, by which what is left is divided.
+    """
 
     mode: Literal["L", "RGB"]
     resize: tuple[int, int]
@@ -122,7 +108,13 @@ class Preprocessing(Part):
 
 
 class BundleSegment(Part):
-    """A graph of the backbone."""
+    """A graph of the backbone.
+
+    Attributes:
+        file: its name in the folder.
+        inputs: names of the bundle's input or of outputs of the segment before.
+        outputs: names; the first is what the head there reads, or the answer.
+    """
 
     file: FileName
     inputs: list[str] = Field(min_length=1)
@@ -130,7 +122,15 @@ class BundleSegment(Part):
 
 
 class BundleHead(Part):
-    """A graph of an exit head."""
+    """A graph of an exit head.
+
+    Attributes:
+        file: its name in the folder.
+        exit: its number among the chosen exits, from 0.
+        input: name of a segment's first output.
+        output: name of its answer.
+        side_inputs: names of those that it reads beside its input; left out where it reads none.
+    """
 
     file: FileName
     exit: int = Field(ge=0)
@@ -144,7 +144,13 @@ class BundleHead(Part):
 
 
 class Quantiles(Part):
-    """Of one graph's time, in ms."""
+    """Of one graph's time, in ms.
+
+    Attributes:
+        median: half of the runs took no longer.
+        p90: nine in ten took no longer.
+        p99: ninety-nine in a hundred took no longer.
+    """
 
     median: Milliseconds
     p90: Milliseconds
@@ -158,7 +164,18 @@ class Quantiles(Part):
 
 
 class BundleLatency(Part):
-    """How long it takes where it was measured."""
+    """How long it takes where it was measured.
+
+    Attributes:
+        unit: of all times.
+        batch_size: that they are of.
+        threads: of a run.
+        segments: of each segment, in order; where every head is run (all policies but `contract`), behind a head.
+        heads: of each head, in order.
+        start: the time until an interruptible request begins to run in a thread of its own; None where it was not
+            measured.
+        slow_down: samples of a whole pass over its median: above 1 the machine was slow.
+    """
 
     unit: Literal["ms"] = "ms"
     batch_size: int = Field(ge=1)
@@ -185,7 +202,14 @@ class BundleLatency(Part):
 
 
 class ExitAgreement(Part):
-    """How far one exit is from what it is in torch in fp32."""
+    """How far one exit is from what it is in torch in fp32.
+
+    Attributes:
+        agreement: share of samples with the same answer; None where there was no data, or for a regression.
+        samples: how many were compared.
+        split: that they are of.
+        largest_difference: between the outputs, over random inputs.
+    """
 
     agreement: float | None = Field(default=None, ge=0, le=1)
     samples: int = Field(default=0, ge=0)
@@ -194,14 +218,48 @@ class ExitAgreement(Part):
 
 
 class FileFacts(Part):
-    """What a file must be."""
+    """What a file must be.
+
+    Attributes:
+        sha256: of its content, hexadecimal.
+        bytes: its size.
+    """
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
 
 
 class Bundle(Document):
-    """The manifest of a bundle; its keys are described above."""
+    """The manifest of a bundle.
+
+    Attributes:
+        created: when, in ISO 8601, UTC.
+        model: what answers.
+        input: what goes in.
+        side_inputs: further inputs that heads read and the segments do not; left out where there are none.
+        preprocessing: from an image to an input; None where inputs are not images.
+        format: of the graphs: `onnx` or `openvino`.
+        precision: `fp32`; `fp16` (weights are kept in half precision and computed with in single); `int8` (weights of
+            matrix products in eight bits, what they are multiplied with scaled to eight bits as it comes, one scale a
+            tensor: answers depend a little on what else is in the batch).
+        opset: version of the ONNX operators; under `openvino` of the graphs that it was made from.
+        segments: one per chosen exit, and last the final part.
+        heads: one per chosen exit.
+        exits: the chosen exits in order.
+        latency: of these graphs.
+        policy: what the exits were chosen for.
+        values: of each exit, the final one last: accuracy, or minus the error; higher is better.
+        confidence: thresholds for every budget; None under the other policies.
+        fallback: score of having no answer in time; None where it is not known.
+        budget: the budget distribution as text, in ms.
+        agreement: for each exit, the final one last.
+        request: what the search was asked; None where it was not kept.
+        profile: identity and condition of the profile that the search used, and under `latency` where the times above
+            come from, the verdict on them, and what was compared at export.
+        outcomes: identity and source of the outcomes that the search used, and under `values` where the values above
+            come from.
+        files: by name, every file of the folder but this one.
+    """
 
     kind: ClassVar[str] = "bundle"
     frame: ClassVar[Frame] = BUNDLE

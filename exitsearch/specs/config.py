@@ -16,7 +16,14 @@ from exitsearch.specs.question.request import AskedRequest, Policy, Score
 
 
 class ExitChoice(Part):
-    """One chosen exit: a head type with its options at a placement."""
+    """One chosen exit: a head type with its options at a placement.
+
+    Attributes:
+        placement: number of the placement, from 0 in execution order.
+        module: name of the module behind which it lies, as `blocks.3`; None where the profile did not know it.
+        head: registered name of the head type.
+        options: of the head type, those that differ from their defaults.
+    """
 
     placement: int = Field(ge=0)
     module: str | None = None
@@ -142,10 +149,18 @@ class MultiExitConfig(Document):
     """A chosen multi-exit configuration.
 
     Attributes:
+        created: when, in ISO 8601, UTC.
+        backbone: that the exits are attached to.
         exits: chosen exits in placement order; the backbone's final exit always follows.
-        budget: the budget distribution as text.
+        policy: when a budget becomes known, and so which heads are run.
+        budget: the budget distribution as text, in ms.
+        expected: what the search predicts.
+        optimum: the proof.
         latency_ms: when each chosen exit answers, every head on the way paid for, and last the final exit.
         exit_scores: per split, the metric of each chosen exit and last of the final exit.
+        fallback: score of having no answer in time, with the metric's own sign; None where it was not known.
+        price_of_not_knowing: what the same exits would be worth more if the budget were known as a request arrives;
+            None under other policies than `interruptible`.
         confidence: thresholds for every budget, under the policy `confidence`; None under the others.
         setting: the values of the knobs that were chosen, where there were any.
         request: what was asked, so that the proof can be repeated; None in documents of before it was kept.

@@ -76,7 +76,12 @@ class PartCost(Cost):
 
 
 class SegmentCost(PartCost):
-    """The segment that ends at `placement`."""
+    """The segment that ends at `placement`.
+
+    Attributes:
+        placement: number of the placement, from 0 in execution order.
+        module: name of the module behind which it lies; None where it is not known.
+    """
 
     placement: int = Field(ge=0)
     module: str | None = None
@@ -86,6 +91,7 @@ class HeadCost(Cost):
     """One exit head at one placement, its decision (largest probability) included.
 
     Attributes:
+        placement: at which it reads the features.
         head: head type, with options where they differ from the defaults: `gah(stride=2)`.
     """
 

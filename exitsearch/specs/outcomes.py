@@ -65,6 +65,10 @@ class HeadOutcome(_ExitOutcome):
     """Scores of one head at one placement: the metric's own sign, per split.
 
     Attributes:
+        placement: number of the placement, from 0 in execution order.
+        module: name of the module behind which it lies; None where it is not known.
+        head: head type, with options where they differ from the defaults: `gah(stride=2)`.
+        scores: by split, in the outcomes' metric.
         calibration: of its confidence; None where it is not known. Written only where it is.
     """
 
@@ -76,7 +80,12 @@ class HeadOutcome(_ExitOutcome):
 
 
 class FinalOutcome(_ExitOutcome):
-    """The same of the backbone's own final exit."""
+    """The same of the backbone's own final exit.
+
+    Attributes:
+        scores: by split, in the outcomes' metric.
+        calibration: of its confidence; None where it is not known. Written only where it is.
+    """
 
     scores: dict[str, Score]
     calibration: Calibration | None = None
@@ -86,6 +95,8 @@ class DroppedHead(Part):
     """A candidate head that has no outcome.
 
     Attributes:
+        placement: number of its placement.
+        head: its head type, with options.
         reason: why, as the end of a sentence: `its loss became nan in epoch 2, step 5`.
     """
 
@@ -101,6 +112,10 @@ class Outcomes(Document):
     """Value of every candidate head, from training or from a table.
 
     Attributes:
+        created: when, in ISO 8601, UTC.
+        backbone: that the heads read.
+        heads: scores of every trained head.
+        final: of the backbone's own final exit.
         metric: `accuracy` (0..1, higher is better) or `mae` (lower is better) in a document; scores keep its sign.
         fallback: score of having no answer in time; None where it is not known.
         splits: number of samples of each split; 0 where unknown.

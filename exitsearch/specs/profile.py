@@ -62,8 +62,13 @@ class BatchCosts(Part):
     Attributes:
         batch_size: inputs of one batch.
         state: how the machine was while measuring this one.
-
-    The others are those of `Profile`.
+        protocol: as in the profile, of this batch size; so are the others below.
+        segments: one for each placement, in order.
+        heads: every measured head.
+        final: from the last placement to the backbone's own outputs.
+        whole: the plain backbone in one piece.
+        slowdown: samples of the machine's speed.
+        verdict: whether the times can be believed.
     """
 
     batch_size: int = Field(ge=1)
@@ -86,6 +91,22 @@ class Profile(Document):
 
     A profile measured with several batch sizes holds the first in its own fields, the others in `batches`; `at_batch`
     gives the profile of any one of them.
+
+    Attributes:
+        created: when, in ISO 8601, UTC.
+        backbone: that was measured.
+        placements: shape and kind of the features at each placement; empty in tables that were brought.
+        environment: on what, and in which condition.
+        protocol: how it was measured, by name: clock, rounds, seconds, asked precision, what was not counted, the sum
+            of the parts over the whole, quantiles of the whole, idle power, and why there is no energy where there is
+            none.
+        segments: one for each placement, in order: from the placement before (or the input) to it.
+        heads: every measured head at every placement.
+        final: from the last placement to the backbone's own outputs.
+        whole: the plain backbone in one piece, in the same rounds; None where it was not measured.
+        slowdown: each round's pass of the plain backbone over the median one: equally likely factors on every latency.
+        verdict: whether the times can be believed.
+        batches: the same with further batch sizes.
     """
 
     kind: ClassVar[str] = "profile"

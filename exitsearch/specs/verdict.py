@@ -10,7 +10,13 @@ from exitsearch.specs.document import Part
 
 
 class Reason(Part):
-    """One thing that disturbed a measurement: what, how much, and what to do about it."""
+    """One thing that disturbed a measurement: what, how much, and what to do about it.
+
+    Attributes:
+        what: in words, with what the number is.
+        number: how much.
+        remedy: what to do, in words.
+    """
 
     what: str
     number: float
@@ -21,6 +27,9 @@ class Verdict(Part):
     """Whether the times can be believed. `unmeasured` stands in profiles without times, `given` in brought ones.
 
     Attributes:
+        status: `ok`, `noisy` (believable, within more than was asked), `invalid` (measure again), `unmeasured` or
+            `given`.
+        reasons: what disturbed the measurement.
         not_checked: what might have disturbed them and could not be read on that machine. Written only where there is
             something.
     """

@@ -107,6 +107,8 @@ class Phase(Part):
         decides: whether its value decides the status.
         allowed: the prediction's interval.
         within: whether the observed value lies in it.
+        predicted: what was to be expected of these requests.
+        observed: what happened.
         state: how busy the machine was.
     """
 

@@ -1,4 +1,4 @@
-"""The user's first two commands, as they stand in the README."""
+"""The user's first two commands: profile, and search."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _proxy(storage: str) -> BaseStorage:
         proxy.close()
         raise UnavailableError(
             f"no gRPC proxy answers at {host}:{port} within {_PROXY_ANSWERS_S:g} s; start one there with "
-            "optuna.storages.run_grpc_proxy_server (docs/search.md shows how), or mend the address"
+            "optuna.storages.run_grpc_proxy_server (docs/searching.md shows how), or mend the address"
         ) from None
     return proxy
 

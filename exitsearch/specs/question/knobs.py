@@ -34,7 +34,10 @@ class Setting(Part):
     """One value of every knob, and the values of what is no knob.
 
     Attributes:
+        dtype: that the model computes in.
+        runtime: that runs it: `eager`, `compile`, `cudagraph`, `onnxruntime` or `openvino`.
         threads: CPU threads.
+        batch_size: inputs of one batch.
         input_size: side of the input in pixels; None means the backbone's own.
         heads: options of head types; heads that are not among them keep the options that they have.
     """
@@ -76,6 +79,11 @@ class Knobs(Part):
     """Values to choose from, a list each; an empty list is no knob.
 
     Attributes:
+        dtype: to compute in.
+        runtime: to run the model, as for `--runtime`.
+        threads: CPU threads.
+        batch_size: inputs of one batch; budgets are then for one input.
+        input_size: sides of the input, in pixels.
         heads: by head type and option.
         prune: whether a setting whose heads do badly after a few epochs is given up; None means that it is when there
             are more settings than trials.

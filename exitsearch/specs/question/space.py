@@ -39,7 +39,14 @@ from exitsearch.specs.side import SideInputs
 
 
 class SpaceBackbone(Part):
-    """The backbone a space is meant for, and its side inputs; None leaves the choice to the command line."""
+    """The backbone a space is meant for, and its side inputs; None leaves the choice to the command line.
+
+    Attributes:
+        name: timm's name of the model.
+        input_size: channels, height and width.
+        num_outputs: classes, or regression targets.
+        side_inputs: further inputs that heads may read, each with its channels, height and width.
+    """
 
     name: str | None = None
     input_size: tuple[int, int, int] | None = None
@@ -48,7 +55,13 @@ class SpaceBackbone(Part):
 
 
 class SpaceHead(Part):
-    """One candidate head: its type, options, and where it may stand (None: wherever it fits)."""
+    """One candidate head: its type, options, and where it may stand.
+
+    Attributes:
+        type: registered name of the head type.
+        options: of the head type, by name.
+        placements: as on the command line (`0,2,4-8`, `stages`); None means wherever it fits.
+    """
 
     type: str
     options: dict[str, Option] = {}
@@ -64,6 +77,10 @@ class SearchSpace(Document):
     """Candidate placements and heads, limits on what may be chosen, and knobs around it.
 
     Attributes:
+        description: what the space is for, for people.
+        backbone: that it is meant for.
+        heads: candidate heads; none means all types that fit.
+        limits: on what may be chosen.
         placements: placements as on the command line (`0,2,4-8`, `layers.2.*`, `every:10%`, `stages`); None means all.
         knobs: what may be turned besides the exits.
     """
