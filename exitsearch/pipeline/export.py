@@ -192,9 +192,10 @@ def _knowledge(model: MultiExitModel, weights: Path, training: Training, samples
 
 def _points(weights: Path) -> Callable[[Bundle], Confidence]:
     """Operating points of the trained exits, where `exitsearch train` wrote what they answered."""
+    from exitsearch.learn.trained import OUTCOMES_FOLDER
     from exitsearch.pipeline.operating_points import deployed_points
 
-    found = load_outcomes(weights / _OUTCOMES) if (weights / _OUTCOMES / DOCUMENT_NAME).is_file() else None
+    found = load_outcomes(weights / OUTCOMES_FOLDER) if (weights / OUTCOMES_FOLDER / DOCUMENT_NAME).is_file() else None
     return partial(deployed_points, outcomes=found)
 
 
