@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exitsearch.deploy.given import Given, divided_inputs
 from exitsearch.deploy.latency import PRECISION, Timed, facts_of, quantiles_of, slow_downs_of, warning_of
 from exitsearch.measure.machine.load import Load, Snapshot, load_average, usable_cores
 from exitsearch.measure.timing import statistics
@@ -33,7 +34,7 @@ from exitsearch.measure.verdict import judge
 from exitsearch.runtime.bundle.manifest import Manifest
 from exitsearch.runtime.bundle.trust import open_bundle
 from exitsearch.runtime.deadline import Plan, Table
-from exitsearch.runtime.graphs import Graphs, State, Units
+from exitsearch.runtime.graphs import NO_SIDE, Graphs, Units
 from exitsearch.runtime.policies import Interruptible, Only, Policy
 from exitsearch.runtime.slow_down import SlowDown
 from exitsearch.runtime.threads import Threads
@@ -97,22 +98,22 @@ class TimedUnits:
         self.segments: list[float] = []
         self.heads: dict[int, float] = {}
 
-    def begin(self, x: Arrays) -> State:  # noqa: D102
+    def begin(self, x: Arrays, side: Mapping[str, Arrays] = NO_SIDE) -> Any:  # noqa: D102
         self.began = self._mark = self._clock()
         self.segments, self.heads = [], {}
-        return self._units.begin(x)
+        return self._units.begin(x, side) if side else self._units.begin(x)
 
-    def segment(self, position: int, state: State, stop: Any) -> State:  # noqa: D102
+    def segment(self, position: int, state: Any, stop: Any) -> Any:  # noqa: D102
         found = self._units.segment(position, state, stop)
         self.segments.append(self._passed_ms())
         return found
 
-    def head(self, position: int, state: State, stop: Any) -> Arrays:  # noqa: D102
+    def head(self, position: int, state: Any, stop: Any) -> Arrays:  # noqa: D102
         found = self._units.head(position, state, stop)
         self.heads[position] = self._passed_ms()
         return found
 
-    def take(self, position: int, state: State, rows: Arrays) -> State:  # noqa: D102
+    def take(self, position: int, state: Any, rows: Arrays) -> Any:  # noqa: D102
         return self._units.take(position, state, rows)
 
     def new_stop(self) -> Any:  # noqa: D102
@@ -147,8 +148,9 @@ class Requests:
         self._slow_down = SlowDown(quantile=0.5, clock=self.clock, corrects=False)
         self.final = len(self.manifest.heads)
 
-    def ask(self, x: Arrays, *, to: int) -> Pass:
+    def ask(self, given: Given, *, to: int) -> Pass:
         """One request, to an exit; under `contract` its head is the only one."""
+        x, side = divided_inputs(given, self.manifest.input_name)
         plan = Plan(self._table, self._slow_down, budget_ms=None)
         values = self.manifest.values
         policy: Policy = Interruptible(values, plan) if self.policy != "contract" else Only(values, plan, exit_=to)
@@ -161,6 +163,7 @@ class Requests:
             clock=self.clock,
             arrived=arrived,
             rows=len(x),
+            side=side,
         )
         if self.policy == "interruptible":
             self._in_a_thread(work, x)
@@ -191,7 +194,7 @@ class Requests:
 
 def measure_answers(
     folder: Path,
-    inputs: Sequence[Arrays],
+    inputs: Sequence[Given],
     *,
     policy: PolicyName,
     threads: int,
@@ -229,7 +232,8 @@ def measure_answers(
                 passes.append(requests.ask(draw.choice(inputs), to=to))
         progress(min(1.0, spent / max_seconds) if max_seconds > 0 else 1.0, f"timing answers, request {len(passes)}")
     load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
-    return timed_of(passes, manifest, policy=policy, batch_size=len(inputs[0]), threads=threads, load=load)
+    batch_size = len(divided_inputs(inputs[0], manifest.input_name)[0])
+    return timed_of(passes, manifest, policy=policy, batch_size=batch_size, threads=threads, load=load)
 
 
 def timed_of(

@@ -103,10 +103,17 @@ def _checks(bundle: Bundle, ratios: Ratios | None) -> list[str]:
 def _input(bundle: Bundle) -> list[str]:
     step = bundle.preprocessing
     shape = f"`{bundle.input.name}`: {bundle.input.dtype} [batch, {', '.join(map(str, bundle.input.size))}]"
+    beside = [
+        f"- `{side.name}`: {side.dtype} [batch, {', '.join(map(str, side.size))}], which the heads of exits "
+        f"{', '.join(str(head.exit) for head in bundle.heads if side.name in head.side_inputs)} read; prepared by "
+        "whoever gives it."
+        for side in bundle.side_inputs
+    ]
     if step is None:
-        return [f"- {shape}; inputs are prepared by whoever gives them."]
+        return [f"- {shape}; inputs are prepared by whoever gives them.", *beside]
     return [
         f"- {shape}",
         f"- From an image: {step.mode}; resized to {step.resize[0]} x {step.resize[1]} ({step.crop_mode}, "
         f"{step.interpolation}, antialiased); cut around the centre; pixels in 0..1 less {step.mean} over {step.std}.",
+        *beside,
     ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from exitsearch.deploy.deployed import DeployedGraphs, DeployedRuntime
+from exitsearch.deploy.given import INPUT, Given, joined_inputs
+from exitsearch.deploy.units import side_inputs_of
 from exitsearch.errors import ExitSearchError
 from exitsearch.measure.timing import statistics
 from exitsearch.measure.timing.clock import HostClock
 from exitsearch.measure.timing.paths import time_paths
+from exitsearch.models.inputs import Inputs
 from exitsearch.models.multi_exit import MultiExitModel
 from exitsearch.specs.bundle import ExitAgreement, Precision
 
@@ -34,10 +37,17 @@ class Samples:
     Attributes:
         inputs: [samples, channels, height, width].
         split: where they are from.
+        side: side inputs [samples, channels, height, width] by name; those that no head reads may stand among them.
     """
 
     inputs: torch.Tensor
     split: str
+    side: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def rows(self, begin: int, end: int) -> Inputs:
+        """Some of them."""
+        side = {name: values[begin:end].contiguous() for name, values in self.side.items()}
+        return Inputs(side, x=self.inputs[begin:end].contiguous())
 
 
 def compare_exits(
@@ -62,8 +72,12 @@ def compare_exits(
     generator = torch.Generator().manual_seed(0)
     largest = [0.0] * (len(model.heads) + 1)
     for size in batch_sizes:
-        x = model.backbone.example_input(size, generator=generator)
-        for number, (found, wanted) in enumerate(zip(runtime.answers(x.numpy()), _in_torch(model, x), strict=True)):
+        x = Inputs(
+            model.backbone.example_side(size, generator=generator),
+            x=model.backbone.example_input(size, generator=generator),
+        )
+        pairs = zip(runtime.answers(_given(model, x)), _in_torch(model, x), strict=True)
+        for number, (found, wanted) in enumerate(pairs):
             difference = _difference(found, wanted, number)
             allowed = TOLERANCE * max(1.0, float(np.abs(wanted).max()))
             if precision == "fp32" and not difference <= allowed:
@@ -90,9 +104,15 @@ def exit_words(model: MultiExitModel, number: int) -> str:
     return f"exit {number} ({exit_.choice} at placement {exit_.placement})"
 
 
-def _in_torch(model: MultiExitModel, x: torch.Tensor) -> list[Arrays]:
+def _given(model: MultiExitModel, inputs: Inputs) -> Given:
+    """What the graphs take of a batch: a head that was not chosen reads nothing."""
+    return joined_inputs({name: inputs[name].numpy() for name in (INPUT, *side_inputs_of(model))})
+
+
+def _in_torch(model: MultiExitModel, inputs: Inputs) -> list[Arrays]:
+    read = {name: inputs[name] for name in side_inputs_of(model)}
     with torch.inference_mode():
-        return [outputs.float().numpy() for outputs in model(x)]
+        return [outputs.float().numpy() for outputs in model(inputs.x, **read)]
 
 
 def _difference(found: Arrays, wanted: Arrays, number: int) -> float:
@@ -110,8 +130,8 @@ def _same_answers(model: MultiExitModel, runtime: DeployedRuntime, samples: Samp
     same = np.zeros(len(model.heads) + 1)
     for index in range(count):
         progress(index / count, f"comparing answers, sample {index} of {count}")
-        x = samples.inputs[index : index + 1].contiguous()
-        pairs = zip(runtime.answers(x.numpy()), _in_torch(model, x), strict=True)
+        x = samples.rows(index, index + 1)
+        pairs = zip(runtime.answers(_given(model, x)), _in_torch(model, x), strict=True)
         same += [found.argmax() == wanted.argmax() for found, wanted in pairs]
     return [float(share) for share in same / count]
 
@@ -160,7 +180,7 @@ class Ratios:
 def compare_times(
     runtime: DeployedRuntime,
     graphs: DeployedGraphs,
-    inputs: Sequence[Arrays],
+    inputs: Sequence[Given],
     *,
     max_seconds: float,
     progress: Progress,

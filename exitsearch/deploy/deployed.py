@@ -6,7 +6,7 @@ Its segments are the fused ones: what those protocols call placement k is chosen
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exitsearch.deploy.given import Given
 from exitsearch.measure.runtimes.base import Runtime, UnitKey, decide_on_host
 from exitsearch.measure.runtimes.onnxruntime import OnnxSession, onnx_library
 from exitsearch.measure.runtimes.openvino import OpenVinoUnit, openvino_library, unit_options
@@ -69,11 +70,12 @@ class DeployedRuntime(Runtime):
     def __init__(self, graphs: DeployedGraphs, *, threads: int, batch_size: int = 1) -> None:
         self._task = graphs.task
         self._input_name = graphs.input_name
-        self._inputs: dict[int, tuple[Arrays, Any]] = {}
+        self._inputs: dict[int, tuple[Given, Ready]] = {}
         load = partial(self._load, threads=threads, batch_size=batch_size)
-        self.segments = [_Segment(load(graphs.folder / facts.file), facts) for facts in graphs.segments[:-1]]
+        side = sorted({name for head in graphs.heads for name in head.side_inputs})
+        self.segments = [_Segment(load(graphs.folder / facts.file), facts, side) for facts in graphs.segments[:-1]]
         self.heads = {
-            key: _First(load(graphs.folder / facts.file), (facts.input,))
+            key: _First(load(graphs.folder / facts.file), (facts.input, *facts.side_inputs))
             for key, facts in zip(graphs.keys, graphs.heads, strict=True)
         }
         last = graphs.segments[-1]
@@ -97,12 +99,17 @@ class DeployedRuntime(Runtime):
     def _array(self, value: Any) -> Arrays:
         """A value of the engine as an array; the engine may write over it in the next run."""
 
-    def begin(self, x: Arrays) -> Ready:
-        """The input [batch, channels, height, width] as the engine's value over the same memory; each is made once."""
+    def begin(self, x: Given) -> Ready:
+        """The inputs [batch, channels, height, width] as the engine's values over the same memory; made once each.
+
+        Args:
+            x: the input, or all inputs by name.
+        """
         if id(x) not in self._inputs:
-            # The array is kept: its memory is shared, and its id must stay its own.
-            self._inputs[id(x)] = (x, self._value(x))
-        return {self._input_name: self._inputs[id(x)][1]}
+            # The arrays are kept: their memory is shared, and the id must stay its own.
+            given = x if isinstance(x, Mapping) else {self._input_name: x}
+            self._inputs[id(x)] = (x, {name: self._value(array) for name, array in given.items()})
+        return self._inputs[id(x)][1]
 
     def features(self, state: Ready) -> Ready:  # noqa: D102
         return state
@@ -111,7 +118,7 @@ class DeployedRuntime(Runtime):
         """Answer and confidence of every input on the host; for regression the values themselves."""
         return decide_on_host(self._array(outputs), self._task)
 
-    def answers(self, x: Arrays) -> list[Arrays]:
+    def answers(self, x: Given) -> list[Arrays]:
         """Outputs [batch, num_outputs] of every exit in order, the final one last."""
         state, found = self.begin(x), []
         heads = list(self.heads.values())
@@ -124,13 +131,15 @@ class DeployedRuntime(Runtime):
 
 
 class _Segment:
-    """A unit that takes values by their names and gives the next ones."""
+    """A unit that takes values by their names and gives the next ones, side inputs among them as they are."""
 
-    def __init__(self, unit: Any, facts: BundleSegment) -> None:
+    def __init__(self, unit: Any, facts: BundleSegment, beside: Sequence[str]) -> None:
         self._unit, self._takes, self._gives = unit, tuple(facts.inputs), tuple(facts.outputs)
+        self._beside = tuple(beside)
 
     def __call__(self, ready: Ready) -> Ready:
-        return dict(zip(self._gives, self._unit(tuple(ready[name] for name in self._takes)), strict=True))
+        given = self._unit(tuple(ready[name] for name in self._takes))
+        return {name: ready[name] for name in self._beside} | dict(zip(self._gives, given, strict=True))
 
 
 class _First:

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from exitsearch.deploy.answering import measure_answers
 from exitsearch.deploy.card import card
 from exitsearch.deploy.checks import Ratios, Samples, compare_exits, compare_times
 from exitsearch.deploy.deployed import DEPLOYED, DeployedGraphs, DeployedOnnx, DeployedRuntime
 from exitsearch.deploy.folder import check_out, new_folder, put_in_place, sealed
+from exitsearch.deploy.given import Given, joined_inputs
 from exitsearch.deploy.graphs import OPSET, graph_of
 from exitsearch.deploy.latency import Timed, check_profile, measure_graphs, sum_profile
 from exitsearch.deploy.precision import convert
-from exitsearch.deploy.units import INPUT, OUTPUT, GraphUnits, divide
+from exitsearch.deploy.units import INPUT, OUTPUT, GraphUnits, divide, side_inputs_of
 from exitsearch.deploy.weights import write_graphs
-from exitsearch.errors import InputError, UnavailableError, UnsupportedError, one_of
+from exitsearch.errors import InputError, UnavailableError, one_of
 from exitsearch.models.multi_exit import MultiExitModel
 from exitsearch.specs.bundle import (
     BUNDLE_FILE,
@@ -36,6 +36,7 @@ from exitsearch.specs.bundle import (
     BundleLatency,
     BundleModel,
     BundleSegment,
+    BundleSideInput,
     ExitAgreement,
     FileFacts,
     Format,
@@ -161,7 +162,6 @@ def export_bundle(
         raise InputError("a model is exported in eval mode, found one in training mode; call model.eval() first")
     if profile is not None:
         check_profile(profile, model.config)
-    _refuse_side_inputs(model)
     say = progress or (lambda share, words: None)
     out = Path(out)
     check_out(out, restart=restart)
@@ -189,16 +189,6 @@ def export_bundle(
         bundle.write(folder / BUNDLE_FILE)
         put_in_place(folder, out)
     return Exported(out, bundle, ratios, [timed.warning] if timed.warning else [])
-
-
-def _refuse_side_inputs(model: MultiExitModel) -> None:
-    """A bundle has one input."""
-    for exit_, head in zip(model.config.exits, model.heads, strict=True):
-        if reads := getattr(head, "reads", {}):
-            raise UnsupportedError(
-                f"a bundle holds a model of one input, and the exit {exit_.placement}:{exit_.choice} reads the side "
-                f"input {', '.join(reads)}; search for a choice without it (--forbid)"
-            )
 
 
 def _part(say: Progress, begin: float, end: float) -> Progress:
@@ -241,7 +231,13 @@ def _described(
         for unit in units.segments
     ]
     heads = [
-        BundleHead(file=unit.name + ending, exit=number, input=unit.inputs[0], output=OUTPUT)
+        BundleHead(
+            file=unit.name + ending,
+            exit=number,
+            input=unit.inputs[0],
+            output=OUTPUT,
+            side_inputs=list(unit.inputs[1:]),
+        )
         for number, unit in enumerate(units.heads)
     ]
     task = model.config.backbone.task
@@ -274,8 +270,11 @@ class _Times:
     def measure(self) -> tuple[Timed, Ratios]:
         """The times, and what cutting costs."""
         draw = np.random.default_rng(self.seed)
-        shape = (1, *self.model.backbone.input_size)
-        inputs: list[NDArray[Any]] = [draw.standard_normal(shape, dtype=np.float32) for _ in range(_INPUT_COUNT)]
+        sizes = {INPUT: self.model.backbone.input_size, **side_inputs_of(self.model)}
+        inputs: list[Given] = [
+            joined_inputs({name: draw.standard_normal((1, *size), dtype=np.float32) for name, size in sizes.items()})
+            for _ in range(_INPUT_COUNT)
+        ]
         ratios = compare_times(
             self.runtime, self.graphs, inputs, max_seconds=self.max_seconds / 4, progress=_part(self.say, 0.0, 0.2)
         )
@@ -285,7 +284,7 @@ class _Times:
             timed = self._in_the_engine(inputs, ratios)
         return replace(timed, facts={**timed.facts, **ratios.facts()}), ratios
 
-    def _answering(self, inputs: Sequence[NDArray[Any]]) -> Timed:
+    def _answering(self, inputs: Sequence[Given]) -> Timed:
         """By the runtime, which reads a manifest: one without times that mean anything, until there are some."""
         folder = self.graphs.folder
         sealed(self.manifest(_no_times(self.graphs, self.threads)), folder).write(folder / BUNDLE_FILE)
@@ -302,10 +301,10 @@ class _Times:
         finally:
             (folder / BUNDLE_FILE).unlink()
 
-    def _in_the_engine(self, inputs: Sequence[NDArray[Any]], ratios: Ratios) -> Timed:
+    def _in_the_engine(self, inputs: Sequence[Given], ratios: Ratios) -> Timed:
         timed = measure_graphs(
             self.runtime,
-            self.graphs,
+            self.graphs.keys,
             inputs,
             policy=self.model.config.policy,
             threads=self.threads,
@@ -350,6 +349,7 @@ def _manifest(
             classes=knowledge.classes,
         ),
         input=BundleInput(name=INPUT, size=backbone.input_size),
+        side_inputs=[BundleSideInput(name=name, size=size) for name, size in side_inputs_of(model).items()],
         preprocessing=knowledge.preprocessing,
         format=format,
         precision=precision,

@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from exitsearch.deploy.deployed import DeployedGraphs, DeployedRuntime
 from exitsearch.errors import InputError
 from exitsearch.measure.machine.load import Load, Snapshot, load_average, usable_cores
 from exitsearch.measure.machine.processor import cpu_name
+from exitsearch.measure.runtimes.base import Runtime, UnitKey
 from exitsearch.measure.timing import statistics
-from exitsearch.measure.timing.clock import HostClock
+from exitsearch.measure.timing.clock import Clock, HostClock
 from exitsearch.measure.timing.latency import measure_rounds, unsettled_units
 from exitsearch.measure.timing.samples import UnitSamples
 from exitsearch.measure.verdict import judge
@@ -58,33 +57,40 @@ class Timed:
 
 
 def measure_graphs(
-    runtime: DeployedRuntime,
-    graphs: DeployedGraphs,
-    inputs: Sequence[NDArray[Any]],
+    runtime: Runtime,
+    keys: Sequence[UnitKey],
+    inputs: Sequence[Any],
     *,
+    batch_size: int = 1,
     policy: Policy,
     threads: int,
     max_seconds: float,
     seed: int,
     progress: Progress,
+    clock: Clock | None = None,
 ) -> Timed:
     """Measure every segment and head in place.
 
     Args:
-        inputs: batches of one size.
+        runtime: the fused segments, and one head for each chosen exit.
+        keys: the heads in order.
+        inputs: batches, as the runtime takes them.
+        batch_size: inputs in each.
         policy: decides whether segments follow heads.
         threads: that the runtime was made ready with.
         max_seconds: for the measurement; all of it is used, since tails need samples.
         seed: of the order.
+        clock: of the device that the graphs run on; None: the host's.
     """
+    clock = clock or HostClock()
     before = Snapshot.take()
     # No precision is enough to stop early: the 99th percentile wants 299 samples.
     samples = measure_rounds(
-        runtime, list(inputs), HostClock(), precision=0.0, max_seconds=max_seconds, seed=seed, progress=progress
+        runtime, list(inputs), clock, precision=0.0, max_seconds=max_seconds, seed=seed, progress=progress
     )
     load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
     samples.unsettled = unsettled_units(samples, PRECISION)
-    verdict = judge(samples, load, threads=threads, cuts_are_free=False)
+    verdict = judge(samples, load, threads=threads, on_cpu=not clock.marks_cost, cuts_are_free=runtime.cuts_are_free)
     at_median_speed = {id(unit): times for _, unit, times in samples.at_median_speed()}
 
     def quantiles(unit: UnitSamples) -> Quantiles:
@@ -94,10 +100,10 @@ def measure_graphs(
     if policy != "contract":
         parts = [samples.resumed.get(number, unit) for number, unit in enumerate(parts)]
     latency = BundleLatency(
-        batch_size=len(inputs[0]),
+        batch_size=batch_size,
         threads=threads,
         segments=[quantiles(unit) for unit in parts],
-        heads=[quantiles(samples.heads[key]) for key in graphs.keys],
+        heads=[quantiles(samples.heads[key]) for key in keys],
         slow_down=slow_downs_of(samples.slowdown),
     )
     facts = {

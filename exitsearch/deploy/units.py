@@ -2,7 +2,9 @@
 
     x -> segment_0 -> features_0, carried_0_1, ... -> segment_1 -> features_1, ... -> segment_2 -> outputs
                           |                                            |
-                        head_0 -> outputs                            head_1 -> outputs
+                        head_0 -> outputs                  audio ->  head_1 -> outputs
+
+A head that reads side inputs takes them under their own names beside the features; segments never see them.
 
 Placements that were not chosen are no border: what lies between two chosen exits is one graph, so that an engine joins
 operators across them and nothing is handed over there.
@@ -10,17 +12,19 @@ operators across them and nothing is handed over there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from exitsearch.deploy.given import INPUT as INPUT
 from exitsearch.errors import UnsupportedError
 from exitsearch.models.backbone import FinalSegment, Segment, State
+from exitsearch.models.heads import ExitHead
 from exitsearch.models.multi_exit import MultiExitModel
+from exitsearch.specs.side import Size
 
-INPUT = "x"
 OUTPUT = "outputs"
 
 # Two sizes tell which axes follow the batch. Above 1, which torch.export takes for a fixed size.
@@ -68,14 +72,20 @@ class FusedSegment(nn.Module):
 
 
 class _OneOutput(nn.Module):
-    """A module with one output as one with a tuple of outputs."""
+    """A module with one output as one with a tuple of outputs.
 
-    def __init__(self, module: nn.Module) -> None:
+    Args:
+        module: takes one tensor, and side inputs by name.
+        side: names of the latter, in the order in which they come.
+    """
+
+    def __init__(self, module: nn.Module, side: Sequence[str] = ()) -> None:
         super().__init__()
         self.module = module
+        self.side = tuple(side)
 
     def forward(self, *inputs: Tensor) -> State:
-        return (self.module(*inputs),)
+        return (self.module(inputs[0], **dict(zip(self.side, inputs[1:], strict=True))),)
 
 
 @dataclass(frozen=True)
@@ -97,11 +107,13 @@ def divide(model: MultiExitModel) -> GraphUnits:
     """Divide a model, in eval mode on the CPU, at its chosen exits.
 
     Raises:
-        UnsupportedError: an axis of a carried tensor follows the batch in no plain way.
+        UnsupportedError: an axis of a carried tensor follows the batch in no plain way, or a side input has the name of
+            another tensor.
     """
     backbone = model.backbone
     generator = torch.Generator().manual_seed(0)
     states: list[State] = [(backbone.example_input(size, generator=generator),) for size in _BATCHES]
+    side = [backbone.example_side(size, generator=generator) for size in _BATCHES]
     whole = _unit("whole", _OneOutput(backbone.module), (INPUT,), (OUTPUT,), states)
     segments, heads, start = [], [], 0
     names: tuple[str, ...] = (INPUT,)
@@ -111,11 +123,32 @@ def divide(model: MultiExitModel) -> GraphUnits:
         given = (f"features_{number}", *(f"carried_{number}_{index}" for index in range(1, len(following[0]))))
         segments.append(_unit(f"segment_{number}", fused, names, given, states))
         states, names, start = following, given, exit_.placement + 1
-        read = [state[:1] for state in states]
-        heads.append(_unit(f"head_{number}", _OneOutput(head), given[:1], (OUTPUT,), read))
+        reads = _reads(head)
+        read = [(state[0], *(beside[name] for name in reads)) for state, beside in zip(states, side, strict=True)]
+        heads.append(_unit(f"head_{number}", _OneOutput(head, reads), (given[0], *reads), (OUTPUT,), read))
     last = FusedSegment([*backbone.segments[start:], backbone.final])
     segments.append(_unit(f"segment_{len(heads)}", last, names, (OUTPUT,), states))
+    _check_names(side_inputs_of(model), segments)
     return GraphUnits(tuple(segments), tuple(heads), whole)
+
+
+def side_inputs_of(model: MultiExitModel) -> dict[str, Size]:
+    """(channels, height, width) of the side inputs that the chosen heads read, by name."""
+    read = {name for head in model.heads for name in _reads(head)}
+    return {name: size for name, size in model.backbone.side_inputs.items() if name in read}
+
+
+def _reads(head: nn.Module) -> tuple[str, ...]:
+    return tuple(head.reads) if isinstance(head, ExitHead) else ()
+
+
+def _check_names(side: Mapping[str, Size], segments: Sequence[GraphUnit]) -> None:
+    taken = {INPUT, *(name for segment in segments for name in segment.outputs)}
+    if clash := sorted(taken & set(side)):
+        raise UnsupportedError(
+            f"a side input must not have the name of a tensor that segments hand on, as {clash[0]} here; declare it "
+            "under another name (--side-inputs) and train again"
+        )
 
 
 def _following(module: nn.Module, states: Sequence[State]) -> list[State]:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from exitsearch.deploy.given import Given, beside, divided_inputs
 from exitsearch.runtime import Answer
 from exitsearch.runtime.requests import LONGEST_MS
 from exitsearch.specs.budget import BudgetDistribution
@@ -46,13 +47,14 @@ class Asked(Protocol):
         self,
         x: Any,
         *,
+        side: Mapping[str, NDArray[Any]] | None = None,
         budget_ms: float | None = None,
         mean_budget_ms: float | None = None,
         arrived: float | None = None,
     ) -> Answer:
         """Answer one input."""
 
-    def start(self, x: Any, *, arrived: float | None = None) -> Struck:
+    def start(self, x: Any, *, side: Mapping[str, NDArray[Any]] | None = None, arrived: float | None = None) -> Struck:
         """Begin to answer one input."""
 
 
@@ -85,7 +87,7 @@ class Request:
 
 
 # From an input and a budget in ms to an answer, and the budget that it really had.
-Ask = Callable[[NDArray[Any], float], tuple[Answer, float]]
+Ask = Callable[[Given, float], tuple[Answer, float]]
 # From the number of a sample and the answer to it, or a status without one, to its value.
 Worth = Callable[[int, Answer], float]
 
@@ -99,9 +101,10 @@ def asking(session: Asked, policy: Policy, *, clock: Clock = time.perf_counter) 
         clock: seconds; the session's own.
     """
 
-    def interrupt(x: NDArray[Any], budget_ms: float) -> tuple[Answer, float]:
+    def interrupt(given: Given, budget_ms: float) -> tuple[Answer, float]:
+        x, side = divided_inputs(given)
         arrived = clock()
-        started = session.start(x, arrived=arrived)
+        started = session.start(x, **beside(side), arrived=arrived)
         started.wait(max(0.0, budget_ms / 1e3 - (clock() - arrived)))
         struck_ms = (clock() - arrived) * 1e3
         answer = started.answer()
@@ -109,11 +112,13 @@ def asking(session: Asked, policy: Policy, *, clock: Clock = time.perf_counter) 
         # Struck before its time, everything was finished, and more time would have changed nothing.
         return answer, max(budget_ms, struck_ms)
 
-    def contract(x: NDArray[Any], budget_ms: float) -> tuple[Answer, float]:
-        return session.predict(x, budget_ms=budget_ms, arrived=clock()), budget_ms
+    def contract(given: Given, budget_ms: float) -> tuple[Answer, float]:
+        x, side = divided_inputs(given)
+        return session.predict(x, **beside(side), budget_ms=budget_ms, arrived=clock()), budget_ms
 
-    def mean(x: NDArray[Any], budget_ms: float) -> tuple[Answer, float]:
-        return session.predict(x, mean_budget_ms=budget_ms, arrived=clock()), budget_ms
+    def mean(given: Given, budget_ms: float) -> tuple[Answer, float]:
+        x, side = divided_inputs(given)
+        return session.predict(x, **beside(side), mean_budget_ms=budget_ms, arrived=clock()), budget_ms
 
     asks: dict[Policy, Ask] = {"interruptible": interrupt, "contract": contract, "confidence": mean}
     return asks[policy]
@@ -121,7 +126,7 @@ def asking(session: Asked, policy: Policy, *, clock: Clock = time.perf_counter) 
 
 def observe(
     asks: Mapping[str, Ask],
-    inputs: Sequence[NDArray[Any]],
+    inputs: Sequence[Given],
     budget: BudgetDistribution,
     *,
     worth: Worth,

@@ -11,8 +11,7 @@ from exitsearch.pipeline.profile import find_profile
 from exitsearch.pipeline.watch import Quiet, Watch
 from exitsearch.specs.bundle import Format, Precision
 from exitsearch.specs.config import MultiExitConfig
-from exitsearch.specs.load import load_config, load_outcomes
-from exitsearch.specs.outcomes import DOCUMENT_NAME
+from exitsearch.specs.load import load_config
 from exitsearch.specs.profile import Profile
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from exitsearch.deploy.export import Exported, Knowledge
     from exitsearch.models.multi_exit import MultiExitModel
 
-# Where `exitsearch train` writes what its exits score.
-_OUTCOMES = "outcomes"
 _SPLIT = "choice"
 # Samples that answers are compared over: the standard error of a share of 99% is then 0.4 points.
 SAMPLES = 512
@@ -157,9 +154,10 @@ def _profile(config: MultiExitConfig, source: Profile | Path | str | None) -> Pr
 def _knowledge(model: MultiExitModel, weights: Path, training: Training, samples: int, watch: Watch) -> Knowledge:
     from exitsearch.deploy.export import Knowledge
     from exitsearch.deploy.preprocessing import preprocessing_of
+    from exitsearch.deploy.values import exit_values
 
     config = model.config
-    values, source = _values(config, weights)
+    values, source = exit_values(config, weights)
     preprocessing = preprocessing_of(model.backbone)
     if not training.has_data_for(config.backbone.name or ""):
         watch.note(
@@ -191,29 +189,13 @@ def _knowledge(model: MultiExitModel, weights: Path, training: Training, samples
 def _samples(split: object, count: int) -> Samples | None:
     from exitsearch.deploy.checks import Samples
     from exitsearch.learn.data.splits import Split
-    from exitsearch.models.inputs import main_input
+    from exitsearch.models.inputs import main_input, side_inputs
 
     assert isinstance(split, Split)
     # Spread over the split, which may be sorted by class.
     step = max(1, -(-len(split) // count))
     indices = list(range(0, len(split), step))
-    return Samples(main_input(split.batch(indices)[0]), _SPLIT) if indices else None
-
-
-def _values(config: MultiExitConfig, weights: Path) -> tuple[list[float], str]:
-    """Value of every exit, the final one last, and where they are from: what was trained, or what the search saw."""
-    sign = 1.0 if config.expected.metric == "accuracy" else -1.0
-    if (weights / _OUTCOMES / DOCUMENT_NAME).is_file():
-        outcomes = load_outcomes(weights / _OUTCOMES)
-        found = {(head.placement, head.head): head.scores for head in outcomes.heads}
-        exits = [(exit_.placement, str(exit_.choice)) for exit_ in config.exits]
-        if outcomes.metric == config.expected.metric and all(_SPLIT in found.get(exit_, {}) for exit_ in exits):
-            scores = [*(found[exit_][_SPLIT] for exit_ in exits), outcomes.final.scores[_SPLIT]]
-            return [sign * score for score in scores], f"the trained model on the split {_SPLIT}"
-    split = config.expected.split
-    if split not in config.exit_scores:
-        raise InputError(
-            f"the configuration does not hold what its exits score on the split {split} (exit_scores), and "
-            f"{weights / _OUTCOMES} holds it neither; search again with this version"
-        )
-    return [sign * score for score in config.exit_scores[split]], f"the search, on the split {split}"
+    if not indices:
+        return None
+    inputs = split.batch(indices)[0]
+    return Samples(main_input(inputs), _SPLIT, side_inputs(inputs))

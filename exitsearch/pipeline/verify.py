@@ -174,7 +174,7 @@ class _Verifier:
             report(0.0, "every exit over every sample")
             # Also warms everything up.
             worths = self.samples.worths(session)
-            session.every_exit(np.stack(self.samples.inputs[:1]))
+            self.samples.outputs(session, 0, 1)
             runs, phases, sentences = runs_of(self.bundle.policy, load), list[Phase](), list[str]()
             for number, run in enumerate(runs):
                 part = partial(_part, report, number / len(runs), (number + 1) / len(runs), _run_name(run))

@@ -13,8 +13,10 @@ from exitsearch.errors import MismatchError
 from exitsearch.pipeline.outcomes import Training
 from exitsearch.pipeline.watch import Watch
 from exitsearch.specs.bundle import Bundle
+from exitsearch.specs.side import MAIN_INPUT, Size
 
 if TYPE_CHECKING:
+    from exitsearch.deploy.given import Given
     from exitsearch.learn.data import DataSplits
     from exitsearch.runtime import Answer, Session
 
@@ -32,12 +34,12 @@ class AskedSamples:
     """Inputs and what answers to them are worth.
 
     Attributes:
-        inputs: each [channels, height, width].
+        inputs: each [channels, height, width]; for a bundle with side inputs, all of them by name.
         targets: class indices [samples], or regression targets [samples, outputs]; None: not known.
         source: the data set; None: random inputs.
     """
 
-    inputs: Sequence[NDArray[Any]]
+    inputs: Sequence[Given]
     targets: NDArray[Any] | None
     source: str | None
 
@@ -63,9 +65,17 @@ class AskedSamples:
         step = 1 if session.manifest.precision == "int8" else _BATCH
         found = []
         for begin in range(0, len(self.inputs), step):
-            outputs = session.every_exit(np.stack(self.inputs[begin : begin + step]))
+            outputs = self.outputs(session, begin, begin + step)
             found.append([[self.value(begin + i, row) for i, row in enumerate(rows)] for rows in outputs])
         return np.concatenate([np.array(part, dtype=np.float64) for part in found], axis=1)
+
+    def outputs(self, session: Session, begin: int, end: int) -> list[NDArray[Any]]:
+        """Outputs [batch, num_outputs] of every exit for some of them, without a deadline."""
+        from exitsearch.deploy.given import beside, divided_inputs
+
+        taken = [divided_inputs(given) for given in self.inputs[begin:end]]
+        side = {name: np.stack([others[name] for _, others in taken]) for name in taken[0][1]}
+        return session.every_exit(np.stack([x for x, _ in taken]), **beside(side))
 
 
 def samples_of(bundle: Bundle, training: Training, *, seed: int, watch: Watch) -> AskedSamples:
@@ -82,8 +92,14 @@ def samples_of(bundle: Bundle, training: Training, *, seed: int, watch: Watch) -
     """
     if not training.has_data_for(bundle.model.name):
         watch.note("no data was named, so that inputs are random and values are not observed; name it with --data")
+        from exitsearch.deploy.given import joined_inputs
+
         draw = np.random.default_rng(seed)
-        inputs = [draw.standard_normal(bundle.input.size, dtype=np.float32) for _ in range(_RANDOM)]
+        sizes = {MAIN_INPUT: bundle.input.size, **_side_sizes(bundle)}
+        inputs = [
+            joined_inputs({name: draw.standard_normal(size, dtype=np.float32) for name, size in sizes.items()})
+            for _ in range(_RANDOM)
+        ]
         return AskedSamples(inputs, None, None)
     name = training.data_for(bundle.model.name)
     data = _load(bundle, name, training, watch)
@@ -110,19 +126,27 @@ def _load(bundle: Bundle, name: str, training: Training, watch: Watch) -> DataSp
         image_size=(size[0], size[1]),
         in_chans=channels,
         task=bundle.model.task,
+        side_inputs=_side_sizes(bundle),
     )
     return training.load(name, backbone=backbone, watch=watch)
 
 
 def _taken(data: DataSplits, bundle: Bundle, name: str) -> AskedSamples:
-    from exitsearch.models.inputs import main_input
+    from exitsearch.deploy.given import joined_inputs
+    from exitsearch.models.inputs import main_input, side_inputs
 
     most = max(1, min(_MOST, _MOST_BYTES // (4 * int(np.prod(bundle.input.size)))))
     # Spread over the split, which may be sorted by class.
     indices = list(range(0, len(data.report), max(1, -(-len(data.report) // most))))
     batch, labels = data.report.batch(indices)
-    inputs = main_input(batch).numpy().astype(np.float32, copy=False)
+    every = {MAIN_INPUT: main_input(batch), **{name: side_inputs(batch)[name] for name in _side_sizes(bundle)}}
+    arrays = {name: values.numpy().astype(np.float32, copy=False) for name, values in every.items()}
+    inputs = [joined_inputs({name: array[row] for name, array in arrays.items()}) for row in range(len(indices))]
     targets = labels.numpy()
     if data.task == "regression":
         targets = targets.reshape(len(indices), -1)
-    return AskedSamples(list(inputs), targets, name)
+    return AskedSamples(inputs, targets, name)
+
+
+def _side_sizes(bundle: Bundle) -> dict[str, Size]:
+    return {side.name: side.size for side in bundle.side_inputs}

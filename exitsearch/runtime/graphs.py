@@ -7,9 +7,10 @@ that were checked; onnxruntime copies what it needs while a session is made, rea
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,9 +20,11 @@ from .bundle.manifest import GraphFacts, Manifest
 from .bundle.trust import CheckedBundle
 from .errors import BundleError, RunError
 from .library import PROVIDER, give_memory_back, load_onnxruntime, session_options, share_arena
+from .requests import zeros
 
 Arrays = NDArray[Any]
 State = dict[str, Arrays]
+NO_SIDE: Mapping[str, Arrays] = MappingProxyType({})
 
 _TYPES = {"float32": "tensor(float)", "float16": "tensor(float16)"}
 # A bundle whose graphs take longer over a single input of zeros is not one to wait for.
@@ -39,18 +42,21 @@ class Stopped(Exception):
 
 
 class Units(Protocol):
-    """What a session runs: segments and heads by number. The graphs of a bundle, or a test's."""
+    """What a session runs: segments and heads by number. The graphs of a bundle, a model on a GPU, or a test's.
 
-    def begin(self, x: Arrays) -> State:
-        """The state before the first segment, of inputs [batch, channels, height, width]."""
+    What a state is, is theirs alone.
+    """
 
-    def segment(self, position: int, state: State, stop: Any) -> State:
+    def begin(self, x: Arrays, side: Mapping[str, Arrays] = NO_SIDE) -> Any:
+        """The state before the first segment, of inputs [batch, channels, height, width] and side inputs by name."""
+
+    def segment(self, position: int, state: Any, stop: Any) -> Any:
         """The state behind a segment."""
 
-    def head(self, position: int, state: State, stop: Any) -> Arrays:
+    def head(self, position: int, state: Any, stop: Any) -> Arrays:
         """The outputs [batch, num_outputs] of an exit, of the state behind its segment; the final exit is the last."""
 
-    def take(self, position: int, state: State, rows: Arrays) -> State:
+    def take(self, position: int, state: Any, rows: Arrays) -> Any:
         """The state behind a segment of some inputs of a batch alone."""
 
     def new_stop(self) -> Any:
@@ -89,16 +95,21 @@ class Graphs:
         self._dtype = np.dtype(manifest.dtype)
         self._segments = [_load(self._library, bundle, facts, threads=threads) for facts in manifest.segments]
         self._heads = [_load(self._library, bundle, facts, threads=threads) for facts in manifest.heads]
+        self._side = tuple(manifest.side_inputs)
         _check_input(bundle.path, self._segments[0], manifest)
+        for head in self._heads:
+            _check_side_inputs(bundle.path, head, manifest)
         self._check_answers(bundle.path)
         give_memory_back()
 
-    def begin(self, x: Arrays) -> State:  # noqa: D102
-        return {self._manifest.input_name: np.ascontiguousarray(x, dtype=self._dtype)}
+    def begin(self, x: Arrays, side: Mapping[str, Arrays] = NO_SIDE) -> State:  # noqa: D102
+        given = {self._manifest.input_name: x, **side}
+        return {name: np.ascontiguousarray(array, dtype=self._dtype) for name, array in given.items()}
 
     def segment(self, position: int, state: State, stop: Any) -> State:  # noqa: D102
         graph = self._segments[position]
-        return dict(zip(graph.gives, self._run(graph, state, stop), strict=True))
+        beside = {name: state[name] for name in self._side}
+        return beside | dict(zip(graph.gives, self._run(graph, state, stop), strict=True))
 
     def head(self, position: int, state: State, stop: Any) -> Arrays:  # noqa: D102
         if position == self._exits:
@@ -120,7 +131,7 @@ class Graphs:
 
     def take(self, position: int, state: State, rows: Arrays) -> State:  # noqa: D102
         grows = self._segments[position].in_batches
-        return {name: array[rows] if grows[name] else array for name, array in state.items()}
+        return {name: array[rows] if grows.get(name, True) else array for name, array in state.items()}
 
     def new_stop(self) -> Stop:  # noqa: D102
         return self._library.RunOptions()  # type: ignore[no-any-return]
@@ -140,7 +151,7 @@ class Graphs:
         timer.daemon = True
         timer.start()
         try:
-            state = self.begin(np.zeros((1, *self._manifest.input_size)))
+            state = self.begin(*zeros(self._manifest))
             for position in range(self._exits + 1):
                 state = self.segment(position, state, stop)
                 outputs = self.head(position, state, stop)
@@ -203,6 +214,25 @@ def _check_input(path: Path, first: _Graph, manifest: Manifest) -> None:
         raise BundleError(
             where, f"must take {list(manifest.input_size)}, as the manifest says, found {list(sides[1:])}"
         )
+
+
+def _check_side_inputs(path: Path, head: _Graph, manifest: Manifest) -> None:
+    """A head takes batches of the manifest's side inputs."""
+    for value in head.session.get_inputs():
+        if (size := manifest.side_inputs.get(value.name)) is None:
+            continue
+        sides = tuple(side if isinstance(side, int) else None for side in value.shape)
+        fixed = len(sides) != 4 or sides[0] is not None
+        if (
+            value.type != _TYPES[manifest.dtype]
+            or fixed
+            or any(mine not in (None, side) for mine, side in zip(sides[1:], size, strict=True))
+        ):
+            raise BundleError(
+                path / head.facts.file,
+                f"must take {value.name} as {manifest.dtype} ['batch', {', '.join(map(str, size))}], as the manifest "
+                f"says, found {value.type} {list(value.shape)}",
+            )
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,12 @@ class Policy(ABC):
     Args:
         values: value of every exit, the final one last.
         plan: what can be reached.
+
+    Attributes:
+        reads_answers: whether what an exit answers decides how it goes on: it must be known then before anything else.
     """
+
+    reads_answers: ClassVar[bool] = False
 
     def __init__(self, values: Sequence[float], plan: Plan) -> None:
         self.values, self.plan = values, plan
@@ -131,6 +136,8 @@ class Confident(Policy):
         score: `softmax`, `entropy`, `margin` or `patience`.
         temperatures: one an exit.
     """
+
+    reads_answers = True
 
     def __init__(
         self,

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,22 @@ from .answer import Answer, Status, answer_of
 from .bundle.manifest import Manifest
 from .bundle.trust import open_bundle
 from .deadline import Plan, Table, Times
-from .errors import BundleError, RequestError, shown
-from .graphs import Graphs, Units
+from .errors import BundleError, RequestError
+from .graphs import NO_SIDE, Graphs, Units
 from .images import MOST_PIXELS, described, is_image, prepare_image
 from .lookout import Lookout
 from .policies import Confident, Contract, Interruptible, Only, Policy
-from .requests import LONGEST_MS, MOST_ROWS, check_array, check_number, check_quantile, check_whole
+from .requests import (
+    LONGEST_MS,
+    MOST_ROWS,
+    check_array,
+    check_arrival,
+    check_number,
+    check_quantile,
+    check_side,
+    check_whole,
+    zeros,
+)
 from .slow_down import SlowDown
 from .started import Started
 from .threads import Threads
@@ -139,7 +149,7 @@ class Session:
         """The exits in words, as `3:linear`, last `final`."""
         return self.manifest.exits
 
-    def replanned(self, *, quantile: float | None = None, correction: bool = True) -> Session:
+    def replanned(self, *, quantile: float | None = None, correction: bool = True) -> Self:
         """A session over the same graphs that plans otherwise, and knows nothing yet of how slow the machine is.
 
         Args:
@@ -151,7 +161,7 @@ class Session:
         """
         quantile = self.quantile if quantile is None else quantile
         check_quantile(quantile)
-        return Session(
+        return type(self)(
             self.manifest,
             units=self._units,
             quantile=quantile,
@@ -184,6 +194,7 @@ class Session:
         self,
         x: Any,
         *,
+        side: Mapping[str, Any] | None = None,
         budget_ms: float | None = None,
         confidence: float | None = None,
         mean_budget_ms: float | None = None,
@@ -198,6 +209,7 @@ class Session:
         Args:
             x: an input [channels, height, width] or [1, channels, height, width] of floating-point numbers, or an image
                 as for `prepare`, whose preparation counts as time spent.
+            side: side inputs [channels, height, width] by name, where the bundle's heads read any: all of them.
             budget_ms: above 0, counted from `arrived`; no segment is started that could not finish within it, at the
                 session's quantile.
             confidence: the score at which an input leaves: 0 to 1, or under `patience` how many answers in a row are
@@ -210,14 +222,15 @@ class Session:
             RequestError: something is out of its range or of another shape.
             RunError: a graph failed over this input.
         """
-        begin = self._begin(arrived)
-        inputs = self._input(x)[None]
-        return self._predict(inputs, begin, budget_ms, confidence, mean_budget_ms)[0]
+        begin = check_arrival(arrived, now=self._clock())
+        inputs, beside = self._input(x)[None], check_side(side, self.manifest, rows=None)
+        return self._predict(inputs, beside, begin, budget_ms, confidence, mean_budget_ms)[0]
 
     def predict_batch(
         self,
         xs: Sequence[Any] | Arrays,
         *,
+        side: Mapping[str, Arrays] | None = None,
         budget_ms: float | None = None,
         confidence: float | None = None,
         mean_budget_ms: float | None = None,
@@ -231,8 +244,9 @@ class Session:
 
         Args:
             xs: inputs [batch, channels, height, width], or a list of what `predict` takes; 1 to 65,536.
+            side: side inputs [batch, channels, height, width] by name.
         """
-        begin = self._begin(arrived)
+        begin = check_arrival(arrived, now=self._clock())
         if isinstance(xs, np.ndarray) and not is_image(xs):
             check_array(xs, self.manifest, axes=4)
             inputs = xs
@@ -243,9 +257,10 @@ class Session:
                 f"a batch is a list of 1 to {MOST_ROWS} inputs, or an array [batch, channels, height, width], found "
                 f"{described(xs)}"
             )
-        return self._predict(inputs, begin, budget_ms, confidence, mean_budget_ms)
+        beside = check_side(side, self.manifest, rows=len(inputs))
+        return self._predict(inputs, beside, begin, budget_ms, confidence, mean_budget_ms)
 
-    def start(self, x: Any, *, arrived: float | None = None) -> Started:
+    def start(self, x: Any, *, side: Mapping[str, Any] | None = None, arrived: float | None = None) -> Started:
         """Begin to answer one input whose budget is not known yet (the policy interruptible).
 
         A thread of its own runs exit after exit; `answer()` of what is returned may be called at any moment, from any
@@ -253,15 +268,16 @@ class Session:
 
         Args:
             x: as for `predict`.
+            side: as for `predict`.
             arrived: as for `predict`.
 
         Raises:
             RequestError: as for `predict`.
         """
-        begin = self._begin(arrived)
-        inputs = self._input(x)[None]
+        begin = check_arrival(arrived, now=self._clock())
+        inputs, beside = self._input(x)[None], check_side(side, self.manifest, rows=None)
         plan = self._plan(None)
-        work = self._work(Interruptible(self.manifest.values, plan), begin, rows=1)
+        work = self._work(Interruptible(self.manifest.values, plan), begin, rows=1, side=beside)
         return Started(
             work,
             inputs,
@@ -269,18 +285,21 @@ class Session:
             judge=lambda best, spent: answer_of(self.manifest, best, "ok" if best else "none", spent),
         )
 
-    def every_exit(self, xs: Arrays) -> list[Arrays]:
+    def every_exit(self, xs: Arrays, *, side: Mapping[str, Arrays] | None = None) -> list[Arrays]:
         """The outputs [batch, num_outputs] of every exit, the final one last: all heads are run, nothing is planned.
 
         Args:
             xs: inputs [batch, channels, height, width] of floating-point numbers.
+            side: side inputs [batch, channels, height, width] by name.
 
         Raises:
             RequestError: they are something else.
             RunError: a graph failed over them.
         """
         check_array(xs, self.manifest, axes=4)
-        state, stop, found = self._units.begin(xs), self._units.new_stop(), []
+        beside = check_side(side, self.manifest, rows=len(xs))
+        state = self._units.begin(xs, beside) if beside else self._units.begin(xs)
+        stop, found = self._units.new_stop(), []
         for position in range(len(self.exits)):
             state = self._units.segment(position, state, stop)
             found.append(self._units.head(position, state, stop))
@@ -289,6 +308,7 @@ class Session:
     def _predict(
         self,
         inputs: Arrays,
+        side: Mapping[str, Arrays],
         begin: float,
         budget_ms: float | None,
         confidence: float | None,
@@ -300,7 +320,7 @@ class Session:
         policy = self._policy(plan, confidence, mean_budget_ms)
         if policy is None:
             return [self._refused(begin, mean_budget_ms) for _ in inputs]
-        work = self._work(policy, begin, rows=len(inputs))
+        work = self._work(policy, begin, rows=len(inputs), side=side)
         work.run(inputs)
         found = work.best()
         spent = work.spent_ms
@@ -314,8 +334,8 @@ class Session:
 
     def _look(self) -> None:
         """Run the first exit over zeros, for `Lookout`."""
-        inputs = np.zeros((1, *self.manifest.input_size), dtype=np.float32)
-        self._work(Only(self.manifest.values, self._plan(None), exit_=0), self._clock(), rows=1).run(inputs)
+        inputs, side = zeros(self.manifest)
+        self._work(Only(self.manifest.values, self._plan(None), exit_=0), self._clock(), rows=1, side=side).run(inputs)
 
     def _plan(self, budget_ms: float | None, *, rows: int = 1) -> Plan:
         return Plan(self._table, self._slow_down, budget_ms=budget_ms, rows=rows)
@@ -358,7 +378,7 @@ class Session:
         needed = points[0].budget_ms if points else None
         return Answer(status="refused", time_ms=(self._clock() - begin) * 1e3, needed_ms=needed)
 
-    def _work(self, policy: Policy, begin: float, *, rows: int) -> Work:
+    def _work(self, policy: Policy, begin: float, *, rows: int, side: Mapping[str, Arrays] = NO_SIDE) -> Work:
         return Work(
             self._units,
             policy,
@@ -367,18 +387,8 @@ class Session:
             clock=self._clock,
             arrived=begin,
             rows=rows,
+            side=side,
         )
-
-    def _begin(self, arrived: float | None) -> float:
-        now = self._clock()
-        if arrived is None:
-            return now
-        if isinstance(arrived, bool) or not isinstance(arrived, int | float) or not now - 1e6 <= arrived <= now:
-            raise RequestError(
-                f"arrived must be a time of time.perf_counter() that has passed, found {shown(arrived)}; leave it out "
-                "where the request comes now"
-            )
-        return float(arrived)
 
     def _input(self, x: Any) -> Arrays:
         """One input [channels, height, width] of any of the kinds that are taken."""

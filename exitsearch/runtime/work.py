@@ -6,7 +6,7 @@ appended to a list whole, so that whoever reads it sees each fully or not at all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .deadline import Table, Times
-from .graphs import State, Stopped, Units
+from .graphs import NO_SIDE, Stopped, Units
 from .policies import Found, Policy
 from .slow_down import SlowDown
 
@@ -47,6 +47,7 @@ class Work:
         clock: seconds, from any moment on.
         arrived: when the request came, by the clock.
         rows: inputs in it.
+        side: side inputs [rows, ...] by name.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Work:
         clock: Callable[[], float],
         arrived: float,
         rows: int,
+        side: Mapping[str, Arrays] = NO_SIDE,
     ) -> None:
+        self._side = side
         self._units, self._policy, self._table, self._slow_down = units, policy, table, slow_down
         self._clock, self._arrived, self._rows = clock, arrived, rows
         self._found: list[Found] = []
@@ -90,7 +93,7 @@ class Work:
         begin = self._clock()
         expected, spent = Times(0.0, 0.0), 0.0
         try:
-            state, rows = self._units.begin(x), np.arange(self._rows)
+            state, rows = self._begin(x), np.arange(self._rows)
             for position in range(self._policy.last + 1):
                 if self.stopped or not len(rows) or not self._policy.goes_on(position, self.spent_ms):
                     break
@@ -108,11 +111,19 @@ class Work:
             # What was cut off is not taken in: how long it would have taken is not known.
             self._slow_down.observe(spent, median_ms=expected.median)
 
-    def _answer(self, position: int, state: State, rows: Arrays) -> tuple[State, Arrays]:
+    def _begin(self, x: Arrays) -> Any:
+        """Units of models without side inputs need not know of them."""
+        return self._units.begin(x, self._side) if self._side else self._units.begin(x)
+
+    def _answer(self, position: int, state: Any, rows: Arrays) -> tuple[Any, Arrays]:
         """Run a head; the state and the rows that go on."""
         outputs = self._units.head(position, state, self.stop)
         assert len(outputs) == len(rows)
-        found = Found(position, rows, outputs, self.spent_ms)
+        return self._leave(Found(position, rows, outputs, self.spent_ms), state)
+
+    def _leave(self, found: Found, state: Any) -> tuple[Any, Arrays]:
+        """Take in what an exit answered; the state and the rows that go on."""
+        position, rows = found.exit, found.rows
         leaves = self._policy.leaving(found)
         for row in rows[leaves]:
             self._left[int(row)] = position

@@ -41,7 +41,7 @@ class Service:
         clock: seconds; the session's own.
 
     Raises:
-        InputError: the budget is out of its range.
+        InputError: the budget is out of its range, or the bundle has side inputs.
     """
 
     def __init__(
@@ -52,6 +52,11 @@ class Service:
         budget_ms: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        if side := list(session.manifest.side_inputs):
+            raise InputError(
+                f"a bundle that is served has one input, and heads of this one read the side inputs {', '.join(side)}; "
+                "answer with exitsearch.runtime in a program of your own"
+            )
         self.session, self.bounds, self.clock = session, bounds, clock
         images = session.manifest.preprocessing is not None
         preparation_ms = usual_preparation_ms(session, clock=clock) if images else _NO_PREPARATION_MS

@@ -17,6 +17,8 @@ The keys of the document:
                      of the outputs; null where they are not known)
     input            name of the first segment's input, size [channels, height, width], dtype ("float32"); a batch has
                      one more axis in front, of any length
+    side_inputs      further inputs that heads read and the segments do not: name, size [channels, height, width],
+                     dtype ("float32"), with the same batch in front. Left out where there are none
     preprocessing    from an image to an input, null where inputs are not images: mode ("RGB" or "L"), resize
                      [height, width], interpolation, antialias (always true), crop_pct, crop_mode, mean and std (one
                      number per channel, of pixels in 0..1). crop_mode "center": scaled in proportion until `resize` is
@@ -30,7 +32,8 @@ The keys of the document:
     opset            version of the ONNX operators; the one that graphs were made from under "openvino"
     segments         one per chosen exit and last the final part: file, inputs (names of the input or of outputs of the
                      segment before), outputs (names; the first is what the head there reads, or the answer)
-    heads            one per chosen exit: file, exit (its number from 0), input (a segment's first output), output
+    heads            one per chosen exit: file, exit (its number from 0), input (a segment's first output), output, and
+                     side_inputs (names of those that it reads beside it), left out where it reads none
     exits            the chosen exits in order: placement, module, head, options
     latency          unit ("ms"), batch_size, threads, segments and heads (median, p90, p99 of each, in order), start
                      (the same of the time until an interruptible request begins to run in a thread of its own; null
@@ -95,6 +98,14 @@ class BundleInput(Part):
     dtype: Literal["float32"] = "float32"
 
 
+class BundleSideInput(Part):
+    """What goes into heads beside the features."""
+
+    name: str
+    size: tuple[int, int, int]
+    dtype: Literal["float32"] = "float32"
+
+
 class Preprocessing(Part):
     """From an image to an input."""
 
@@ -123,6 +134,11 @@ class BundleHead(Part):
     exit: int = Field(ge=0)
     input: str
     output: str
+    side_inputs: list[str] = []
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_empty("side_inputs", handler(self))
 
 
 class Quantiles(Part):
@@ -189,6 +205,7 @@ class Bundle(Document):
     created: str = ""
     model: BundleModel
     input: BundleInput
+    side_inputs: list[BundleSideInput] = []
     preprocessing: Preprocessing | None = None
     format: Format
     precision: Precision
@@ -220,6 +237,7 @@ class Bundle(Document):
     @model_serializer(mode="wrap")
     def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
+        data = _without_empty("side_inputs", data)
         return {"schema_version": data.pop("schema_version"), "kind": self.kind, **data}
 
     @model_validator(mode="after")
@@ -241,7 +259,20 @@ class Bundle(Document):
         if (self.policy == "confidence") != (self.confidence is not None):
             raise ValueError(f"confidence must stand there exactly under the policy confidence, found {self.policy}")
         self._check_graphs()
+        self._check_side_inputs()
         return self
+
+    def _check_side_inputs(self) -> None:
+        """Each is declared once and read by some head, under a name of its own."""
+        names = [side.name for side in self.side_inputs]
+        taken = {self.input.name, *(name for segment in self.segments for name in segment.outputs)}
+        if len(set(names)) != len(names) or taken & set(names):
+            raise ValueError(f"every side input has a name of its own, found {', '.join(names)}")
+        for number, head in enumerate(self.heads):
+            if strange := sorted(set(head.side_inputs) - set(names)):
+                raise ValueError(f"heads[{number}].side_inputs must be among side_inputs, found {strange[0]!r}")
+        if unread := sorted(set(names) - {name for head in self.heads for name in head.side_inputs}):
+            raise ValueError(f"every side input is read by a head, found {unread[0]!r} that none reads")
 
     def _check_graphs(self) -> None:
         """Every graph is a file of its own, and takes what stands ready where it runs."""
@@ -258,3 +289,8 @@ class Bundle(Document):
             ready = segment.outputs
             if number < len(self.heads) and self.heads[number].input != ready[0]:
                 raise ValueError(f"heads[{number}].input must be {ready[0]!r}, found {self.heads[number].input!r}")
+
+
+def _without_empty(key: str, data: dict[str, Any]) -> dict[str, Any]:
+    """A document's data without a list that is empty: one that other versions read, too."""
+    return {name: value for name, value in data.items() if name != key or value}

@@ -94,12 +94,12 @@ def test_wrong_input_is_one_sentence(folder, capsys, argv, sentence):
 
 
 def test_trained_values_go_before_those_of_the_search(folder):
-    from exitsearch.pipeline.export import _values
+    from exitsearch.deploy.values import exit_values
     from exitsearch.specs.outcomes import Outcomes
 
     trained = weights(folder)
     config = family_model("resnet").config
-    assert _values(config, trained) == ([0.5, 0.6], "the search, on the split choice")
+    assert exit_values(config, trained) == ([0.5, 0.6], "the search, on the split choice")
     head = {"placement": 1, "head": "linear", "scores": {"choice": 0.7, "report": 0.1}}
     data = {
         "schema_version": 1,
@@ -110,12 +110,12 @@ def test_trained_values_go_before_those_of_the_search(folder):
         "final": {"scores": {"choice": 0.9, "report": 0.1}},
     }
     Outcomes.model_validate(data).write(trained / "outcomes" / "outcomes.json")
-    assert _values(config, trained) == ([0.7, 0.9], "the trained model on the split choice")
+    assert exit_values(config, trained) == ([0.7, 0.9], "the trained model on the split choice")
 
 
 def test_errors_are_values_with_a_minus(folder):
-    from exitsearch.pipeline.export import _values
+    from exitsearch.deploy.values import exit_values
 
     config = family_model("resnet").config
     config = config.model_copy(update={"expected": config.expected.model_copy(update={"metric": "mae"})})
-    assert _values(config, folder)[0] == [-0.5, -0.6]
+    assert exit_values(config, folder)[0] == [-0.5, -0.6]

@@ -100,6 +100,7 @@ class FakeRuntime:
     """Parts that take what a clock is moved on by; a part behind a head takes longer."""
 
     identity = {"engine": "1"}  # noqa: RUF012
+    cuts_are_free = False
 
     def __init__(self, clock):
         self.clock = clock
@@ -157,7 +158,7 @@ def test_segments_are_timed_behind_heads_where_every_head_is_run(monkeypatch, tm
     )
     timed = measure_graphs(
         FakeRuntime(time),
-        graphs,
+        graphs.keys,
         [np.zeros((1, 3), np.float32)],
         policy=policy,
         threads=1,

@@ -5,7 +5,8 @@ Plain data; `read_manifest.py` fills it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 NAME = "bundle.json"
 
@@ -29,7 +30,7 @@ class GraphFacts:
 
     Attributes:
         file: its name in the bundle.
-        inputs: names, the model's input or outputs of the segment before.
+        inputs: names, the model's input or outputs of the segment before; of a head the features, then side inputs.
         outputs: names; the first is what a head reads, or the answer. Empty for a head, which has one.
     """
 
@@ -130,6 +131,7 @@ class Manifest:
         confidence: None where there is no table.
         budget: the budget distribution as text.
         files: every file of the folder but the manifest.
+        side_inputs: (channels, height, width) of each further input that heads read, by name.
     """
 
     model: str
@@ -151,3 +153,4 @@ class Manifest:
     confidence: Confidence | None
     budget: str
     files: dict[str, FileFacts]
+    side_inputs: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)

@@ -17,6 +17,7 @@ VERSION = 1
 _MOST_EXITS = 256
 _MOST_FILES = 2048
 _MOST_STATES = 64
+_MOST_SIDE_INPUTS = 64
 _MOST_OUTPUTS = 1_000_000
 _MOST_NUMBERS = 2**28  # of one input: a gigabyte
 _MOST_SAMPLES = 1_000_000
@@ -35,7 +36,18 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
 
 _READ_HERE = ["schema_version", "kind", "created", "model", "input", "preprocessing", "format", "precision", "opset"]
-_READ_HERE += ["segments", "heads", "exits", "latency", "policy", "values", "confidence", "budget", "files"]
+_READ_HERE += [
+    "side_inputs",
+    "segments",
+    "heads",
+    "exits",
+    "latency",
+    "policy",
+    "values",
+    "confidence",
+    "budget",
+    "files",
+]
 _FOR_OTHERS = ["fallback", "agreement", "request", "profile", "outcomes"]
 
 
@@ -59,9 +71,7 @@ def read_manifest(raw: bytes) -> Manifest:
     model = Fields(fields.get("model"), where="model", known=("name", "task", "num_outputs", "classes"))
     num_outputs = model.whole("num_outputs", low=1, high=_MOST_OUTPUTS)
     inputs = Fields(fields.get("input"), where="input", known=("name", "size", "dtype"))
-    size = inputs.items("size", _side, least=3, most=3)
-    if size[0] * size[1] * size[2] > _MOST_NUMBERS:
-        raise FieldError(f"input.size must hold at most {_MOST_NUMBERS} numbers, found {list(size)}")
+    size = _size(inputs)
     fields.text("created")
     exits = fields.items("exits", _exit, most=_MOST_EXITS)
     count = len(exits)
@@ -71,7 +81,8 @@ def read_manifest(raw: bytes) -> Manifest:
         num_outputs=num_outputs,
         classes=_classes(model, num_outputs),
         input_name=inputs.text("name", longest=200),
-        input_size=(size[0], size[1], size[2]),
+        input_size=size,
+        side_inputs=_side_inputs(fields),
         dtype=inputs.choice("dtype", ("float32", "float16")),
         preprocessing=_preprocessing(fields, size),
         format=fields.choice("format", ("onnx", "openvino")),
@@ -114,12 +125,52 @@ def _check_together(found: Manifest) -> None:
                 f"heads[{position}].input must be the first output of segments[{position}], {ready[0]}, found "
                 f"{shown(found.heads[position].inputs[0])}"
             )
+    _check_side_inputs(found)
     if found.confidence is not None and (found.task != "classification" or found.num_outputs < 2):
         raise FieldError(
             f"confidence needs a classification of at least 2 outputs, found {found.task} with {found.num_outputs}"
         )
     if (found.policy == "confidence") and found.confidence is None:
         raise FieldError("confidence must stand there under the policy confidence, found null")
+
+
+def _check_side_inputs(found: Manifest) -> None:
+    """A name stands for one thing, and nothing is asked of a request that no head reads."""
+    made = {found.input_name, *(name for segment in found.segments for name in segment.outputs)}
+    if taken := sorted(made & set(found.side_inputs)):
+        raise FieldError(f"side_inputs must have names of their own, found {shown(taken[0])}, which a segment has")
+    read: set[str] = set()
+    for position, head in enumerate(found.heads):
+        if strange := sorted(set(head.inputs[1:]) - set(found.side_inputs)):
+            raise FieldError(f"heads[{position}].side_inputs must be among side_inputs, found {shown(strange[0])}")
+        read |= set(head.inputs[1:])
+    if unread := sorted(set(found.side_inputs) - read):
+        raise FieldError(f"every side input is read by a head, found {shown(unread[0])} that none reads")
+
+
+def _size(fields: Fields) -> tuple[int, int, int]:
+    """(channels, height, width) under `size`."""
+    size = fields.items("size", _side, least=3, most=3)
+    if size[0] * size[1] * size[2] > _MOST_NUMBERS:
+        raise FieldError(f"{fields.place('size')} must hold at most {_MOST_NUMBERS} numbers, found {list(size)}")
+    return size[0], size[1], size[2]
+
+
+def _side_inputs(fields: Fields) -> dict[str, tuple[int, int, int]]:
+    """Sizes by name; a bundle that has none does not speak of them."""
+    if fields.optional("side_inputs") is None:
+        return {}
+
+    def side_input(found: object, where: str) -> tuple[str, tuple[int, int, int]]:
+        one = Fields(found, where=where, known=("name", "size", "dtype"))
+        one.choice("dtype", ("float32", "float16"))
+        return one.text("name", longest=200), _size(one)
+
+    each = fields.items("side_inputs", side_input, most=_MOST_SIDE_INPUTS)
+    _unique(tuple(name for name, _ in each), "side_inputs")
+    if sum(size[0] * size[1] * size[2] for _, size in each) > _MOST_NUMBERS:
+        raise FieldError(f"side_inputs must hold at most {_MOST_NUMBERS} numbers together, found more")
+    return dict(each)
 
 
 def _side(found: object, where: str) -> int:
@@ -170,10 +221,15 @@ def _segment(found: object, where: str) -> GraphFacts:
 
 
 def _head(found: object, where: str) -> GraphFacts:
-    fields = Fields(found, where=where, known=("file", "exit", "input", "output"))
+    fields = Fields(found, where=where, known=("file", "exit", "input", "output", "side_inputs"))
     position = int(where[where.index("[") + 1 : -1])
     fields.whole("exit", low=position, high=position)
-    return GraphFacts(file=_file_name(fields.get("file"), f"{where}.file"), inputs=(fields.text("input", longest=200),))
+    beside: tuple[str, ...] = ()
+    if fields.optional("side_inputs") is not None:
+        beside = _unique(fields.items("side_inputs", _short, most=_MOST_SIDE_INPUTS), f"{where}.side_inputs")
+    return GraphFacts(
+        file=_file_name(fields.get("file"), f"{where}.file"), inputs=(fields.text("input", longest=200), *beside)
+    )
 
 
 def _classes(model: Fields, num_outputs: int) -> tuple[str, ...] | None:
