@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cuda_steps import guarding, predictions, protocol, training, units, workflow
+from cuda_steps import guarding, predictions, protocol, sessions, training, units, workflow
 from cuda_steps.step import Step
 
 # Prediction comes before the other models' units: a wrong formula for a path spoils more than a unit of one family.
@@ -10,6 +10,7 @@ STEPS: tuple[Step, ...] = (
     protocol.ENVIRONMENT,
     protocol.CLOCK,
     *units.steps("vit_tiny_patch16_224"),
+    sessions.SESSION,
     workflow.COMMANDS,
     *predictions.STEPS,
     *units.steps("resnet50"),

@@ -138,6 +138,7 @@ def test_a_step_in_a_process_of_its_own(tmp_path):
         "units:vit_tiny_patch16_224:eager",
         "units:resnet50:eager",
         "prediction:fp32:eager:bs1",
+        "session:vit_tiny_patch16_224",
         "guard after a pause",
         "repeatability",
     ],

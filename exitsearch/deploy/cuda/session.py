@@ -66,7 +66,9 @@ class CudaSession(Session):
         if len(values) != len(self.exits):
             raise RequestError(f"values has a number for each of the {len(self.exits)} exits, found {len(values)}")
         manifest = replace(self.manifest, values=tuple(values))
-        return type(self)(manifest, units=self._cuda, quantile=self.quantile, clock=self._clock)
+        return type(self)(
+            manifest, units=self._cuda, quantile=self.quantile, most_pixels=self._most_pixels, clock=self._clock
+        )
 
     def every_exit(self, xs: Arrays, *, side: Mapping[str, Arrays] | None = None) -> list[Arrays]:
         """As `Session.every_exit`."""
