@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from exitsearch.deploy.deployed import DeployedGraphs, DeployedRuntime
-from exitsearch.deploy.given import Given
-from exitsearch.deploy.units import INPUT, side_inputs_of
+from exitsearch.deploy.given import INPUT, Given, joined_inputs
+from exitsearch.deploy.units import side_inputs_of
 from exitsearch.errors import ExitSearchError
 from exitsearch.measure.timing import statistics
 from exitsearch.measure.timing.clock import HostClock
@@ -104,9 +104,9 @@ def exit_words(model: MultiExitModel, number: int) -> str:
     return f"exit {number} ({exit_.choice} at placement {exit_.placement})"
 
 
-def _given(model: MultiExitModel, inputs: Inputs) -> dict[str, Arrays]:
+def _given(model: MultiExitModel, inputs: Inputs) -> Given:
     """What the graphs take of a batch: a head that was not chosen reads nothing."""
-    return {INPUT: inputs.x.numpy(), **{name: inputs[name].numpy() for name in side_inputs_of(model)}}
+    return joined_inputs({name: inputs[name].numpy() for name in (INPUT, *side_inputs_of(model))})
 
 
 def _in_torch(model: MultiExitModel, inputs: Inputs) -> list[Arrays]:

@@ -17,7 +17,7 @@ from exitsearch.deploy.card import card
 from exitsearch.deploy.checks import Ratios, Samples, compare_exits, compare_times
 from exitsearch.deploy.deployed import DEPLOYED, DeployedGraphs, DeployedOnnx, DeployedRuntime
 from exitsearch.deploy.folder import check_out, new_folder, put_in_place, sealed
-from exitsearch.deploy.given import Given
+from exitsearch.deploy.given import Given, joined_inputs
 from exitsearch.deploy.graphs import OPSET, graph_of
 from exitsearch.deploy.latency import Timed, check_profile, measure_graphs, sum_profile
 from exitsearch.deploy.precision import convert
@@ -278,7 +278,7 @@ class _Times:
         draw = np.random.default_rng(self.seed)
         sizes = {INPUT: self.model.backbone.input_size, **side_inputs_of(self.model)}
         inputs: list[Given] = [
-            {name: draw.standard_normal((1, *size), dtype=np.float32) for name, size in sizes.items()}
+            joined_inputs({name: draw.standard_normal((1, *size), dtype=np.float32) for name, size in sizes.items()})
             for _ in range(_INPUT_COUNT)
         ]
         ratios = compare_times(

@@ -15,6 +15,11 @@ Given = Arrays | Mapping[str, Arrays]
 INPUT = "x"
 
 
+def joined_inputs(inputs: Mapping[str, Arrays]) -> Given:
+    """All inputs by name; where there is but one, that alone."""
+    return inputs if len(inputs) > 1 else inputs[INPUT]
+
+
 def divided_inputs(given: Given, name: str = INPUT) -> tuple[Arrays, dict[str, Arrays]]:
     """The input, and the side inputs by name.
 

@@ -92,10 +92,12 @@ def samples_of(bundle: Bundle, training: Training, *, seed: int, watch: Watch) -
     """
     if not training.has_data_for(bundle.model.name):
         watch.note("no data was named, so that inputs are random and values are not observed; name it with --data")
+        from exitsearch.deploy.given import joined_inputs
+
         draw = np.random.default_rng(seed)
         sizes = {MAIN_INPUT: bundle.input.size, **_side_sizes(bundle)}
         inputs = [
-            _given({name: draw.standard_normal(size, dtype=np.float32) for name, size in sizes.items()})
+            joined_inputs({name: draw.standard_normal(size, dtype=np.float32) for name, size in sizes.items()})
             for _ in range(_RANDOM)
         ]
         return AskedSamples(inputs, None, None)
@@ -130,6 +132,7 @@ def _load(bundle: Bundle, name: str, training: Training, watch: Watch) -> DataSp
 
 
 def _taken(data: DataSplits, bundle: Bundle, name: str) -> AskedSamples:
+    from exitsearch.deploy.given import joined_inputs
     from exitsearch.models.inputs import main_input, side_inputs
 
     most = max(1, min(_MOST, _MOST_BYTES // (4 * int(np.prod(bundle.input.size)))))
@@ -138,16 +141,11 @@ def _taken(data: DataSplits, bundle: Bundle, name: str) -> AskedSamples:
     batch, labels = data.report.batch(indices)
     every = {MAIN_INPUT: main_input(batch), **{name: side_inputs(batch)[name] for name in _side_sizes(bundle)}}
     arrays = {name: values.numpy().astype(np.float32, copy=False) for name, values in every.items()}
-    inputs = [_given({name: array[row] for name, array in arrays.items()}) for row in range(len(indices))]
+    inputs = [joined_inputs({name: array[row] for name, array in arrays.items()}) for row in range(len(indices))]
     targets = labels.numpy()
     if data.task == "regression":
         targets = targets.reshape(len(indices), -1)
     return AskedSamples(inputs, targets, name)
-
-
-def _given(arrays: dict[str, NDArray[Any]]) -> Given:
-    """All inputs by name; where there is but one, that alone."""
-    return arrays if len(arrays) > 1 else arrays[MAIN_INPUT]
 
 
 def _side_sizes(bundle: Bundle) -> dict[str, Size]:

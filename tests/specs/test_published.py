@@ -78,9 +78,7 @@ def test_a_table_given_to_the_wrong_option_is_said_to_be_of_the_other() -> None:
     assert str(error.value) == (
         "published:mevit-cifar100 holds no costs; give it to --outcomes. For costs there is published:mevit-gmacs"
     )
-    with pytest.raises(
-        InputError, match="mevit-gmacs holds no outcomes; give it to --profile"
-    ):
+    with pytest.raises(InputError, match="mevit-gmacs holds no outcomes; give it to --profile"):
         published_outcomes("mevit-gmacs")
 
 
