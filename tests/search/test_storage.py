@@ -73,7 +73,7 @@ def test_a_storage_that_fails_in_the_middle_is_one_sentence() -> None:
             raise StorageInternalError("commit failed") from ConnectionError("server closed the connection\nmore")
         return 1.0
 
-    with pytest.raises(ExitSearchError, match=r"failed \(server closed the connection\); what was finished is kept"):
+    with pytest.raises(ExitSearchError, match=r"failed \(server closed the connection\); run the same command again"):
         run_trials(study, broken, trials=5)
     assert len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) == 2
 
