@@ -81,7 +81,7 @@ def run(args: argparse.Namespace, result: Trained, *, training: Training) -> dic
     from exitsearch.cli import console
     from exitsearch.pipeline.trained.after import after_training
     from exitsearch.pipeline.trained.refine import refine
-    from exitsearch.report import after as report
+    from exitsearch.report.terminal import after as report
 
     utility, found = options.read_utility(args), result.after
     if args.profile is not None or utility is not None or (found is None and (args.refine or args.compare)):

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare and print."""
     from exitsearch.cli import console
     from exitsearch.measure.compare import compare_profiles
-    from exitsearch.report import tables
+    from exitsearch.report.terminal import tables
     from exitsearch.specs.load import load_profile
 
     before, after = (load_profile(source).at_batch(args.batch_size) for source in (args.before, args.after))

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from exitsearch.report.durations import duration
+from exitsearch.report.terminal.durations import duration
 
 ProgressCallback = Callable[[float, str], None]
 

@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what the machine is."""
     from exitsearch.cli import console
     from exitsearch.measure.machine.fingerprint import describe_machine
-    from exitsearch.report.tables import rows_table
+    from exitsearch.report.terminal.tables import rows_table
 
     facts = describe_machine()
     if args.json:

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Export, print what was checked."""
     from exitsearch.cli import console
     from exitsearch.pipeline.export import export
-    from exitsearch.report import bundle
+    from exitsearch.report.terminal import bundle
 
     options.load_plugin(args)
     exported = export(

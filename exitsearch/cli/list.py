@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one table, or its rows as JSON."""
     from exitsearch.cli import console
-    from exitsearch.report.tables import rows_table
+    from exitsearch.report.terminal.tables import rows_table
 
     options.load_plugin(args)
     makers = {

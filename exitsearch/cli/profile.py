@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.cli import console
     from exitsearch.pipeline import places
     from exitsearch.pipeline.profile import Measuring, make_profile
-    from exitsearch.report import tables
+    from exitsearch.report.terminal import tables
 
     if args.plot is not None and args.plot.suffix not in (".png", ".html"):
         raise InputError(f"--plot takes a file that ends in .png or .html, found {args.plot}")

@@ -142,7 +142,8 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.cli import console
     from exitsearch.pipeline.places import CHOSEN
     from exitsearch.pipeline.search import find_sources, search_sources
-    from exitsearch.report import choice, front, html
+    from exitsearch.report import html
+    from exitsearch.report.terminal import choice, front
     from exitsearch.search.sensitivity import sensitivity
     from exitsearch.specs.budget import parse_budget
 

@@ -22,7 +22,8 @@ def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> in
     from exitsearch.cli import console
     from exitsearch.pipeline.places import CHOSEN
     from exitsearch.pipeline.search import search_over_settings
-    from exitsearch.report import choice, front, html, settings
+    from exitsearch.report import html
+    from exitsearch.report.terminal import choice, front, settings
 
     for name in ("sensitivity", "trace"):
         if getattr(args, name):

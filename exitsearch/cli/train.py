@@ -156,7 +156,7 @@ def _read(args: argparse.Namespace) -> ModelTraining:
 def _print(args: argparse.Namespace, result: Trained, found_after: dict[str, Any]) -> None:
     """The scores of the trained exits where nothing more is known of them, and which weights were kept."""
     from exitsearch.cli import console
-    from exitsearch.report import tables
+    from exitsearch.report.terminal import tables
 
     if args.json:
         found = {"folder": str(result.folder), "scores": result.scores, "predicted": result.config.exit_scores}
@@ -181,7 +181,7 @@ def _estimate(
     """Print what the training would take."""
     from exitsearch.cli import console
     from exitsearch.pipeline.estimate import estimate_model
-    from exitsearch.report.training import training_summary, training_table
+    from exitsearch.report.terminal.training import training_summary, training_table
 
     found = estimate_model(config, recipe, training, asked, watch=console.Terminal())
     if args.json:

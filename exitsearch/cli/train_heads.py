@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.learn.bank.processes import Processes
     from exitsearch.pipeline.outcomes import make_outcomes
     from exitsearch.pipeline.watch import Silent
-    from exitsearch.report import calibration, tables
+    from exitsearch.report.terminal import calibration, tables
 
     options.load_plugin(args)
     space = options.read_space(args)
@@ -86,7 +86,7 @@ def _probe(args: argparse.Namespace, backbone: BackboneRequest, training: Traini
     """Print what closed-form probes score."""
     from exitsearch.cli import console
     from exitsearch.pipeline.probe import probe
-    from exitsearch.report.probes import probes_summary, probes_table
+    from exitsearch.report.terminal.probes import probes_summary, probes_table
 
     found = probe(backbone, training, candidates=candidates, watch=console.Terminal())
     if args.json:
@@ -100,7 +100,7 @@ def _estimate(args: argparse.Namespace, backbone: BackboneRequest, training: Tra
     """Print what the training would take."""
     from exitsearch.cli import console
     from exitsearch.pipeline.estimate import estimate_outcomes
-    from exitsearch.report.estimate import estimate_summary, estimate_table
+    from exitsearch.report.terminal.estimate import estimate_summary, estimate_table
 
     found = estimate_outcomes(backbone, training, candidates=candidates, watch=console.Terminal())
     if args.json:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Verify, print what was found: 1 where the prediction's interval was left."""
     from exitsearch.cli import console
     from exitsearch.pipeline.verify import verify
-    from exitsearch.report import verify as report
+    from exitsearch.report.terminal import verify as report
 
     verified = verify(
         args.bundle,

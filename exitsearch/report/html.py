@@ -9,9 +9,9 @@ from typing import Any
 import jinja2
 
 from exitsearch import __version__
-from exitsearch.report import choice
-from exitsearch.report.front import front_lines, front_rows
 from exitsearch.report.plots import budget_figure
+from exitsearch.report.terminal import choice
+from exitsearch.report.terminal.front import front_lines, front_rows
 from exitsearch.search.result import SearchResult
 from exitsearch.specs.document import write_text
 

@@ -8,7 +8,8 @@ import pytest
 from rendering import sentences, toy_result
 
 from exitsearch.errors import FileError
-from exitsearch.report import choice, front, html
+from exitsearch.report import html
+from exitsearch.report.terminal import choice, front
 
 # What a browser loads by itself, or runs.
 LOADING = {"src", "href", "xlink:href", "srcset", "data", "poster", "action", "background"}

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from exitsearch.errors import InputError
-from exitsearch.report import tables
 from exitsearch.report.profile_plots import profile_figure, write_profile_plot
+from exitsearch.report.terminal import tables
 from exitsearch.specs.profile import BatchCosts, Environment, Profile
 
 OLD = Path(__file__).parents[1] / "data" / "profile_v1.json"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import RenderableType
 
-from exitsearch.report.tables import rows_table
+from exitsearch.report.terminal.tables import rows_table
 from exitsearch.search.front.aims import UNITS
 from exitsearch.search.result import FrontResult
 from exitsearch.specs.config import MultiExitConfig

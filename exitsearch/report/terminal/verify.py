@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from exitsearch.report.tables import rows_table
+from exitsearch.report.terminal.tables import rows_table
 from exitsearch.specs.verification import ExitUse, Lateness, Phase, Verification
 
 

@@ -14,7 +14,7 @@ from exitsearch.pipeline.trained.after import AfterTraining
 from exitsearch.pipeline.trained.curves import Curve, OverBudget
 from exitsearch.pipeline.trained.question import Worth
 from exitsearch.report.plots import over_budget_figure, png_bytes, svg_text
-from exitsearch.report.tables import rows_table
+from exitsearch.report.terminal.tables import rows_table
 from exitsearch.search.configured import budget_words
 from exitsearch.specs.document import write_bytes, write_text
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from exitsearch.report.tables import rows_table
+from exitsearch.report.terminal.tables import rows_table
 from exitsearch.specs.bundle import Bundle
 
 

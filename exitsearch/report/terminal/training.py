@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from exitsearch.report.durations import duration, size
-from exitsearch.report.estimate import estimate_summary
-from exitsearch.report.tables import rows_table
+from exitsearch.report.terminal.durations import duration, size
+from exitsearch.report.terminal.estimate import estimate_summary
+from exitsearch.report.terminal.tables import rows_table
 
 if TYPE_CHECKING:
     from exitsearch.learn.engine.estimate import ModelEstimate, StageEstimate

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.table import Table
 
 from exitsearch.measure.timing import statistics
-from exitsearch.report.calibration import calibration_rows
+from exitsearch.report.terminal.calibration import calibration_rows
 from exitsearch.specs.config import MultiExitConfig
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Cost, Profile

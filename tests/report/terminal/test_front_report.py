@@ -8,7 +8,7 @@ import pytest
 from rendering import WIDTHS, columns, columns_of, sentences, shown, toy_result
 
 import exitsearch
-from exitsearch.report import choice, front
+from exitsearch.report.terminal import choice, front
 
 
 @pytest.fixture(scope="module")

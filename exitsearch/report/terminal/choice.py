@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from exitsearch.report.front import front_summary, front_table
-from exitsearch.report.tables import rows_table
+from exitsearch.report.terminal.front import front_summary, front_table
+from exitsearch.report.terminal.tables import rows_table
 from exitsearch.search.result import SearchResult
 from exitsearch.search.sensitivity import SensitivityRow
 from exitsearch.specs.config import Untrained

@@ -9,7 +9,7 @@ import pytest
 from rendering import WIDTHS, columns, columns_of, sentences, shown, toy_outcomes, toy_profile, toy_result
 
 import exitsearch
-from exitsearch.report import choice
+from exitsearch.report.terminal import choice
 from exitsearch.search.sensitivity import SensitivityRow
 from exitsearch.specs.config import Untrained
 

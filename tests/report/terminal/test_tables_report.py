@@ -9,10 +9,10 @@ import pytest
 from rendering import WIDTHS, cell, columns, sentences, shown, toy_outcomes, toy_profile, toy_result
 
 import exitsearch
-from exitsearch.report import tables
+from exitsearch.report.terminal import tables
 from exitsearch.specs.profile import Profile
 
-RECORDED = Path(__file__).parents[1] / "data" / "profile_v1.json"
+RECORDED = Path(__file__).parents[2] / "data" / "profile_v1.json"
 
 
 @pytest.fixture

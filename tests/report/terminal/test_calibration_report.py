@@ -9,9 +9,9 @@ from rendering import WIDTHS, columns, sentences, shown, toy_outcomes
 
 from exitsearch.learn.probe import Probe
 from exitsearch.pipeline.probe import Probes
-from exitsearch.report import tables
-from exitsearch.report.calibration import calibration_rows, calibration_table
-from exitsearch.report.probes import probes_summary, probes_table
+from exitsearch.report.terminal import tables
+from exitsearch.report.terminal.calibration import calibration_rows, calibration_table
+from exitsearch.report.terminal.probes import probes_summary, probes_table
 from exitsearch.specs.answers.calibration import Calibration
 from exitsearch.specs.outcomes import DroppedHead
 

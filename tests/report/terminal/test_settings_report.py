@@ -7,7 +7,7 @@ import json
 import pytest
 from rendering import WIDTHS, columns, columns_of, sentences, shown, toy_result
 
-from exitsearch.report import settings
+from exitsearch.report.terminal import settings
 from exitsearch.search.result import SettingRow, SettingsResult
 from exitsearch.specs.question.knobs import Knobs, Setting
 
