@@ -9,7 +9,7 @@ from rich.console import Console
 
 from exitsearch.errors import InputError
 from exitsearch.report.profile_plots import profile_figure, write_profile_plot
-from exitsearch.report.terminal import tables
+from exitsearch.report.terminal import profile as report
 from exitsearch.specs.profile import BatchCosts, Environment, Profile
 
 OLD = Path(__file__).parents[1] / "data" / "profile_v1.json"
@@ -49,12 +49,12 @@ def row(table, first):
 
 def test_shares_by_hand(small):
     """2 + 6 + 2 ms: shares 20%, 60%, 20%, so far 20%, 80%, 100%. The head is 1 ms of a median segment of 4 ms."""
-    segments, heads = tables.profile_tables(small)
+    segments, heads = report.profile_tables(small)
     shown = text(segments)
     assert [cell for cell in ("20.0%", "60.0%", "80.0%", "100.0%") if cell not in shown] == []
     assert "1.000 (25%)" in text(heads)
     assert "GFLOPs" not in shown
-    assert "8.0000" in text(tables.profile_tables(small, flops=True)[0])
+    assert "8.0000" in text(report.profile_tables(small, flops=True)[0])
 
 
 def test_energies_where_known(small):
@@ -65,21 +65,21 @@ def test_energies_where_known(small):
             "protocol": {"energy": "nvml, idle power included", "idle_power_w": 70.5},
         }
     )
-    assert "25.00" in text(tables.profile_tables(known)[0])
-    assert "energy: nvml, idle power included (70.5 W when idle)" in tables.profile_lines(known)
-    assert "mJ" not in text(tables.profile_tables(small)[0])
+    assert "25.00" in text(report.profile_tables(known)[0])
+    assert "energy: nvml, idle power included (70.5 W when idle)" in report.profile_lines(known)
+    assert "mJ" not in text(report.profile_tables(small)[0])
 
 
 def test_what_the_gpus_clock_did_is_said(small):
     words = "moved from 1200 to 1980 MHz between rounds: not locked, or throttled; nvidia-smi ... locks it"
     known = small.model_copy(update={"environment": Environment(state={"gpu_clocks": words})})
-    assert f"the GPU's clock: {words}" in tables.profile_lines(known)
-    assert not any("GPU" in line for line in tables.profile_lines(small))
+    assert f"the GPU's clock: {words}" in report.profile_lines(known)
+    assert not any("GPU" in line for line in report.profile_lines(small))
 
 
 def test_percentiles_only_when_known():
     recorded = Profile.read(OLD)
-    assert "p90" not in text(tables.profile_tables(recorded)[0])
+    assert "p90" not in text(report.profile_tables(recorded)[0])
     samples = [float(number) for number in range(1, 31)]
     longer = recorded.model_copy(
         update={
@@ -87,14 +87,14 @@ def test_percentiles_only_when_known():
             "final": recorded.final.model_copy(update={"samples_ms": samples}),
         }
     )
-    shown = text(tables.profile_tables(longer)[0])
+    shown = text(report.profile_tables(longer)[0])
     assert "p90" in shown
     assert "27.000" in shown
     assert "p95" not in shown
 
 
 def test_what_was_not_counted_is_listed():
-    lines = tables.profile_lines(Profile.read(OLD))
+    lines = report.profile_lines(Profile.read(OLD))
     assert any(line.startswith("not counted (elementwise): aten::") for line in lines)
 
 

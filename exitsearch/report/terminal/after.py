@@ -14,8 +14,8 @@ from exitsearch.pipeline.trained.after import AfterTraining
 from exitsearch.pipeline.trained.curves import Curve, OverBudget
 from exitsearch.pipeline.trained.question import Worth
 from exitsearch.report.plots import over_budget_figure, png_bytes, svg_text
-from exitsearch.report.terminal.tables import rows_table
-from exitsearch.search.configured import budget_words
+from exitsearch.report.terminal.budgets import asked_budget, short_budget
+from exitsearch.report.terminal.layout import rows_table
 from exitsearch.specs.document import write_bytes, write_text
 
 CHART = "accuracy_over_budget"
@@ -32,7 +32,7 @@ def exit_rows(after: AfterTraining) -> list[dict[str, Any]]:
             {
                 "exit": "final" if exit_.placement is None else str(exit_.placement),
                 "head": exit_.head or "",
-                "ms": f"{answers_ms:.4g}",
+                "ms": float(f"{answers_ms:.4g}"),
                 "predicted": "" if predicted is None else f"{predicted:.4f}",
                 "trained": f"{trained:.4f}",
                 "difference": "" if predicted is None else f"{trained - predicted:+.4f}",
@@ -80,7 +80,7 @@ def renderable(after: AfterTraining) -> list[RenderableType]:
     """Everything for the terminal but the notes."""
     split = after.outcomes.report_split or after.outcomes.choice_split
     title = f"{after.outcomes.metric} of every exit on the {split} split"
-    under = f"Worth under {budget_words(after.config)}, {after.config.policy}"
+    under = f"Worth under {asked_budget(after.config)}, {after.config.policy}"
     return [rows_table(title, exit_rows(after)), rows_table(under, value_rows(after)), *lines(after)]
 
 
@@ -144,11 +144,16 @@ def static_rows(found: OverBudget) -> list[dict[str, Any]]:
 
 def over_budget_renderable(found: OverBudget) -> list[RenderableType]:
     """Everything for the terminal but the notes."""
-    title = f"{found.metric} over budget (report split): {found.policy}, {found.asked}"
+    title = f"{found.metric} over budget (report split): {found.policy}, {_asked(found)}"
     tables: list[RenderableType] = [rows_table(title, over_budget_rows(found))]
     if found.statics:
         tables.append(rows_table("Static models", static_rows(found)))
     return [*tables, f"Times: {found.times.source}."]
+
+
+def _asked(found: OverBudget) -> str:
+    """The budgets as they were asked for; of shares, in milliseconds too."""
+    return f"{found.asked} ({short_budget(found.budget)} ms)" if "%" in found.asked else found.asked
 
 
 def over_budget_summary(found: OverBudget) -> dict[str, Any]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from exitsearch.report.terminal.tables import rows_table
+from exitsearch.report.terminal.layout import Rows, rows_table
 from exitsearch.specs.bundle import Bundle
 
 
@@ -33,7 +31,7 @@ def bundle_rows(bundle: Bundle) -> list[dict[str, Any]]:
     return rows
 
 
-def bundle_table(bundle: Bundle) -> Table:
+def bundle_table(bundle: Bundle) -> Rows:
     """The rows as a table for people."""
     title = f"{bundle.model.name}: {bundle.format}, {bundle.precision}, {bundle.latency.threads} thread"
     title += "s" if bundle.latency.threads > 1 else ""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
-
+from exitsearch.report.terminal.layout import Rows, rows_table
 from exitsearch.specs.outcomes import Outcomes
 
 
@@ -19,26 +18,25 @@ def calibration_rows(outcomes: Outcomes) -> list[dict[str, Any]]:
     ]
 
 
-def calibration_table(outcomes: Outcomes) -> Table:
+def calibration_table(outcomes: Outcomes) -> Rows:
     """One row an exit: its temperature, and on the split that it is judged on its calibration errors and its AUROC."""
     split = outcomes.report_split or outcomes.choice_split
-    rows = calibration_rows(outcomes)
-    fitted_on = rows[0]["fitted_on"] if rows else outcomes.choice_split
-    table = Table(
-        title=f"confidence of every exit over {outcomes.backbone.name}: temperature fitted on {fitted_on}; expected "
-        f"calibration error without and with it, and AUROC of right against wrong answers, on {split}",
-        title_justify="left",
-    )
-    table.add_column("exit", overflow="fold")
-    for name in ("temperature", "ECE at 1", "ECE", "AUROC"):
-        table.add_column(name, justify="right", overflow="fold")
-    for row in rows:
-        auroc = row["auroc"][split]
-        table.add_row(
-            row["head"] if row["placement"] is None else f"{row['placement']} {row['head']}",
-            f"{row['temperature']:.3f}",
-            f"{row['raw_ece'][split]:.4f}",
-            f"{row['ece'][split]:.4f}",
-            "" if auroc is None else f"{auroc:.4f}",
+    found = calibration_rows(outcomes)
+    fitted_on = found[0]["fitted_on"] if found else outcomes.choice_split
+    rows = []
+    for one in found:
+        auroc = one["auroc"][split]
+        rows.append(
+            {
+                "exit": one["head"] if one["placement"] is None else f"{one['placement']} {one['head']}",
+                "temperature": f"{one['temperature']:.3f}",
+                "ECE at 1": f"{one['raw_ece'][split]:.4f}",
+                "ECE": f"{one['ece'][split]:.4f}",
+                "AUROC": "" if auroc is None else f"{auroc:.4f}",
+            }
         )
-    return table
+    title = (
+        f"confidence of every exit over {outcomes.backbone.name}: temperature fitted on {fitted_on}; expected "
+        f"calibration error without and with it, and AUROC of right against wrong answers, on {split}"
+    )
+    return rows_table(title, rows)

@@ -8,14 +8,24 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
+from exitsearch.report.terminal.budgets import asked_budget
 from exitsearch.report.terminal.front import front_summary, front_table
-from exitsearch.report.terminal.tables import rows_table
-from exitsearch.search.result import SearchResult
+from exitsearch.report.terminal.layout import bullets, rows_table, spaced
+from exitsearch.search.result import BaselineRow, SearchResult
 from exitsearch.search.sensitivity import SensitivityRow
 from exitsearch.specs.config import Untrained
 
+CHOICE = "exitsearch (the choice)"
+MARK = " *"
 # Operating points on the terminal; the HTML report and chosen.json hold all.
 _POINTS_SHOWN = 8
+_BASELINES_SHOWN = 8
+_GREEDY = "greedy adding"
+_OF_THE_CHOICE = "the choice, "
+# Baselines that are shown whatever they are worth.
+_ASKED_FOR = (_GREEDY, "best single exit", "backbone alone")
+# What four digits do not tell apart.
+_EQUAL = 5e-5
 
 
 def choice_rows(result: SearchResult) -> list[dict[str, Any]]:
@@ -41,7 +51,7 @@ def choice_rows(result: SearchResult) -> list[dict[str, Any]]:
 def baseline_rows(result: SearchResult) -> list[dict[str, Any]]:
     """The choice and every baseline, the best first."""
     chosen = [(c.placement, c.head) for c in result.problem.chosen(result.choice)]
-    found = [("exitsearch (the choice)", chosen, result.value, result.held_out)]
+    found = [(CHOICE, chosen, result.value, result.held_out)]
     found += [(b.name, list(b.exits), b.value, b.held_out) for b in result.baselines]
     rows = []
     for name, exits, value, held_out in sorted(found, key=lambda row: -row[2]):  # stable: the choice first among equals
@@ -78,11 +88,51 @@ def point_rows(result: SearchResult) -> list[dict[str, Any]]:
 
 
 def budget_words(result: SearchResult) -> str:
-    """The budgets as they were asked for, and what shares are of."""
-    asked = result.config.request
-    if asked is None or "%" not in asked.budget:
-        return f"{result.config.budget} ms"
-    return f"{asked.budget} of the full model's {result.problem.final_ms:.4g} ms"
+    """The budgets as they were asked for, and in milliseconds."""
+    return asked_budget(result.config, full_ms=result.problem.final_ms)
+
+
+def answer(result: SearchResult, *, next_step: str) -> str:
+    """What was found, in one sentence: how many exits, what they are worth, what that is above the best rule of thumb.
+
+    Args:
+        next_step: what to do with it.
+    """
+    expected, count = result.config.expected, len(result.choice)
+    exits = "no early exit" if not count else "1 exit" if count == 1 else f"{count} exits"
+    minus = expected.metric != "accuracy" and expected.worth is None
+    # Of an error the value is its negative: people read the error.
+    worth = f"expected {expected.metric} {-result.value:.4f}" if minus else f"{result.value:.4f} expected"
+    held_out = result.held_out
+    held = [] if held_out is None else [f"{-held_out if minus else held_out:.4f} held out"]
+    found = [exits, ", ".join([worth, *held])]
+    best = best_rule(result)
+    if best is not None:
+        gain = result.value - best.value
+        far = "as good as" if abs(gain) < _EQUAL else f"{abs(gain):.4f} {'above' if gain > 0 else 'below'}"
+        far = far.replace("above", "better than").replace("below", "worse than") if minus else far
+        found.append(f"{far} the best rule of thumb ({best.name})")
+    return "; ".join([*found, f"next: {next_step}"])
+
+
+def best_rule(result: SearchResult) -> BaselineRow | None:
+    """The best baseline that needs no search: adding greedily is one, and other thresholds are of the choice itself."""
+    rules = [b for b in result.baselines if b.name != _GREEDY and not b.name.startswith(_OF_THE_CHOICE)]
+    return max(rules, key=lambda baseline: baseline.value, default=None)
+
+
+def shown_baselines(result: SearchResult, *, all_of_them: bool = False) -> list[dict[str, Any]]:
+    """The rows of `baseline_rows` that matter, the best rule of thumb marked.
+
+    Those that everybody asks for, and the best of the others, at most eight beside the choice.
+    """
+    rows, best = baseline_rows(result), best_rule(result)
+    names = [row["what"] for row in rows]
+    asked = [CHOICE, *(() if best is None else (best.name,)), *_ASKED_FOR]
+    kept = sorted(names, key=lambda name: asked.index(name) if name in asked else len(asked))
+    kept = names if all_of_them else kept[: _BASELINES_SHOWN + 1]
+    mark = {} if best is None else {best.name: best.name + MARK}
+    return [row | {"what": mark.get(row["what"], row["what"])} for row in rows if row["what"] in kept]
 
 
 def lines(result: SearchResult) -> list[str]:
@@ -153,14 +203,22 @@ def _limited(result: SearchResult) -> str:
     return "the mean latency" if quantile is None else f"the {quantile:.4g} quantile of the latency over inputs"
 
 
-def renderable(result: SearchResult) -> RenderableType:
-    """Everything for the terminal."""
+def renderable(result: SearchResult, *, all_baselines: bool = False) -> RenderableType:
+    """Everything for the terminal but the answer: the choice, the baselines that matter, and the findings."""
+    baselines = shown_baselines(result, all_of_them=all_baselines)
+    count, of = len(baselines) - 1, len(result.baselines)
+    others = "" if count == of else f" ({count} of {of}; --all-baselines shows the others)"
+    title = f"Beside the baselines{others}"
+    if best_rule(result) is not None:
+        title += f";{MARK} is the best rule of thumb"
     return Group(
-        rows_table("The choice", choice_rows(result)),
-        *lines(result),
-        *_points_table(result),
-        rows_table("Beside the baselines", baseline_rows(result)),
-        *front_table(result.front),
+        *spaced(
+            rows_table("The choice", choice_rows(result), lesser=("module", "head ms")),
+            rows_table(title, baselines, lesser=("exits",)),
+            bullets(lines(result)),
+            *_points_table(result),
+            *front_table(result.front),
+        )
     )
 
 

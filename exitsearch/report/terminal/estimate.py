@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from exitsearch.report.terminal.durations import duration, size
-from exitsearch.report.terminal.tables import rows_table
+from exitsearch.report.terminal.layout import Rows, rows_table
 
 if TYPE_CHECKING:
     from exitsearch.learn.estimate import Estimate
 
 
-def estimate_table(found: Estimate) -> Table:
+def estimate_table(found: Estimate) -> Rows:
     """A row for each thing that it takes."""
     samples = ", ".join(f"{name} {count:,}" for name, count in found.samples.items())
     reading = f"{found.workers} that read" if found.workers else "none that reads"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import RenderableType
 
-from exitsearch.report.terminal.tables import rows_table
+from exitsearch.report.terminal.layout import rows_table
 from exitsearch.search.front.aims import UNITS
 from exitsearch.search.result import FrontResult
 from exitsearch.specs.config import MultiExitConfig
@@ -107,4 +107,4 @@ def file_name(number: int) -> str:
 
 
 def _exits(config: MultiExitConfig) -> str:
-    return "  ".join(f"{exit_.placement} {exit_.choice}" for exit_ in config.exits) or "none"
+    return "  ".join(f"{exit_.placement}:{exit_.choice}" for exit_ in config.exits) or "none"

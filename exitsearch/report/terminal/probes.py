@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
-
 from exitsearch.pipeline.probe import Probes
+from exitsearch.report.terminal.layout import Rows, rows_table
 
 
-def probes_table(found: Probes) -> Table:
+def probes_table(found: Probes) -> Rows:
     """One row a placement."""
-    table = Table(
-        title=f"{found.metric} of a closed-form linear probe ({found.method}) of every placement of {found.backbone} "
-        f"on the choice split of {found.data} ({found.samples} samples)",
-        title_justify="left",
+    title = (
+        f"{found.metric} of a closed-form linear probe ({found.method}) of every placement of {found.backbone} "
+        f"on the choice split of {found.data} ({found.samples} samples)"
     )
-    table.add_column("placement", justify="right", overflow="fold")
-    table.add_column("module", overflow="fold")
-    table.add_column(found.metric, justify="right", overflow="fold")
-    for probe in found.scores:
-        if probe.placement is None:
-            table.add_section()
-        table.add_row("final" if probe.placement is None else str(probe.placement), probe.module, f"{probe.score:.4f}")
-    return table
+    rows = [
+        {
+            "placement": "final" if probe.placement is None else str(probe.placement),
+            "module": probe.module,
+            found.metric: f"{probe.score:.4f}",
+        }
+        for probe in found.scores
+    ]
+    return rows_table(title, rows)
 
 
 def probes_summary(found: Probes) -> dict[str, Any]:

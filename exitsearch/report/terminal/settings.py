@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from exitsearch.report.terminal.tables import rows_table
+from exitsearch.report.terminal.layout import rows_table
 from exitsearch.search.result import SettingsResult
 
 

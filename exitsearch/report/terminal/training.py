@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from exitsearch.report.terminal.durations import duration, size
 from exitsearch.report.terminal.estimate import estimate_summary
-from exitsearch.report.terminal.tables import rows_table
+from exitsearch.report.terminal.layout import Rows, rows_table
 
 if TYPE_CHECKING:
     from exitsearch.learn.engine.estimate import ModelEstimate, StageEstimate
 
 
-def training_table(found: ModelEstimate) -> Table:
+def training_table(found: ModelEstimate) -> Rows:
     """A row for the heads that are trained first, one for every stage, and one for all of it."""
     rows = []
     if found.heads is not None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
-
-from exitsearch.report.terminal.tables import rows_table
+from exitsearch.report.terminal.budgets import short_budget
+from exitsearch.report.terminal.layout import Rows, rows_table
 from exitsearch.specs.verification import ExitUse, Lateness, Phase, Verification
 
 
-def verification_tables(verification: Verification) -> list[Table]:
+def verification_tables(verification: Verification) -> list[Rows]:
     """Phases twice, and the exits of every policy on the quiet machine; at most 80 columns."""
     quiet = [phase for phase in verification.phases if phase.name.startswith("quiet")]
     return [
@@ -26,10 +25,18 @@ def verification_tables(verification: Verification) -> list[Table]:
     ]
 
 
+def verification_answer(verification: Verification) -> str:
+    """Whether it does what was predicted, in one sentence."""
+    if verification.within:
+        return "as predicted: what was observed lies within the prediction's interval"
+    return "not as predicted: the sentences below the tables say where, and by what"
+
+
 def verification_lines(verification: Verification) -> list[str]:
     """What stands below the tables."""
     source = verification.data or "random inputs"
-    return [f"budgets {verification.budget} ms, {verification.samples} samples of {source}", *verification.sentences]
+    asked = f"budgets {short_budget(verification.budget)} ms, {verification.samples} samples of {source}"
+    return [asked, *verification.sentences]
 
 
 def _value_row(phase: Phase) -> dict[str, Any]:

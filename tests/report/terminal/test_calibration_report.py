@@ -9,7 +9,7 @@ from rendering import WIDTHS, columns, sentences, shown, toy_outcomes
 
 from exitsearch.learn.probe import Probe
 from exitsearch.pipeline.probe import Probes
-from exitsearch.report.terminal import tables
+from exitsearch.report.terminal import outcomes as report
 from exitsearch.report.terminal.calibration import calibration_rows, calibration_table
 from exitsearch.report.terminal.probes import probes_summary, probes_table
 from exitsearch.specs.answers.calibration import Calibration
@@ -47,7 +47,7 @@ def test_every_exit_has_a_row(outcomes, width):
 
 
 def test_plain_data_holds_it_too(outcomes):
-    summary = json.loads(json.dumps(tables.outcomes_summary(outcomes)))
+    summary = json.loads(json.dumps(report.outcomes_summary(outcomes)))
     assert [(row["placement"], row["head"]) for row in summary["calibration"]] == [(0, "a"), (None, "final")]
     assert summary["calibration"][0]["ece"] == {"choice": 0.01, "report": 0.02}
     assert summary["dropped"] == [
@@ -58,7 +58,7 @@ def test_plain_data_holds_it_too(outcomes):
 def test_outcomes_of_old_have_none(tmp_path):
     toy = toy_outcomes(tmp_path / "outcomes")
     assert calibration_rows(toy) == []
-    assert not {"calibration", "dropped"} & tables.outcomes_summary(toy).keys()
+    assert not {"calibration", "dropped"} & report.outcomes_summary(toy).keys()
 
 
 PROBES = Probes(

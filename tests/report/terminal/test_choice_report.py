@@ -10,6 +10,7 @@ from rendering import WIDTHS, columns, columns_of, sentences, shown, toy_outcome
 
 import exitsearch
 from exitsearch.report.terminal import choice
+from exitsearch.search.result import BaselineRow
 from exitsearch.search.sensitivity import SensitivityRow
 from exitsearch.specs.config import Untrained
 
@@ -25,14 +26,12 @@ def confident(tmp_path_factory):
 
 
 def test_the_choice_as_it_stands(found):
-    lines = shown(choice.renderable(found)).splitlines()
-    assert lines[0].rstrip() == "The choice"
-    assert [line.split("│")[1:-1] for line in lines[4:6]] == [
-        [" 0         ", " blocks.0 ", " a                  ", "       1 ", "             3 ", " 0.6000            ",
-         " 0.5000            ", " 40.0%  "],
-        [" 1         ", " blocks.1 ", " a                  ", "       1 ", "             7 ", " 0.8000            ",
-         " 0.6000            ", " 30.0%  "],
-    ]  # fmt: skip
+    lines = shown(choice.renderable(found), width=100).splitlines()
+    assert lines[0] == "The choice"
+    assert [line.split() for line in lines[4:6]] == [
+        ["0", "blocks.0", "a", "1", "3", "0.6000", "0.5000", "40.0%"],
+        ["1", "blocks.1", "a", "1", "7", "0.8000", "0.6000", "30.0%"],
+    ]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -40,11 +39,12 @@ def test_nothing_is_cut_off(found, confident, width):
     for result in (found, confident):
         text = shown(choice.renderable(result), width=width)
         chosen, beside = text.split("Beside the baselines")
-        assert columns(chosen.split("Expected accuracy")[0]) == columns_of(choice.choice_rows(result))
-        assert columns(beside) == columns_of(choice.baseline_rows(result))
+        hidden = {} if width > 80 else {"module": columns_of(choice.choice_rows(result))["module"]}
+        assert columns(chosen) | hidden == columns_of(choice.choice_rows(result))
+        assert columns(beside.split("- Expected")[0]) == columns_of(choice.shown_baselines(result))
         for sentence in choice.lines(result):
             assert sentence in sentences(text)
-    assert columns(chosen.split("Operating points")[1]) == columns_of(choice.point_rows(confident))
+    assert columns("Operating points" + beside.split("Operating points")[1]) == columns_of(choice.point_rows(confident))
 
 
 def test_the_final_exit_is_the_last_row(found):
@@ -89,7 +89,7 @@ def test_without_a_report_split_nothing_is_held_out(tmp_path):
     (tmp_path / "values.csv").write_text("placement,head,value\n0,a,0.6\n0,b(k=2),0.7\n1,a,0.8\nfinal,,0.9\n")
     outcomes = exitsearch.load_outcomes(tmp_path / "values.csv")
     result = exitsearch.search(toy_profile(), outcomes, budget="uniform:0,10", trials=0)
-    assert "held out" not in columns(shown(choice.renderable(result)).split("Beside")[1])
+    assert "heldout" not in columns(shown(choice.renderable(result)).split("Beside")[1])
     assert "on the given split" in choice.lines(result)[0]
     assert not any("Held out" in line for line in choice.lines(result))
     assert {"accuracy (given)"} == {key for key in choice.choice_rows(result)[0] if "accuracy" in key}
@@ -181,7 +181,60 @@ def test_the_summary_is_json_and_says_the_same(found):
 
 def test_budgets_are_said_as_they_were_asked_for(tmp_path):
     result = toy_result(tmp_path, budget="uniform:10%,33.3%", trials=0)
-    assert choice.lines(result)[0].startswith("Expected accuracy under uniform:10%,33.3% of the full model's ")
+    assert choice.lines(result)[0].startswith(
+        "Expected accuracy under uniform:10%,33.3% of the full model's 8 ms (uniform:0.8,2.664 ms), interruptible: "
+    )
+
+
+def test_the_answer_in_one_sentence(found):
+    """0.48 against the best rule of thumb, head a at every placement, which is the choice; next the command."""
+    assert choice.answer(found, next_step="train") == (
+        "2 exits; 0.4800 expected, 0.3800 held out; as good as the best rule of thumb (a at every placement); "
+        "next: train"
+    )
+    rows = [
+        BaselineRow("backbone alone", (), 0.18, 0.16),
+        BaselineRow("best single exit", ((0, "a"),), 0.45, 0.38),
+        BaselineRow("greedy adding", ((0, "a"), (1, "a")), 0.48, 0.38),
+        BaselineRow("the choice, greedy thresholds", ((0, "a"), (1, "a")), 0.47, None),
+    ]
+    beaten = replace(found, baselines=rows)
+    assert "; 0.0300 above the best rule of thumb (best single exit); " in choice.answer(beaten, next_step="train")
+    better = replace(found, baselines=[BaselineRow("a equally spaced", ((0, "a"),), 0.5, None)], held_out=None)
+    assert choice.answer(better, next_step="train").startswith(
+        "2 exits; 0.4800 expected; 0.0200 below the best rule of thumb (a equally spaced); "
+    )
+    assert choice.answer(replace(found, baselines=[]), next_step="x") == (
+        "2 exits; 0.4800 expected, 0.3800 held out; next: x"
+    )
+
+
+def test_an_error_is_said_as_an_error(tmp_path):
+    """Budgets uniform from 0 to 10; without an answer the error is 3: 3 - 1.1 * 0.7 - 1.1 * 0.3, the backbone never."""
+    (tmp_path / "values.csv").write_text("placement,head,value\n0,a,1.9\n1,a,0.8\nfinal,,0.4\n")
+    outcomes = exitsearch.load_outcomes(tmp_path / "values.csv", metric="mae")
+    result = exitsearch.search(toy_profile(), outcomes, budget="uniform:0,10", fallback=3.0, trials=0)
+    assert result.value == pytest.approx(-1.9)
+    assert choice.answer(result, next_step="x").startswith("2 exits; expected mae 1.9000; as good as the best rule")
+
+
+def many(found):
+    """Twelve baselines from 0.47 downwards, the three that everybody asks for last."""
+    rows = [BaselineRow(f"h{n} equally spaced", ((0, "a"),), 0.47 - n / 100, 0.3) for n in range(9)]
+    rows += [BaselineRow(name, (), 0.1, 0.1) for name in ("greedy adding", "best single exit", "backbone alone")]
+    return replace(found, baselines=rows)
+
+
+def test_at_most_eight_baselines_and_the_best_rule_of_thumb_is_marked(found):
+    names = [row["what"] for row in choice.shown_baselines(many(found))]
+    assert names == [
+        "exitsearch (the choice)", "h0 equally spaced *", "h1 equally spaced", "h2 equally spaced",
+        "h3 equally spaced", "h4 equally spaced", "greedy adding", "best single exit", "backbone alone",
+    ]  # fmt: skip
+    text = sentences(shown(choice.renderable(many(found))))
+    assert "(8 of 12; --all-baselines shows the others); * is the best rule of thumb" in text
+    assert len(choice.shown_baselines(many(found), all_of_them=True)) == 13
+    assert "--all-baselines" not in shown(choice.renderable(many(found), all_baselines=True))
 
 
 @pytest.mark.parametrize(

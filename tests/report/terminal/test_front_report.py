@@ -20,9 +20,9 @@ def test_rows_by_hand(found):
     """Both heads a: 0.48 with 20 parameters; the first alone 0.45 with 10; none 0.18 with none."""
     assert front.front_rows(found.front) == [
         {"file": "front/01.json", "value": "0.4800", "params": "20", "held out": "0.3800", "proved": "yes",
-         "exits": "0 a  1 a"},
+         "exits": "0:a  1:a"},
         {"file": "front/02.json", "value": "0.4500", "params": "10", "held out": "0.3800", "proved": "yes",
-         "exits": "0 a"},
+         "exits": "0:a"},
         {"file": "front/03.json", "value": "0.1800", "params": "0", "held out": "0.1600", "proved": "yes",
          "exits": "none"},
     ]  # fmt: skip

@@ -18,11 +18,12 @@ def run(args: argparse.Namespace) -> int:
     """Print what the machine is."""
     from exitsearch.cli import console
     from exitsearch.measure.machine.fingerprint import describe_machine
-    from exitsearch.report.terminal.tables import rows_table
+    from exitsearch.report.terminal.machine import machine_tables
 
     facts = describe_machine()
     if args.json:
         console.print_json(facts)
     else:
-        console.say(args, rows_table("This machine", [{"what": key, "found": value} for key, value in facts.items()]))
+        console.say(args, *machine_tables(facts))
+        console.next_step(args, "exitsearch profile measures a model here")
     return 0

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Export, print what was checked."""
     from exitsearch.cli import console
     from exitsearch.pipeline.export import export
-    from exitsearch.report.terminal import bundle
+    from exitsearch.report.terminal import bundle, next_steps
 
     options.load_plugin(args)
     exported = export(
@@ -68,11 +68,13 @@ def run(args: argparse.Namespace) -> int:
         profile=args.profile,
         seed=args.seed,
         restart=args.restart,
-        watch=console.Terminal(),
+        watch=console.Terminal.of(args),
     )
     if args.json:
         console.print_json(bundle.bundle_summary(exported.folder, exported.bundle))
     else:
         sentences = bundle.bundle_sentences(exported.bundle)
-        console.say(args, bundle.bundle_table(exported.bundle), *sentences, f"wrote {exported.folder}")
+        console.say(args, bundle.bundle_table(exported.bundle), *sentences)
+        console.lines(args, f"wrote {exported.folder}")
+        console.next_step(args, next_steps.after_export(exported.folder, data=args.data))
     return 0

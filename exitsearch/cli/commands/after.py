@@ -85,7 +85,7 @@ def run(args: argparse.Namespace, result: Trained, *, training: Training) -> dic
 
     utility, found = options.read_utility(args), result.after
     if args.profile is not None or utility is not None or (found is None and (args.refine or args.compare)):
-        watch = console.Terminal()
+        watch = console.Terminal.of(args)
         found = after_training(result.config, result.folder, profile=args.profile, utility=utility, watch=watch)
     if found is None:
         return {}
@@ -95,11 +95,12 @@ def run(args: argparse.Namespace, result: Trained, *, training: Training) -> dic
         console.note(sentence)
     refined = refine(found, out=result.folder / REFINED) if args.refine else None
     if refined is not None:
-        console.say(args, f"wrote the best choice of now to {refined}")
+        console.lines(args, f"wrote the best choice of now to {refined}")
     chart = _over_budget(args, found, training)
     if chart is not None:
         wrote = report.write_over_budget(chart, result.folder)
-        console.say(args, *report.over_budget_renderable(chart), *(f"wrote {path}" for path in wrote))
+        console.say(args, "", *report.over_budget_renderable(chart))
+        console.lines(args, *(f"wrote {path}" for path in wrote))
         for sentence in chart.notes:
             console.note(sentence)
     return {
@@ -123,7 +124,7 @@ def _over_budget(args: argparse.Namespace, found: AfterTraining, training: Train
             return None
     name = found.config.backbone.name
     assert name is not None  # it has just been trained
-    data, watch = training.data_for(name), console.Terminal()
+    data, watch = training.data_for(name), console.Terminal.of(args)
 
     def load(backbone: Backbone) -> Any:
         return training.load(data, backbone=backbone, watch=watch)

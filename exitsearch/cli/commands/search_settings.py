@@ -23,7 +23,7 @@ def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> in
     from exitsearch.pipeline.places import CHOSEN
     from exitsearch.pipeline.search import search_over_settings
     from exitsearch.report import html
-    from exitsearch.report.terminal import choice, front, settings
+    from exitsearch.report.terminal import choice, front, next_steps, settings
 
     for name in ("sensitivity", "trace"):
         if getattr(args, name):
@@ -31,8 +31,8 @@ def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> in
                 f"--{name} cannot be combined with [knobs] in a search space: the table is of one setting; search that "
                 "one alone"
             )
-    tell = _Told()
-    result = search_over_settings(job, utility=utility, on_tried=tell, watch=console.Terminal())
+    tell = _Told(quiet=args.quiet)
+    result = search_over_settings(job, utility=utility, on_tried=tell, watch=console.Terminal.of(args))
     found = result.settings
     assert found is not None
     chosen = result.config.write(args.out / CHOSEN)
@@ -44,8 +44,11 @@ def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> in
         console.print_json({**facts, **settings.summary(found)})
     else:
         files = [f"{name}: {file}" for name, file in found.sources.items()]
-        wrote = f"wrote {chosen} and {page}"
-        console.say(args, *settings.renderables(found), *files, choice.renderable(result), wrote)
+        step = next_steps.after_search(result.config, chosen, data=args.data)
+        tables = choice.renderable(result, all_baselines=args.all_baselines)
+        console.say(args, choice.answer(result, next_step=step), "", *settings.renderables(found), "", tables)
+        console.lines(args, *files, f"wrote {chosen} and {page}")
+        console.next_step(args, step)
     for sentence in result.notes:
         console.note(sentence)
     if found.interrupted:
@@ -61,19 +64,25 @@ def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> in
 class _Told:
     """Prints one line on stderr for every setting that was tried.
 
+    Args:
+        quiet: print none.
+
     Attributes:
         count: how many were.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool) -> None:
         from exitsearch.cli import console
 
         self.count = 0
         self._lines = console.err()
+        self._quiet = quiet
 
     def __call__(self, row: SettingRow) -> None:
         """Print the line of one setting."""
         self.count += 1
+        if self._quiet:
+            return
         value = "" if row.value is None else f"{row.value:.4f} with {row.exits} exits, full model {row.full_ms:.4g} ms"
         words = {"tried": value, "pruned": f"given up early at {value}", "impossible": str(row.reason)}
         words["failed"] = f"failed, the next run tries it again: {row.reason}"

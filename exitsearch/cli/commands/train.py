@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exitsearch.cli import after, options
+from exitsearch.cli import options
+from exitsearch.cli.commands import after
 
 if TYPE_CHECKING:
     from exitsearch.learn.recipes.recipe import Recipe
@@ -126,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
         return _estimate(args, config, recipe, training, asked)
     after.check(args, config)
     folder = args.out or trained_folder(args.config, recipe)
-    watch = own_watch(console.Terminal())
+    watch = own_watch(console.Terminal.of(args))
     result = train_chosen(config, recipe, training, asked, out=folder, watch=watch)
     if isinstance(watch, console.Terminal):
         _print(args, result, after.run(args, result, training=training))
@@ -156,7 +157,8 @@ def _read(args: argparse.Namespace) -> ModelTraining:
 def _print(args: argparse.Namespace, result: Trained, found_after: dict[str, Any]) -> None:
     """The scores of the trained exits where nothing more is known of them, and which weights were kept."""
     from exitsearch.cli import console
-    from exitsearch.report.terminal import tables
+    from exitsearch.report.terminal import next_steps
+    from exitsearch.report.terminal.trained import trained_table
 
     if args.json:
         found = {"folder": str(result.folder), "scores": result.scores, "predicted": result.config.exit_scores}
@@ -171,8 +173,10 @@ def _print(args: argparse.Namespace, result: Trained, found_after: dict[str, Any
             f"{result.criterion} ({result.kept['value']:.4f})"
         ]
     )
-    scores = [] if found_after else [tables.trained_table(result.config, result.scores)]
-    console.say(args, *scores, *kept_words, f"wrote {result.folder}")
+    scores = [] if found_after else [trained_table(result.config, result.scores)]
+    console.say(args, *scores, *kept_words)
+    console.lines(args, f"wrote {result.folder}")
+    console.next_step(args, next_steps.after_train(result.folder))
 
 
 def _estimate(
@@ -183,9 +187,10 @@ def _estimate(
     from exitsearch.pipeline.estimate import estimate_model
     from exitsearch.report.terminal.training import training_summary, training_table
 
-    found = estimate_model(config, recipe, training, asked, watch=console.Terminal())
+    found = estimate_model(config, recipe, training, asked, watch=console.Terminal.of(args))
     if args.json:
         console.print_json(training_summary(found))
     else:
         console.say(args, training_table(found))
+        console.next_step(args, "the same command without --dry-run trains it")
     return 0

@@ -109,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
         app = create_app(session, bounds=bounds, budget_ms=args.budget_ms)
 
         def started() -> None:
+            if args.quiet:
+                return
             service = app.state.service
             print(f"serving {args.bundle} ({described(service.facts())}), {plural(bounds.workers, 'worker')}")
             print(f"at {address_of(listener)}/predict; {address_of(listener)}/docs says how to ask; Ctrl-C ends it")

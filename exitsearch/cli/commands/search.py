@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exitsearch.cli import options, search_settings
+from exitsearch.cli import options
+from exitsearch.cli.commands import search_settings
 from exitsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file in DIR)")
     parser.add_argument("--out", type=Path, default=OUT_FOLDER, metavar="DIR", help=f"default: {OUT_FOLDER}")
+    parser.add_argument("--all-baselines", action="store_true", help="show every baseline, not only those that matter")
     parser.add_argument(
         "--sensitivity", action="store_true", help="also under six other families of budgets, and 10%% longer latency"
     )
@@ -143,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.pipeline.places import CHOSEN
     from exitsearch.pipeline.search import find_sources, search_sources
     from exitsearch.report import html
-    from exitsearch.report.terminal import choice, front
+    from exitsearch.report.terminal import choice, front, next_steps
     from exitsearch.search.sensitivity import sensitivity
     from exitsearch.specs.budget import parse_budget
 
@@ -158,14 +160,9 @@ def run(args: argparse.Namespace) -> int:
         )
     if job.has_knobs:
         return search_settings.run(args, job, utility)
-    watch = console.Terminal()
+    watch = console.Terminal.of(args)
     found = find_sources(job, utility=utility, watch=watch)
     profile, outcomes = found.profile, found.outcomes
-    console.say(
-        args,
-        f"profile:  {found.profile_source} ({profile.condition()}, verdict {profile.verdict.status})",
-        f"outcomes: {found.outcomes_source} ({outcomes.source or outcomes.metric})",
-    )
     result = search_sources(job, found, utility=utility, watch=watch)
     worlds = sensitivity(result.problem, result.choice, further=traces) if others else []
     chosen = result.config.write(args.out / CHOSEN)
@@ -178,7 +175,18 @@ def run(args: argparse.Namespace) -> int:
         further = {"sensitivity": [asdict(row) for row in worlds]} if others else {}
         console.print_json({"chosen": str(chosen), "report": str(page), **choice.summary(result), **further})
     else:
-        console.say(args, choice.renderable(result), *choice.sensitivity_table(worlds), f"wrote {chosen} and {page}")
+        step = next_steps.after_search(
+            result.config, chosen, data=args.data, profile=args.profile, outcomes=args.outcomes
+        )
+        tables = choice.renderable(result, all_baselines=args.all_baselines)
+        console.say(args, choice.answer(result, next_step=step), "", tables, *choice.sensitivity_table(worlds))
+        console.lines(
+            args,
+            f"profile:  {found.profile_source} ({profile.condition()}, verdict {profile.verdict.status})",
+            f"outcomes: {found.outcomes_source} ({outcomes.source or outcomes.metric})",
+            f"wrote {chosen} and {page}",
+        )
+        console.next_step(args, step)
     for sentence in result.notes:
         console.note(sentence)
     untrained = result.config.optimum.untrained

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exitsearch.cli import options
 
 if TYPE_CHECKING:
     from exitsearch.measure.compare import Comparison, UnitComparison
-    from exitsearch.specs.profile import Profile
 
 HELP = "compare two profiles: faster, slower, same or ambiguous per unit and in all"
 
@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     """Compare and print."""
     from exitsearch.cli import console
     from exitsearch.measure.compare import compare_profiles
-    from exitsearch.report.terminal import tables
+    from exitsearch.report.terminal import compare as report
+    from exitsearch.report.terminal import next_steps
+    from exitsearch.report.terminal import profile as profile_report
     from exitsearch.specs.load import load_profile
 
     before, after = (load_profile(source).at_batch(args.batch_size) for source in (args.before, args.after))
@@ -41,44 +43,21 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         console.print_json(_summary(found))
         return 0
-    rows: list[dict[str, Any]] = [
-        {
-            "unit": unit.unit,
-            "A ms": f"{unit.before_ms:.3f}",
-            "B ms": f"{unit.after_ms:.3f}",
-            "B / A": f"{unit.ratio:.3f}",
-            "95% interval": f"{unit.interval[0]:.3f} to {unit.interval[1]:.3f}",
-            "B is": unit.change,
-        }
-        for unit in found.units
-    ]
-    console.say(args, tables.rows_table(f"B {args.after} over A {args.before}", rows), _sentence(found))
+    tables = report.comparison_tables(found, before=args.before, after=args.after)
+    console.say(args, report.comparison_sentence(found), *tables)
     for kind, facts in (("condition differs", found.differences), ("worth knowing", found.soft)):
         for key, (old, new) in facts.items():
             console.note(f"{kind}: {key} is {old} in A and {new} in B")
-    for name, profile in (("A", before), ("B", after)):
-        _note_verdict(name, profile)
+    for name, profile, source in (("A", before, args.before), ("B", after, args.after)):
+        doubt = profile_report.doubt(profile.verdict, where=f"exitsearch check {source}")
+        if doubt is not None:
+            console.note(f"{name} is {doubt}")
     if found.only_before or found.only_after:
         console.note(
             f"not compared: {len(found.only_before)} units that only A has, {len(found.only_after)} that only B has"
         )
+    console.next_step(args, next_steps.after_profile(after, Path(args.after)))
     return 0
-
-
-def _sentence(found: Comparison) -> str:
-    counts = ", ".join(f"{count} {change}" for change, count in found.counts().items())
-    whole = found.in_all
-    return (
-        f"in all B is {whole.change}: {whole.ratio:.3f} times A's {whole.before_ms:.3f} ms "
-        f"({whole.interval[0]:.3f} to {whole.interval[1]:.3f}); units: {counts}"
-    )
-
-
-def _note_verdict(name: str, profile: Profile) -> None:
-    from exitsearch.cli import console
-
-    if profile.verdict.status not in ("ok", "given"):
-        console.note(f"{name} is {profile.verdict}")
 
 
 def _summary(found: Comparison) -> dict[str, Any]:

@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read the file by what it holds and print what it is; repeat its proof where the documents are named."""
     from exitsearch.cli import console
+    from exitsearch.report.terminal import next_steps
+    from exitsearch.report.terminal.layout import facts_table
 
     document = _open(args.file)
     if args.profile or args.outcomes:
@@ -39,7 +41,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         console.print_json(facts)
     else:
-        console.say(args, *(f"{key}: {value}" for key, value in facts.items()))
+        known = {key: value for key, value in (facts | _for_people(document)).items() if value is not None}
+        console.say(args, facts_table("", known))
+        console.next_step(args, next_steps.after_check(document, args.file))
     return 0
 
 
@@ -102,6 +106,22 @@ def _open(path: Path) -> Document:
 def _checked(outcomes: Outcomes) -> Outcomes:
     outcomes.check_samples()
     return outcomes
+
+
+def _for_people(document: Document) -> dict[str, object]:
+    """What reads better than the facts for machines, by the same names."""
+    from exitsearch.report.terminal.budgets import asked_budget
+    from exitsearch.report.terminal.profile import verdict_words
+    from exitsearch.specs.config import MultiExitConfig
+    from exitsearch.specs.profile import Profile
+
+    match document:
+        case Profile():
+            of = {f"verdict at batch size {batch.batch_size}": batch.verdict for batch in document.batches}
+            return {name: verdict_words(verdict) for name, verdict in ({"verdict": document.verdict} | of).items()}
+        case MultiExitConfig():
+            return {"budget": asked_budget(document)}
+    return {}
 
 
 def _facts(document: Document) -> dict[str, object]:

@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.learn.bank.processes import Processes
     from exitsearch.pipeline.outcomes import make_outcomes
     from exitsearch.pipeline.watch import Silent
-    from exitsearch.report.terminal import calibration, tables
+    from exitsearch.report.terminal import calibration, next_steps
+    from exitsearch.report.terminal import outcomes as report
 
     options.load_plugin(args)
     space = options.read_space(args)
@@ -58,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
         return _probe(args, backbone, training, options.read_candidates(args, space))
     if args.dry_run:
         return _estimate(args, backbone, training, options.read_candidates(args, space))
-    folder = args.out or training.folder(backbone.name)
+    usual = training.folder(backbone.name)
+    folder = args.out or usual
     first = Processes.from_environment().first
     outcomes = make_outcomes(
         backbone,
@@ -67,18 +69,20 @@ def run(args: argparse.Namespace) -> int:
         candidates=options.read_candidates(args, space),
         restart=args.restart,
         # Of several processes that share the heads, one speaks.
-        watch=console.Terminal() if first else Silent(),
+        watch=console.Terminal.of(args) if first else Silent(),
     )
     if not first:
         return 0
     if args.json:
         console.print_json(
-            {"outcomes": str(folder), "identity": outcomes.identity, **tables.outcomes_summary(outcomes)}
+            {"outcomes": str(folder), "identity": outcomes.identity, **report.outcomes_summary(outcomes)}
         )
     else:
         more = [calibration.calibration_table(outcomes)] if args.calibration else []
         dropped = [str(head) for head in outcomes.dropped]
-        console.say(args, tables.outcomes_table(outcomes), *more, *dropped, f"wrote {folder}")
+        console.say(args, report.outcomes_table(outcomes), report.final_line(outcomes), *more, *dropped)
+        console.lines(args, f"wrote {folder}")
+        console.next_step(args, next_steps.after_heads(None if folder.parent == usual.parent else folder))
     return 0
 
 
@@ -88,11 +92,12 @@ def _probe(args: argparse.Namespace, backbone: BackboneRequest, training: Traini
     from exitsearch.pipeline.probe import probe
     from exitsearch.report.terminal.probes import probes_summary, probes_table
 
-    found = probe(backbone, training, candidates=candidates, watch=console.Terminal())
+    found = probe(backbone, training, candidates=candidates, watch=console.Terminal.of(args))
     if args.json:
         console.print_json(probes_summary(found))
     else:
         console.say(args, probes_table(found))
+        console.next_step(args, "the same command without --probe trains the heads themselves")
     return 0
 
 
@@ -102,9 +107,10 @@ def _estimate(args: argparse.Namespace, backbone: BackboneRequest, training: Tra
     from exitsearch.pipeline.estimate import estimate_outcomes
     from exitsearch.report.terminal.estimate import estimate_summary, estimate_table
 
-    found = estimate_outcomes(backbone, training, candidates=candidates, watch=console.Terminal())
+    found = estimate_outcomes(backbone, training, candidates=candidates, watch=console.Terminal.of(args))
     if args.json:
         console.print_json(estimate_summary(found))
     else:
         console.say(args, estimate_table(found))
+        console.next_step(args, "the same command without --dry-run trains them")
     return 0

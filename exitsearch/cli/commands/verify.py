@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     """Verify, print what was found: 1 where the prediction's interval was left."""
     from exitsearch.cli import console
     from exitsearch.pipeline.verify import verify
+    from exitsearch.report.terminal import next_steps
     from exitsearch.report.terminal import verify as report
+    from exitsearch.report.terminal.layout import bullets
 
     verified = verify(
         args.bundle,
@@ -67,12 +69,14 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         seed=args.seed,
         out=args.out,
-        watch=console.Terminal(),
+        watch=console.Terminal.of(args),
     )
     found = verified.verification
     if args.json:
         console.print_json(found.model_dump(mode="json"))
     else:
         tables, lines = report.verification_tables(found), report.verification_lines(found)
-        console.say(args, *tables, *lines, f"wrote {verified.file}")
+        console.say(args, report.verification_answer(found), *tables, bullets(lines))
+        console.lines(args, f"wrote {verified.file}")
+        console.next_step(args, next_steps.after_verify(args.bundle, within=found.within))
     return 0 if found.within else 1

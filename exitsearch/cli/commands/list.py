@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exitsearch.cli import options
 from exitsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from exitsearch.models.heads.registry import HeadType
 
 HELP = "list head types, placements of a model, budget distributions, models, or training recipes"
 
@@ -24,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one table, or its rows as JSON."""
     from exitsearch.cli import console
-    from exitsearch.report.terminal.tables import rows_table
+    from exitsearch.report.terminal import listing
+    from exitsearch.report.terminal.next_steps import after_list
 
     options.load_plugin(args)
     makers = {
@@ -38,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         console.print_json({args.what: rows})
     else:
-        console.say(args, rows_table(title, rows))
+        console.say(args, getattr(listing, args.what)(title, rows))
+        console.next_step(args, after_list(args.what, args.name))
     return 0
 
 
@@ -46,7 +51,8 @@ def _heads(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     from exitsearch.models.heads import list_heads
 
     rows = []
-    for head in list_heads():
+    heads = list_heads()
+    for head in heads if args.json else sorted(heads, key=_family):
         shown = ", ".join(f"{name}={value}" for name, value in head.options.items())
         rows.append(
             {
@@ -58,6 +64,12 @@ def _heads(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
             }
         )
     return "Exit heads", rows
+
+
+def _family(head: HeadType) -> tuple[int, str]:
+    """The plain heads first, which everybody tries first; then paper by paper; a user's own last."""
+    module = head.build.__module__
+    return (0 if module.endswith("heads.plain") else 1 if module.startswith("exitsearch.") else 2), module
 
 
 def _placements(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
@@ -118,7 +130,8 @@ def _recipes(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
         else:
             stages = recipe.stages or (recipe.head_recipe,)
             row["stages"] = "; ".join(_stage_text(stage) for stage in stages)
-            row["minimises"] = "; ".join(stage.named_loss.formula for stage in recipe.stages) or "CE of each head alone"
+            formulas = dict.fromkeys(stage.named_loss.formula for stage in recipe.stages)
+            row["minimises"] = "; ".join(formulas) or "CE of each head alone"
         rows.append({**row, "source": recipe.source})
     return "Recipes (--recipe)", rows
 

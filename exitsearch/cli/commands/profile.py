@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.cli import console
     from exitsearch.pipeline import places
     from exitsearch.pipeline.profile import Measuring, make_profile
-    from exitsearch.report.terminal import tables
+    from exitsearch.report.terminal import next_steps
+    from exitsearch.report.terminal import profile as report
 
     if args.plot is not None and args.plot.suffix not in (".png", ".html"):
         raise InputError(f"--plot takes a file that ends in .png or .html, found {args.plot}")
@@ -84,9 +85,10 @@ def run(args: argparse.Namespace) -> int:
     )
     candidates = options.read_candidates(args, space)
     profile = make_profile(
-        options.read_backbone(args, space), measuring, candidates=candidates, watch=console.Terminal()
+        options.read_backbone(args, space), measuring, candidates=candidates, watch=console.Terminal.of(args)
     )
-    written = [profile.write(args.out or places.profile_file(profile))]
+    usual = places.profile_file(profile)
+    written = [profile.write(args.out or usual)]
     if args.costs_csv is not None:
         written.append(profile.to_costs_csv(args.costs_csv))
     if args.plot is not None:
@@ -95,12 +97,14 @@ def run(args: argparse.Namespace) -> int:
         written.append(write_profile_plot(profile, args.plot))
     if args.json:
         facts = {"profile": str(written[0]), "wrote": [str(path) for path in written], "identity": profile.identity}
-        console.print_json({**facts, **tables.profile_summary(profile)})
+        console.print_json({**facts, **report.profile_summary(profile)})
         return 0
     for size in profile.batch_sizes:
         one = profile.at_batch(size)
-        console.say(args, *tables.profile_tables(one, flops=args.flops), *tables.profile_lines(one))
-    console.say(args, f"wrote {', '.join(str(path) for path in written)}")
+        console.say(args, *report.profile_tables(one, flops=args.flops), *report.profile_lines(one))
+    console.lines(args, f"wrote {', '.join(str(path) for path in written)}")
+    elsewhere = written[0] if written[0].parent != usual.parent else None
+    console.next_step(args, next_steps.after_profile(profile, elsewhere))
     return 0
 
 
