@@ -13,7 +13,6 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 
 from exitsearch import __version__
 from exitsearch.cli.parser import Parser
@@ -57,7 +56,6 @@ def build_parser() -> Parser:
         description=DESCRIPTION,
         epilog="exitsearch search --budget-dist uniform:10%,100% alone runs the whole job on a small example. "
         "exitsearch COMMAND --help explains a command.",
-        formatter_class=partial(argparse.HelpFormatter, max_help_position=16),
     )
     parser.add_argument("--version", action="version", version=f"exitsearch {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")

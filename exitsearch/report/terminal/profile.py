@@ -167,7 +167,7 @@ def doubt(verdict: Verdict, *, where: str) -> str | None:
     if verdict.status in ("ok", "given"):
         return None
     first, *others = [f"{reason.what} ({reason.number:.3g}): {reason.remedy}" for reason in verdict.reasons] or [""]
-    more = f"; {where} names {len(others)} more reasons" if others else ""
+    more = f"; {where} names {len(others)} more" if others else ""
     return f"{verdict.status}{' for ' if first else ''}{first}{more}"
 
 
