@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from exitsearch.pipeline.trained.after import AfterTraining
 from exitsearch.pipeline.trained.curves import Curve, OverBudget
 from exitsearch.pipeline.trained.question import Worth
-from exitsearch.report.plots import over_budget_figure, png_bytes, svg_text
+from exitsearch.report.html.plots import over_budget_figure, png_bytes, svg_text
 from exitsearch.report.terminal.budgets import asked_budget, short_budget
 from exitsearch.report.terminal.layout import rows_table
 from exitsearch.specs.document import write_bytes, write_text

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from exitsearch import __version__
-from exitsearch.report.plots import budget_figure
+from exitsearch.report.html.plots import budget_figure
 from exitsearch.report.terminal import choice
 from exitsearch.report.terminal.front import front_lines, front_rows
 from exitsearch.search.result import SearchResult
@@ -32,7 +32,7 @@ def write_report(
     Raises:
         FileError: when the file cannot be written.
     """
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("exitsearch.report"), autoescape=True)
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("exitsearch.report.html"), autoescape=True)
     confidence = result.config.confidence
     points = [(point.budget_ms, point.value) for point in confidence.points] if confidence else []
     page = environment.get_template("search.html").render(

@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from exitsearch.errors import InputError
-from exitsearch.report.profile_plots import profile_figure, write_profile_plot
+from exitsearch.report.html.profile_plots import profile_figure, write_profile_plot
 from exitsearch.report.terminal import profile as report
 from exitsearch.specs.profile import BatchCosts, Environment, Profile
 
-OLD = Path(__file__).parents[1] / "data" / "profile_v1.json"
+OLD = Path(__file__).parents[2] / "data" / "profile_v1.json"
 COSTS = """part,placement,head,latency_ms,macs
 segment,0,,2,4000000000
 segment,1,,6,4000000000

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rendering import toy_result
 
-from exitsearch.report.plots import budget_figure
+from exitsearch.report.html.plots import budget_figure
 
 SVG = "{http://www.w3.org/2000/svg}"
 # matplotlib's first three colours.
