@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     if args.costs_csv is not None:
         written.append(profile.to_costs_csv(args.costs_csv))
     if args.plot is not None:
-        from exitsearch.report.html.profile_plots import write_profile_plot
+        from exitsearch.report.html.profile import write_profile_plot
 
         written.append(write_profile_plot(profile, args.plot))
     if args.json:

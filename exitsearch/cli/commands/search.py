@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exitsearch.cli import options
-from exitsearch.cli.commands import search_settings
+from exitsearch.cli.commands import search_report, search_settings
 from exitsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file in DIR)")
     parser.add_argument("--out", type=Path, default=OUT_FOLDER, metavar="DIR", help=f"default: {OUT_FOLDER}")
+    search_report.add_arguments(parser)
     parser.add_argument("--all-baselines", action="store_true", help="show every baseline, not only those that matter")
     parser.add_argument(
         "--sensitivity", action="store_true", help="also under six other families of budgets, and 10%% longer latency"
@@ -144,7 +145,6 @@ def run(args: argparse.Namespace) -> int:
     from exitsearch.cli import console
     from exitsearch.pipeline.places import CHOSEN
     from exitsearch.pipeline.search import find_sources, search_sources
-    from exitsearch.report import html
     from exitsearch.report.terminal import choice, front, next_steps
     from exitsearch.search.sensitivity import sensitivity
     from exitsearch.specs.budget import parse_budget
@@ -170,7 +170,11 @@ def run(args: argparse.Namespace) -> int:
         front.write_front(result.front, args.out)
     else:  # one that stands there is of another choice
         front.remove_front(args.out)
-    page = html.write_report(result, args.out / "report.html")
+    sources = found.profile_source, found.outcomes_source
+    page, pictures = search_report.write(
+        args, result, profile=profile, outcomes=outcomes, sources=sources, utility=utility, worlds=worlds
+    )
+    wrote = [f"wrote {chosen} and {page}", *(f"wrote {picture}" for picture in pictures)]
     if args.json:
         further = {"sensitivity": [asdict(row) for row in worlds]} if others else {}
         console.print_json({"chosen": str(chosen), "report": str(page), **choice.summary(result), **further})
@@ -184,7 +188,7 @@ def run(args: argparse.Namespace) -> int:
             args,
             f"profile:  {found.profile_source} ({profile.condition()}, verdict {profile.verdict.status})",
             f"outcomes: {found.outcomes_source} ({outcomes.source or outcomes.metric})",
-            f"wrote {chosen} and {page}",
+            *wrote,
         )
         console.next_step(args, step)
     for sentence in result.notes:

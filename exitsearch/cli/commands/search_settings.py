@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from exitsearch.cli.commands import search_report
 from exitsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> in
     from exitsearch.cli import console
     from exitsearch.pipeline.places import CHOSEN
     from exitsearch.pipeline.search import search_over_settings
-    from exitsearch.report import html
+    from exitsearch.report.html.settings import settings_table
     from exitsearch.report.terminal import choice, front, next_steps, settings
+    from exitsearch.specs.load import load_outcomes, load_profile
 
     for name in ("sensitivity", "trace"):
         if getattr(args, name):
@@ -37,17 +39,25 @@ def run(args: argparse.Namespace, job: SearchJob, utility: Utility | None) -> in
     assert found is not None
     chosen = result.config.write(args.out / CHOSEN)
     front.remove_front(args.out)  # of an earlier search, and no part of this one
-    table = ("The settings that were tried", settings.setting_rows(found))
-    page = html.write_report(result, args.out / "report.html", lines=settings.lines(found), tables=[table])
+    page, pictures = search_report.write(
+        args,
+        result,
+        profile=load_profile(found.sources["profile"]),
+        outcomes=load_outcomes(found.sources["outcomes"], backbone=result.config.backbone.name),
+        sources=(found.sources["profile"], found.sources["outcomes"]),
+        lines=settings.lines(found),
+        tables=[settings_table(found)],
+    )
     if args.json:
         facts = {"chosen": str(chosen), "report": str(page), **found.sources, **choice.summary(result)}
         console.print_json({**facts, **settings.summary(found)})
     else:
         files = [f"{name}: {file}" for name, file in found.sources.items()]
+        wrote = [f"wrote {chosen} and {page}", *(f"wrote {picture}" for picture in pictures)]
         step = next_steps.after_search(result.config, chosen, data=args.data)
         tables = choice.renderable(result, all_baselines=args.all_baselines)
         console.say(args, choice.answer(result, next_step=step), "", *settings.renderables(found), "", tables)
-        console.lines(args, *files, f"wrote {chosen} and {page}")
+        console.lines(args, *files, *wrote)
         console.next_step(args, step)
     for sentence in result.notes:
         console.note(sentence)

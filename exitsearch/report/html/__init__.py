@@ -1,5 +1,4 @@
-"""Pages and pictures: the report of a search in one HTML file, and the figures of profiles and trained models."""
+"""Pages and pictures: the reports of a search, a verification and a trained model, each one self-contained file.
 
-from exitsearch.report.html.search import write_report
-
-__all__ = ["write_report"]
+Every number in them comes from the documents that are reported.
+"""

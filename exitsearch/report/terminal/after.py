@@ -13,7 +13,8 @@ from rich.console import RenderableType
 from exitsearch.pipeline.trained.after import AfterTraining
 from exitsearch.pipeline.trained.curves import Curve, OverBudget
 from exitsearch.pipeline.trained.question import Worth
-from exitsearch.report.html.plots import over_budget_figure, png_bytes, svg_text
+from exitsearch.report.html.charts.pictures import picture, png_bytes, svg_text
+from exitsearch.report.html.trained_curves import over_budget_figure
 from exitsearch.report.terminal.budgets import asked_budget, short_budget
 from exitsearch.report.terminal.layout import rows_table
 from exitsearch.specs.document import write_bytes, write_text
@@ -185,7 +186,7 @@ def write_over_budget(found: OverBudget, folder: Path | str) -> list[Path]:
     Raises:
         FileError: a file cannot be written.
     """
-    folder, figure = Path(folder), over_budget_figure(found)
+    folder, figure = Path(folder), picture(over_budget_figure(found).drawn)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)

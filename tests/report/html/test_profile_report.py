@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from exitsearch.errors import InputError
-from exitsearch.report.html.profile_plots import profile_figure, write_profile_plot
+from exitsearch.report.html.profile import profile_figure, write_profile_plot
 from exitsearch.report.terminal import profile as report
 from exitsearch.specs.profile import BatchCosts, Environment, Profile
 

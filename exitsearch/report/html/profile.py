@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exitsearch.errors import InputError
-from exitsearch.report.html.plots import svg_text
+from exitsearch.report.html.charts.pictures import svg_text
 from exitsearch.specs.document import write_bytes, write_text
 from exitsearch.specs.profile import Profile
 
