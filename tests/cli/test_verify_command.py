@@ -44,7 +44,7 @@ def test_random_inputs_verify_times_alone(tiny, capsys):
     assert [phase.decides for phase in found.phases] == [True] + 5 * [False]
     assert [phase.observed.value for phase in found.phases] == pytest.approx([0.9] * 6)
     assert [phase.predicted.value for phase in found.phases] == pytest.approx([0.9] * 6)
-    assert sorted(os.listdir()) == ["tiny", "verify.json"]
+    assert sorted(os.listdir()) == ["tiny", "verify.html", "verify.json"]
 
 
 @pytest.mark.usefixtures("remembered_graphs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exitsearch.cli import options
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from exitsearch.specs.config import MultiExitConfig
 
 REFINED = "refined"
+REPORT = "report.html"
 _SECONDS = 20.0
 
 
@@ -33,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL,...",
         help="train these static models (timm's names, MODEL@SIDE for another input) for as many epochs, time them "
         "beside the trained model, and draw accuracy over budget",
+    )
+    group.add_argument(
+        "--plots", type=Path, metavar="DIR", help="also write every figure of the report as PNG and SVG, for papers"
     )
     group.add_argument(
         "--profile", metavar="P", help="that the exits were chosen by (default: found in profiles/ by its identity)"
@@ -81,6 +86,7 @@ def run(args: argparse.Namespace, result: Trained, *, training: Training) -> dic
     from exitsearch.cli import console
     from exitsearch.pipeline.trained.after import after_training
     from exitsearch.pipeline.trained.refine import refine
+    from exitsearch.report.html.trained import write_trained, write_trained_plots
     from exitsearch.report.terminal import after as report
 
     utility, found = options.read_utility(args), result.after
@@ -103,8 +109,12 @@ def run(args: argparse.Namespace, result: Trained, *, training: Training) -> dic
         console.lines(args, *(f"wrote {path}" for path in wrote))
         for sentence in chart.notes:
             console.note(sentence)
+    page = write_trained(found, chart, result.folder / REPORT)
+    pictures = write_trained_plots(found, chart, args.plots) if args.plots else []
+    console.say(args, *(f"wrote {path}" for path in (page, *pictures)))
     return {
         "after": report.summary(found),
+        "report": str(page),
         **({} if chart is None else {"over_budget": report.over_budget_summary(chart)}),
         **({} if refined is None else {"refined": str(refined)}),
     }

@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "take cores away",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: verify.json beside the bundle")
+    parser.add_argument(
+        "--plots", type=Path, metavar="DIR", help="also write every figure of the report as PNG and SVG, for papers"
+    )
     group = parser.add_argument_group("data")
     group.add_argument("--data", metavar="D", help="whose report split is asked, as for train (default: random inputs)")
     group.add_argument("--data-dir", metavar="DIR", help="where data sets that have a name are kept (default: data)")
@@ -53,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Verify, print what was found: 1 where the prediction's interval was left."""
     from exitsearch.cli import console
     from exitsearch.pipeline.verify import verify
+    from exitsearch.report.html.verification import write_verification, write_verification_plots
     from exitsearch.report.terminal import next_steps
     from exitsearch.report.terminal import verify as report
     from exitsearch.report.terminal.layout import bullets
@@ -72,11 +76,14 @@ def run(args: argparse.Namespace) -> int:
         watch=console.Terminal.of(args),
     )
     found = verified.verification
+    page = write_verification(found, verified.file.with_suffix(".html"))
+    pictures = write_verification_plots(found, args.plots) if args.plots else []
     if args.json:
         console.print_json(found.model_dump(mode="json"))
     else:
+        wrote = [f"wrote {verified.file} and {page}", *(f"wrote {picture}" for picture in pictures)]
         tables, lines = report.verification_tables(found), report.verification_lines(found)
         console.say(args, report.verification_answer(found), *tables, bullets(lines))
-        console.lines(args, f"wrote {verified.file}")
+        console.lines(args, *wrote)
         console.next_step(args, next_steps.after_verify(args.bundle, within=found.within))
     return 0 if found.within else 1
