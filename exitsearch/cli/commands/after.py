@@ -111,7 +111,7 @@ def run(args: argparse.Namespace, result: Trained, *, training: Training) -> dic
             console.note(sentence)
     page = write_trained(found, chart, result.folder / REPORT)
     pictures = write_trained_plots(found, chart, args.plots) if args.plots else []
-    console.say(args, *(f"wrote {path}" for path in (page, *pictures)))
+    console.lines(args, *(f"wrote {path}" for path in (page, *pictures)))
     return {
         "after": report.summary(found),
         "report": str(page),

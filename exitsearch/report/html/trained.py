@@ -15,7 +15,7 @@ from exitsearch.report.html.page import Cell, Column, Fact, Page, Section, Table
 from exitsearch.report.html.trained_curves import over_budget_figure
 from exitsearch.report.html.wording import titled
 from exitsearch.report.terminal import after as words
-from exitsearch.search.configured import budget_words
+from exitsearch.report.terminal.budgets import asked_budget
 
 
 def write_trained(after: AfterTraining, found: OverBudget | None, path: Path | str) -> Path:
@@ -46,7 +46,7 @@ def trained_page(after: AfterTraining, found: OverBudget | None) -> Page:
     change = value.value - predicted.value
     return Page(
         title=f"Trained: {config.backbone.name or 'a multi-exit model'}",
-        sentence=f"The trained exits are worth {value.value:.4f}{held_out} for budgets {budget_words(config)}; "
+        sentence=f"The trained exits are worth {value.value:.4f}{held_out} for budgets {asked_budget(config)}; "
         f"the search predicted {predicted.value:.4f} ({change:+.4f}).",
         about=f"Trained in {after.folder}; policy {config.policy}; outcomes {after.outcomes.source or 'unnamed'}.",
         facts=_facts(after),
@@ -132,7 +132,7 @@ def _worth(after: AfterTraining) -> Section:
         text=words.lines(after),
         tables=[
             Table(
-                title=f"Expected value under {budget_words(after.config)}, {after.config.policy}",
+                title=f"Expected value under {asked_budget(after.config)}, {after.config.policy}",
                 columns=[
                     Column("expected value"),
                     Column(f"{after.outcomes.choice_split} split", ".4f"),

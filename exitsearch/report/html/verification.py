@@ -8,7 +8,7 @@ from pathlib import Path
 from exitsearch.report.html.charts.chart import Compared, Figure, Reading, Readings
 from exitsearch.report.html.charts.pictures import write_pictures
 from exitsearch.report.html.page import Cell, Column, Command, Fact, Page, Section, Table, write_page
-from exitsearch.report.html.wording import shortened
+from exitsearch.report.terminal.budgets import short_budget
 from exitsearch.specs.verification import ExitUse, Lateness, Phase, Verification
 
 
@@ -41,7 +41,7 @@ def verification_page(verification: Verification) -> Page:
         title=f"Predicted against observed: {Path(verification.bundle).name or verification.bundle}",
         sentence=f"Observed {observed.value:.4f}, predicted {predicted.value:.4f}: the observed value {found} the "
         f"prediction's interval {low:.4f} to {high:.4f} ({decides.name}, {observed.requests} requests).",
-        about=f"Budgets {shortened(verification.budget)} ms; {verification.samples} samples of "
+        about=f"Budgets {short_budget(verification.budget)} ms; {verification.samples} samples of "
         f"{verification.data or 'random inputs'}; {verification.cpu}; {verification.created}.",
         facts=[
             Fact("Predicted", f"{predicted.value:.4f}", f"allowed {low:.4f} to {high:.4f}", "choice"),

@@ -136,7 +136,7 @@ def _rivals(searched: Searched, budgets: Array) -> list[Line]:
     """The baselines that everybody thinks of first, the best rule of thumb, and greedy adding."""
     shown: list[tuple[str, Role, bool]] = [(ALONE, "first", False), (SINGLE, "third", False)]
     rule = None if searched.by_confidence else searched.best_rule
-    if rule is not None:
+    if rule is not None and rule.name not in (ALONE, SINGLE):
         shown.append((rule.name, "fourth", False))
     if not searched.by_confidence:
         shown.append((GREEDY, "muted", True))

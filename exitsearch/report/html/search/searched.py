@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from exitsearch.report.terminal import choice
 from exitsearch.search.problem import Choice
 from exitsearch.search.result import BaselineRow, SearchResult
 from exitsearch.search.sensitivity import SensitivityRow
@@ -86,6 +87,5 @@ class Searched:
 
     @property
     def best_rule(self) -> BaselineRow | None:
-        """The best rule of thumb: what a user may think of who neither searches nor measures."""
-        rules = [row for row in self.result.baselines if row.name not in (ALONE, SINGLE, GREEDY)]
-        return max(rules, key=lambda row: row.value, default=None)
+        """The best rule of thumb, as the terminal names it."""
+        return choice.best_rule(self.result)
