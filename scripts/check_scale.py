@@ -38,8 +38,8 @@ from exitsearch.learn.estimate import estimate_training
 from exitsearch.learn.memory import peak_bytes, watch_peak
 from exitsearch.models.backbone import Backbone, create_backbone
 from exitsearch.models.heads import create_head, fitting_exits
-from exitsearch.report.durations import duration, size
-from exitsearch.report.estimate import estimate_summary
+from exitsearch.report.terminal.durations import duration, size
+from exitsearch.report.terminal.estimate import estimate_summary
 from exitsearch.specs.question.candidates import Candidates, Pair
 
 IMAGENET = {"heads": 1_281_167, "choice": 25_000, "report": 25_000}

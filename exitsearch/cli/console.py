@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from exitsearch.report.durations import duration
+from exitsearch.cli.progress import ProgressCallback, progress
+from exitsearch.report.terminal.layout import spaced
+from exitsearch.report.terminal.next_steps import step
 
-ProgressCallback = Callable[[float, str], None]
+__all__ = ["ProgressCallback", "Terminal", "err", "lines", "next_step", "note", "out", "print_json", "progress", "say"]
 
-# From one line to the next where there is no terminal.
-_LINE_SECONDS = 10.0
+# Wide enough for our tables where nobody says how wide it is: in a file, in a pipe.
+_WIDTH = 120
 
 
 def out() -> Console:
-    """The console for results. Wide enough for our tables when piped into a file."""
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    """The console for results."""
+    return Console(width=_width(sys.stdout), highlight=False)
 
 
 def err() -> Console:
     """The console for progress and notes."""
-    return Console(stderr=True, width=None if sys.stderr.isatty() else 120, highlight=False)
+    return Console(stderr=True, width=_width(sys.stderr), highlight=False)
+
+
+def _width(stream: TextIO) -> int | None:
+    """None where rich finds it out: on a terminal, or where COLUMNS says it."""
+    return None if stream.isatty() or os.environ.get("COLUMNS", "").isdecimal() else _WIDTH
 
 
 def note(sentence: str) -> None:
@@ -45,72 +50,47 @@ def say(args: argparse.Namespace, *renderables: Any) -> None:
     """Print for people, on stdout, unless `--json` asked for JSON alone."""
     if not getattr(args, "json", False):
         console = out()
-        for renderable in renderables:
+        for renderable in spaced(*renderables):
             console.print(renderable, markup=False) if isinstance(renderable, str) else console.print(renderable)
 
 
-@contextmanager
-def progress(title: str) -> Iterator[ProgressCallback]:
-    """Progress on stderr: a bar on a terminal, elsewhere a line every ten seconds.
-
-    Yields a function taking the share done (0..1) and a few words.
-    """
-    if not sys.stderr.isatty():
-        yield Lines(title)
-        return
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}", markup=False),
-        console=err(),
-    ) as bar:
-        task = bar.add_task(title, total=1.0, words="")
-
-        def report(share: float, words: str = "") -> None:
-            bar.update(task, completed=share, words=words)
-
-        yield report
-        bar.update(task, completed=1.0)
+def lines(args: argparse.Namespace, *texts: str) -> None:
+    """The same of lines that hold paths or commands: never broken, so that they can be copied."""
+    if not getattr(args, "json", False):
+        console = out()
+        for text in texts:
+            console.print(text, markup=False, soft_wrap=True)
 
 
-class Lines:
-    """Progress as plain lines, for files and for the logs of job queues.
-
-    Args:
-        title: of the work; begins every line.
-        clock: gives seconds.
-    """
-
-    def __init__(self, title: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._title, self._clock = title, clock
-        self._told = clock()
-        # Where a work that goes on from an earlier run was taken up, and when.
-        self._first: tuple[float, float] | None = None
-
-    def __call__(self, share: float, words: str = "") -> None:
-        """Print a line if the last one is long ago."""
-        now = self._clock()
-        if self._first is None:
-            self._first = share, now
-        if now - self._told < _LINE_SECONDS:
-            return
-        self._told = now
-        begun, since = self._first
-        left = f"{duration((now - since) * (1 - share) / (share - begun))} left" if share > begun else ""
-        parts = ", ".join(part for part in (f"{share:.0%}", words, left) if part)
-        print(f"{self._title}: {parts}", file=sys.stderr, flush=True)
+def next_step(args: argparse.Namespace, text: str | None) -> None:
+    """The last line of a command: what to do next."""
+    if text is not None:
+        lines(args, step(text))
 
 
 class Terminal:
-    """The `Watch` of the commands: bars and notes on stderr."""
+    """The `Watch` of the commands: bars and notes on stderr.
+
+    Args:
+        quiet: no progress; notes are said all the same, since they are about the results.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Terminal:
+        """As `--quiet` asks."""
+        return cls(quiet=args.quiet)
 
     def progress(self, title: str) -> AbstractContextManager[ProgressCallback]:
-        """A progress bar."""
-        return progress(title)
+        """A progress bar, or lines."""
+        return nullcontext(_unheard) if self._quiet else progress(title)
 
     def note(self, sentence: str) -> None:
         """One sentence."""
         note(sentence)
+
+
+def _unheard(share: float, words: str = "") -> None:
+    """Progress that nobody wants to see."""

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -19,35 +20,55 @@ from exitsearch.errors import ExitSearchError, InputError
 
 # Subcommand to the module that holds it; the order is the order of the work.
 COMMANDS = {
-    "profile": "exitsearch.cli.profile",
-    "train-heads": "exitsearch.cli.train_heads",
-    "search": "exitsearch.cli.search",
-    "train": "exitsearch.cli.train",
-    "export": "exitsearch.cli.export",
-    "verify": "exitsearch.cli.verify",
-    "serve": "exitsearch.cli.serve",
-    "list": "exitsearch.cli.list",
-    "compare": "exitsearch.cli.compare",
-    "check": "exitsearch.cli.check",
-    "env": "exitsearch.cli.env",
+    "profile": "profile",
+    "train-heads": "train_heads",
+    "search": "search",
+    "train": "train",
+    "export": "export",
+    "verify": "verify",
+    "serve": "serve",
+    "list": "list",
+    "compare": "compare",
+    "check": "check",
+    "env": "env",
+    "completion": "completion",
 }
+DESCRIPTION = "Which early-exit head goes where, on your device, for your latency budgets."
+WELCOME = f"""exitsearch: {DESCRIPTION[0].lower()}{DESCRIPTION[1:]}
+
+Try it on a small example, about a minute on any computer:
+  exitsearch search --budget-dist uniform:10%,100%
+
+Your own model, step by step:
+  exitsearch profile --model M         measure every part and every exit head here
+  exitsearch search --budget-dist B    train the heads that matter, choose, prove
+  exitsearch train --config DIR        train the chosen model
+  exitsearch export --weights DIR      write what is deployed
+
+All commands: exitsearch --help. One command: exitsearch search --help.
+"""
 
 
 def build_parser() -> Parser:
     """The parser with every subcommand's options."""
     parser = Parser(
         prog="exitsearch",
-        description="Which early-exit head goes where, on your device, for your latency budgets.",
-        epilog="exitsearch search --budget-dist uniform:10%,100% alone runs the whole job on a small example.",
+        description=DESCRIPTION,
+        epilog="exitsearch search --budget-dist uniform:10%,100% alone runs the whole job on a small example. "
+        "exitsearch COMMAND --help explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"exitsearch {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, module_name in COMMANDS.items():
-        module = importlib.import_module(module_name)
+        module = importlib.import_module(f"exitsearch.cli.commands.{module_name}")
         command = commands.add_parser(
-            name, help=module.HELP, description=module.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=module.HELP,
+            description=textwrap.fill(module.HELP, 79),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
+        command.add_argument("--quiet", action="store_true", help="no progress; results and warnings alone")
         command.set_defaults(run=module.run)
     return parser
 
@@ -77,7 +98,7 @@ def _run(argv: Sequence[str] | None) -> int:
         parser = build_parser()
         args = parser.parse_args(argv)
         if "run" not in args:
-            parser.print_help(sys.stderr)
+            print(WELCOME, end="", file=sys.stderr)
             return InputError.exit_status
         status: int = args.run(args)
         return status

@@ -35,7 +35,13 @@ class Parser(argparse.ArgumentParser):
         choice = _CHOICE.match(message)
         if choice is not None:
             raise self._wrong_choice(choice["what"], choice["found"].strip("'"), message)
-        raise InputError(f"{message}; see {self.prog} --help")
+        raise InputError(f"{message}{self._hint()}; see {self.prog} --help")
+
+    def _hint(self) -> str:
+        """What the first word may have been meant for, where it is an option before any command."""
+        first = self._given[0] if self._given else ""
+        close = difflib.get_close_matches(first, self._option_string_actions, n=1) if first.startswith("--") else []
+        return f" (did you mean {close[0]!r}?)" if close and first not in close else ""
 
     def _typo(self) -> str | None:
         """The first long option given that this parser does not know; a parser of commands leaves it to them."""

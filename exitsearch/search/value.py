@@ -76,7 +76,13 @@ def exit_probabilities(
 
 
 def budget_curve(
-    problem: Problem, choice: Choice, budgets_ms: ArrayLike, *, policy: Policy | None = None, noise: bool = False
+    problem: Problem,
+    choice: Choice,
+    budgets_ms: ArrayLike,
+    *,
+    policy: Policy | None = None,
+    noise: bool = False,
+    scores: ArrayLike | None = None,
 ) -> Array:
     """Value of a choice as a function of one known budget, for plots: the accuracy-budget curve.
 
@@ -84,15 +90,36 @@ def budget_curve(
         budgets_ms: budgets in ms, any shape.
         policy: None takes the problem's own.
         noise: True averages over the slow-down samples, which smooths the steps.
+        scores: what the answers of the chosen exits and of the final one are worth [exits + 1], where that is not what
+            decides which of them is used, as on another split; None takes the values that decide.
     """
-    times, gains, _ = _staircase(problem, choice, policy or problem.policy)
-    budgets = np.asarray(budgets_ms, dtype=np.float64)
+    times, gains, order = _staircase(problem, choice, policy or problem.policy)
+    if scores is not None:
+        gains = _gains_of(np.asarray(scores, dtype=np.float64)[order], gains > 0, problem.fallback)
+    result: Array = problem.fallback + chances_in_time(problem, times, budgets_ms, noise=noise) @ gains
+    return result
+
+
+def chances_in_time(problem: Problem, times_ms: ArrayLike, budgets_ms: ArrayLike, *, noise: bool = False) -> Array:
+    """How likely an answer of some median time is in time within each budget [*budgets, times].
+
+    Args:
+        times_ms: median times in ms [times].
+        budgets_ms: budgets in ms, any shape.
+        noise: True averages over the slow-down samples; False says 0 or 1.
+    """
+    times, budgets = np.asarray(times_ms, dtype=np.float64), np.asarray(budgets_ms, dtype=np.float64)
     factors = np.sort(problem.slowdown if noise and problem.slowdown else (1.0,))
     with np.errstate(divide="ignore", invalid="ignore"):  # an answer at time 0 is in time
         slowest = np.where(times > 0, latest_in_time(budgets)[..., None] / times, np.inf)
-    in_time = np.searchsorted(factors, slowest, side="right") / len(factors)
-    result: Array = problem.fallback + in_time @ gains
-    return result
+    return np.asarray(np.searchsorted(factors, slowest, side="right") / len(factors))
+
+
+def _gains_of(scores: Array, used: NDArray[np.bool_], fallback: float) -> Array:
+    """What each answer that is used changes over the one before, 0 for the others."""
+    gains = np.zeros(len(scores))
+    gains[used] = np.diff(scores[used], prepend=fallback)
+    return gains
 
 
 def _staircase(problem: Problem, choice: Choice, policy: Policy) -> tuple[Array, Array, NDArray[np.intp]]:

@@ -47,8 +47,10 @@ class Part(BaseModel):
 
 
 class Document(Framed, Part):
-    """A whole file. Subclasses say what they are (`kind`), which `schema_version` they write (`current_version`), and how
-    they look as a table (`frame`).
+    """A whole file.
+
+    Subclasses say what they are (`kind`), which `schema_version` they write (`current_version`), and how they look as a
+    table (`frame`).
 
     Attributes:
         schema_version: of the format; a file of a newer one than the program knows is refused, an older one still read.

@@ -43,7 +43,7 @@ def test_a_chosen_json_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     config = exitsearch.load_config(DATA / "chosen_v1.json")
     assert config.request is None
     assert main(["check", str(DATA / "chosen_v1.json")]) == 0
-    assert f"expected: {config.expected.value}" in capsys.readouterr().out
+    assert f"expected  {config.expected.value:g}" in capsys.readouterr().out
     documents = ["--profile", "published:mevit-gmacs", "--outcomes", "published:mevit-cifar100"]
     assert main(["check", str(DATA / "chosen_v1.json"), *documents]) == 2
     assert "before requests were kept" in capsys.readouterr().err

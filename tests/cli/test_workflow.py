@@ -54,7 +54,7 @@ def test_brought_tables(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     config = exitsearch.load_config("exitsearch-out")
     assert [(e.placement, e.head) for e in config.exits] == [(0, "linear"), (1, "linear")]
     assert config.latency_ms == [11.0, 22.0, 32.0]
-    assert "<svg" in (folder / "exitsearch-out" / "report.html").read_text()
+    assert 'data-figure="over_budget"' in (folder / "exitsearch-out" / "report.html").read_text()
     # The same search again resumes the study of the journal: no further trials.
     again = run(capsys, *argv)
     assert "12 trials" in again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from exitsearch.specs.document import write_json
 from exitsearch.specs.outcomes import Outcomes
 from exitsearch.specs.profile import Profile
 
-WIDTHS = (80, 120)
+WIDTHS = (80, 120, 200)
 BACKBONE = {"name": "toy", "input_size": [1, 8, 8], "num_outputs": 2}
 # Right answers of each exit among ten samples: choice split, report split.
 RIGHT = {(0, "a"): (6, 5), (0, "b(k=2)"): (7, 7), (1, "a"): (8, 6)}
@@ -38,31 +39,50 @@ def sentences(text):
 
 
 def columns(text):
-    """What stands in the columns of a table, by heading, all rows as one text without spaces.
+    """What stands in the columns of a table, by heading, all rows as one text without spaces; of its parts together.
 
     Where a column is narrow its words are broken, in the heading too: read downwards nothing may be missing.
     """
-    heading, _, body = text.partition("┡")
+    found = {}
+    for table in re.split(r"\n\s*\n", text):
+        found |= _columns(table.splitlines())
+    return found
 
-    def read(part, mark):
-        rows = [re.split(f"[{mark}]", line)[1:-1] for line in part.splitlines() if line.startswith(mark[0])]
-        return ["".join("".join(cells).split()) for cells in zip(*rows, strict=True)]
 
-    headings = read(heading, "┃")
-    return dict(zip(headings, read(body, "│") or [""] * len(headings), strict=True))
+def _columns(lines):
+    """Of one table: its title, the headings over a line of dashes, its rows."""
+    rules = [index for index, line in enumerate(lines) if re.fullmatch(r"[─ ]*─[─ ]*", line)]
+    if not rules:
+        return {}
+    (rule,) = rules
+    spans = [match.span() for match in re.finditer("─+", lines[rule])]
+    spans = [(begin, end - 1 if (begin, end) != spans[-1] else None) for begin, end in spans]
+
+    def is_row(line):
+        return all(line[end : end + 2].strip() == "" for _, end in spans[:-1])
+
+    heading = list(takewhile(is_row, reversed(lines[1:rule])))[::-1]
+    body = list(takewhile(lambda line: is_row(line) and not line.startswith("("), lines[rule + 1 :]))
+    return {
+        "".join("".join(line[begin:end] for line in heading).split()): "".join(
+            "".join(line[begin:end] for line in body).split()
+        )
+        for begin, end in spans
+    }
 
 
 def columns_of(rows):
     """The same of rows that a table is made of."""
     return {
-        "".join(key.split()): "".join("".join(cell(row[key]).split()) for row in rows)
+        "".join(key.split()): "".join("".join(text.split()) for text in cells([row[key] for row in rows]))
         for key in (rows[0] if rows else {})
     }
 
 
-def cell(value):
-    """A value as a table shows it."""
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+def cells(values):
+    """A column as a table shows it: decimal numbers with as many places as the longest needs."""
+    places = max((len(f"{v:g}".partition(".")[2]) for v in values if isinstance(v, float)), default=0)
+    return ["" if v is None else f"{v:.{places}f}" if isinstance(v, float) else str(v) for v in values]
 
 
 def toy_profile(**more) -> Profile:

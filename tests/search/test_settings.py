@@ -12,7 +12,7 @@ from optuna.exceptions import StorageInternalError
 from settings_provider import OTHERWISE, FakeProvider
 
 from exitsearch.errors import ExitSearchError, FileError, InputError
-from exitsearch.report.settings import lines
+from exitsearch.report.terminal.settings import lines
 from exitsearch.search import settings as settings_module
 from exitsearch.search.run import search, search_request
 from exitsearch.search.settings import search_settings

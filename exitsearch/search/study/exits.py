@@ -30,6 +30,25 @@ OnTrial = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
+class TriedChoice:
+    """A finished trial.
+
+    Attributes:
+        number: of the trial in its study, from 0.
+        value: expected value of its choice.
+        exits: how many exits that has.
+        allowed: whether it keeps to all limits.
+        is_given: whether it is the exact solver's choice and not one that Optuna drew.
+    """
+
+    number: int
+    value: float
+    exits: int
+    allowed: bool
+    is_given: bool
+
+
+@dataclass(frozen=True)
 class StudyResult:
     """What a study found.
 
@@ -43,6 +62,7 @@ class StudyResult:
         drawn: how many of them this run finished.
         seconds: duration of this run.
         interrupted: whether it was stopped before its last trial.
+        history: every finished trial, in the order of their numbers.
     """
 
     name: str
@@ -53,6 +73,7 @@ class StudyResult:
     drawn: int
     seconds: float
     interrupted: bool
+    history: tuple[TriedChoice, ...] = ()
 
 
 def study_name(problem: Problem, *, key: str = "") -> str:
@@ -106,11 +127,15 @@ def run_study(
     session = work_in(name, storage, work)
     done = session.complete
     choices = [(read_choice(problem, trial), trial) for trial in done]
+    history = tuple(
+        TriedChoice(trial.number, _value(trial), len(choice), problem.allows(choice), _is_given(trial))
+        for choice, trial in sorted(choices, key=lambda found: found[1].number)
+    )
     feasible = [(choice, trial) for choice, trial in choices if problem.allows(choice)]
     best, best_value = max(
         ((choice, _value(trial)) for choice, trial in feasible), key=lambda found: found[1], default=((), -float("inf"))
     )
-    own = [_value(trial) for _, trial in feasible if trial.user_attrs.get(_ORIGIN) != _SOLVER]
+    own = [_value(trial) for _, trial in feasible if not _is_given(trial)]
     return StudyResult(
         name=name,
         choice=best,
@@ -120,7 +145,12 @@ def run_study(
         drawn=reporter.drawn,
         seconds=session.seconds,
         interrupted=session.interrupted,
+        history=history,
     )
+
+
+def _is_given(trial: FrozenTrial) -> bool:
+    return trial.user_attrs.get(_ORIGIN) == _SOLVER
 
 
 def _parameter(placement: int) -> str:

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from exitsearch.errors import InputError
 from exitsearch.pipeline.trained.after import after_training
 from exitsearch.pipeline.trained.curves import StaticResult, Times, known_times, over_budget
-from exitsearch.report.after import over_budget_rows, write_over_budget
+from exitsearch.report.terminal.after import over_budget_rows, write_over_budget
 from exitsearch.search.run import search_request
 from exitsearch.specs.document import write_json
 from exitsearch.specs.outcomes import Outcomes

@@ -19,7 +19,7 @@ from exitsearch.models.backbone import create_backbone
 from exitsearch.models.multi_exit import load_state
 from exitsearch.pipeline.trained.after import after_training
 from exitsearch.pipeline.trained.static_models import Named, compare_static, parse_models
-from exitsearch.report import after as report
+from exitsearch.report.terminal import after as report
 
 QUICK = {"epochs": 1, "pretrained": False, "threads": 1, "max_seconds": 0.2}
 
