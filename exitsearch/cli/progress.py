@@ -29,12 +29,25 @@ _BAR, _SHORT_BAR, _NARROW = 30, 12, 100
 class Clock:
     """Seconds, and when a line was last told, whichever work it was of.
 
-    Many short works one after the other say as much as a long one: a line every ten seconds.
+    Many short works one after the other say as much as a long one: a line every ten seconds of work. Time in which
+    nothing is at work does not count.
     """
 
     def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
-        self.told = seconds()
+        self.told = self._ended = seconds()
+        self._works = 0
+
+    def begin(self) -> None:
+        """A work begins, perhaps within another."""
+        if self._works == 0:
+            self.told += self.seconds() - self._ended
+        self._works += 1
+
+    def end(self) -> None:
+        """It has come to its end."""
+        self._works -= 1
+        self._ended = self.seconds()
 
 
 class Lines:
@@ -87,6 +100,7 @@ class Lines:
             while not ended.wait(max(_SHORT_SECONDS, self._clock.told + _LINE_SECONDS - self._clock.seconds())):
                 self.tell()
 
+        self._clock.begin()
         thread = threading.Thread(target=watch, name="progress", daemon=True)
         thread.start()
         try:
@@ -94,6 +108,7 @@ class Lines:
         finally:
             ended.set()
             thread.join()
+            self._clock.end()
 
 
 _CLOCK = Clock()

@@ -157,7 +157,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_defaults_that_help_shows_are_those_of_the_steps() -> None:
     """They stand twice, since the steps are not light enough to be loaded for `--help`."""
-    from exitsearch.cli import profile, search
+    from exitsearch.cli.commands import profile, search
     from exitsearch.pipeline import job
     from exitsearch.pipeline import profile as step
     from exitsearch.specs.question import request

@@ -57,6 +57,23 @@ def test_many_short_works_say_as_much_as_a_long_one(seconds: Seconds, capsys: py
     ]
 
 
+def test_time_without_work_does_not_count(seconds: Seconds, capsys: pytest.CaptureFixture[str]) -> None:
+    """Six seconds of work, a pause of minutes, and six seconds of another work: then ten have passed."""
+    clock = Clock(seconds)
+    with Lines("first", clock=clock).running() as tell:
+        seconds.now = 6.0
+        tell(1.0)
+    seconds.now = 600.0
+    with Lines("second", clock=clock).running() as tell:
+        tell(0.0)
+        seconds.now = 603.0
+        tell(0.5)
+        assert capsys.readouterr().err == ""
+        seconds.now = 606.0
+        tell(0.75)
+    assert capsys.readouterr().err == "second: 75%, 2.0 s left\n"
+
+
 def test_what_an_earlier_run_did_does_not_make_this_one_fast(
     seconds: Seconds, capsys: pytest.CaptureFixture[str]
 ) -> None:
