@@ -375,8 +375,7 @@ class Session:
 
     def _refused(self, begin: float, mean_budget_ms: float | None) -> Answer:
         assert self.manifest.confidence is not None
-        points = self.manifest.confidence.points
-        needed = points[0].budget_ms if points else None
+        needed = next((point.budget_ms for point in self.manifest.confidence.points), None)
         return Answer(status="refused", time_ms=(self._clock() - begin) * 1e3, needed_ms=needed)
 
     def _work(self, policy: Policy, begin: float, *, rows: int, side: Mapping[str, Arrays] = NO_SIDE) -> Work:
