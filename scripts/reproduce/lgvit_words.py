@@ -85,10 +85,6 @@ def _checks_words(found: Figures) -> list[str]:
 def _speed_words(found: Figures) -> list[str]:
     shares, last = found["head_shares"], found["by_block"][-1]
     dear, cheap = (pick(shares, key=lambda row: row["of_a_block"]) for pick in (max, min))
-    claimed, thresholds = found["claimed"], found["thresholds"]
-    mixes = [*thresholds.values(), claimed]
-    lost, not_blocks = ([1 - row[key] / row["blocks"] for row in mixes] for key in ("time", "time_heads_free"))
-    agreeing = sum(round(row["blocks"], 4) == row["stated_blocks"] for row in thresholds.values())
     return [
         *paragraph(
             f"**In time.** From the profile `{found['profile']}` (ViT-B/16 at 224 pixels, one thread of a shared "
@@ -105,6 +101,35 @@ def _speed_words(found: Figures) -> list[str]:
                 for row in found["by_block"]
             ],
         ),
+        *_caution(found["verdict"]),
+        *_mixed_words(found),
+    ]
+
+
+def _caution(verdict: str) -> list[str]:
+    """What is to be said of times that were not measured in peace."""
+    if verdict == "ok":
+        return []
+    words = {
+        "invalid": "its times were disturbed (`exitsearch check` says by what)",
+        "noisy": "its medians are not known as well as was asked",
+    }
+    return [
+        *paragraph(
+            f"The verdict on this profile is `{verdict}`: {words.get(verdict, 'it was not measured here')}. Its ratios "
+            "can be off by some percent, so speed-ups that are a few hundredths apart are not to be told apart by it."
+        ),
+        "",
+    ]
+
+
+def _mixed_words(found: Figures) -> list[str]:
+    """The speed-up of the mean over all test images."""
+    claimed, thresholds = found["claimed"], found["thresholds"]
+    mixes = [*thresholds.values(), claimed]
+    lost, not_blocks = ([1 - row[key] / row["blocks"] for row in mixes] for key in ("time", "time_heads_free"))
+    agreeing = sum(round(row["blocks"], 4) == row["stated_blocks"] for row in thresholds.values())
+    return [
         *paragraph(
             "Over all test images of CIFAR-100, with the shares that left after each block at three thresholds on the "
             f"softmax (the speed-up in blocks is the stated one to four decimals in {count(agreeing, 'row')} of "

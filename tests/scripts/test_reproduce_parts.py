@@ -96,6 +96,11 @@ def test_the_claim_is_met_in_blocks_and_free_heads_cost_nothing():
     assert lgvit_words._break_even(dear) == "An image that leaves after blocks 10-11 has gained no time at all."
 
 
+def test_times_that_were_disturbed_are_said_to_be():
+    assert lgvit_words._caution("ok") == []
+    assert "The verdict on this profile is `invalid`: its times were disturbed" in lgvit_words._caution("invalid")[0]
+
+
 def test_published_numbers_of_images_add_up_to_the_stated_speed_ups():
     for threshold, left in lgvit.LEFT.items():
         assert sum(left) == 10_000
