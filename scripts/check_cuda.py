@@ -12,7 +12,7 @@ with status `passed`, `failed` (ran, and something is not as it must be, or brok
     clock                units of 1:2:4 are measured as such, on another stream and another device too
     units:MODEL:RUNTIME  every unit computes what eager does, with random subsets of heads and many replays
     session:MODEL        graphs answer what eager does, twice as fast, within deadlines, and when interrupted
-    commands             a user's first two commands: profile, and search
+    commands             the README's first two commands
     prediction:...       predicted over measured by number of exits: none, at most 2, 3 to 7, 8 and more
     neighbour ...        the verdict names who disturbs, and nobody else
     guard, repeatability, energy (parts over whole), train-heads killed and resumed

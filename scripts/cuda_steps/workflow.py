@@ -1,4 +1,4 @@
-"""The user's first two commands: profile, and search."""
+"""The user's first two commands, as they stand in the README."""
 
 from __future__ import annotations
 
