@@ -172,7 +172,7 @@ def screen(line: str, width: int, capsys: pytest.CaptureFixture[str], monkeypatc
     parts = [f"$ exitsearch {line}".rstrip(), found.out, *([f"(on stderr)\n{found.err}"] if found.err else [])]
     text = "\n".join(part.rstrip("\n") for part in parts if part) + f"\n(status {status})\n"
     # The hour at which a document was made is part of what its identity is of.
-    text = re.sub(r"^(identity +)[0-9a-f]{16}$", r"\1(16 digits)", text, flags=re.MULTILINE)
+    text = re.sub(r"^(identity +)[0-9a-f]{16} *$", r"\1(16 digits)", text, flags=re.MULTILINE)
     return "\n".join(row.rstrip() for row in text.split("\n"))
 
 
