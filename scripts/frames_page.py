@@ -10,7 +10,7 @@ from pathlib import Path
 from exitsearch.learn.bank.checkpoint import Checkpoint
 from exitsearch.learn.engine.folder.record import TrainingRecord
 from exitsearch.measure.compare import Comparison
-from exitsearch.pipeline.trained.static_models import StaticRecord
+from exitsearch.pipeline.trained.static_training import StaticRecord
 from exitsearch.search.frames import BASELINES
 from exitsearch.search.result import FrontResult, SearchResult, SettingsResult
 from exitsearch.specs.bundle import Bundle

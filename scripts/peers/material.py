@@ -18,15 +18,8 @@ from exitsearch.models.inputs import main_input
 from exitsearch.models.multi_exit import MultiExitModel, load_model, load_state
 from exitsearch.pipeline.backbone import BackboneRequest
 from exitsearch.pipeline.places import plain_name
-from exitsearch.pipeline.trained.static_models import (
-    FOLDER,
-    RECORD_FILE,
-    WEIGHTS_FILE,
-    Named,
-    StaticRecord,
-    compare_static,
-    parse_models,
-)
+from exitsearch.pipeline.trained.static_models import compare_static, parse_models
+from exitsearch.pipeline.trained.static_training import FOLDER, RECORD_FILE, WEIGHTS_FILE, Named, StaticRecord
 from exitsearch.specs.bundle import BUNDLE_FILE, Bundle
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from exitsearch.runtime.deadline import SlowDown, Times
+from exitsearch.runtime.deadline import Times
+from exitsearch.runtime.slow_down import SlowDown
 from peers.asking import Clock
 
 QUANTILE = 0.99
@@ -61,8 +62,8 @@ def times_of(measured_ms: Sequence[float]) -> Times:
 class Correction:
     """By how much budgets shrink on a machine that is slower than it was measured.
 
-    A plan takes the larger of the measured quantile and the tracked factor times the median; that is the quantile
-    against a budget which is smaller by the ratio of the two.
+    A plan takes the larger of the measured quantile and of the median at the tracked pace with the tracked delay; that
+    is the quantile against a budget which is smaller by as much.
 
     Args:
         whole: times of the longest way.
@@ -75,7 +76,8 @@ class Correction:
 
     def within(self, budget_ms: float) -> float:
         """What measured quantiles must not exceed, in ms."""
-        return budget_ms / max(1.0, self._slow_down.factor / self._spread)
+        pace, delay_ms = self._slow_down.now()
+        return min(budget_ms, (budget_ms - delay_ms) / pace * self._spread)
 
     def observe(self, time_ms: float, *, median_ms: float) -> None:
         """Take in how long something took that takes `median_ms` as a rule."""

@@ -11,7 +11,7 @@ from export_models import exported_bundle, weights_folder
 from exitsearch.learn.bank.checkpoint import save_tensors
 from exitsearch.models.backbone import create_backbone
 from exitsearch.models.multi_exit import attach_exits
-from exitsearch.pipeline.trained.static_models import StaticRecord
+from exitsearch.pipeline.trained.static_training import StaticRecord
 
 STATIC = "test_resnet@32"
 

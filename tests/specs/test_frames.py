@@ -75,7 +75,7 @@ def examples(folder: Path) -> dict[str, Framed]:
     """A document of every kind, by the name of its class and what it is an example of."""
     from exitsearch.learn.bank.checkpoint import Checkpoint
     from exitsearch.learn.engine.folder.record import KeptWeights, TrainingRecord
-    from exitsearch.pipeline.trained.static_models import StaticRecord
+    from exitsearch.pipeline.trained.static_training import StaticRecord
     from exitsearch.search.result import SettingRow, SettingsResult
 
     measured = load_profile(ROOT / "tests" / "data" / "profile_v1.json")
