@@ -79,7 +79,7 @@ def test_the_tables_fit_into_eighty_columns(tiny, capsys, monkeypatch):
     ("argv", "sentence"),
     [
         (["gone"], "gone"),
-        (["tiny", "--budget-dist", "uniform"], "unknown budget distribution 'uniform'"),
+        (["tiny", "--budget-dist", "uniform"], "no numbers follow its name; write uniform:LO,HI"),
         (["tiny", "--budget-dist", "trace:gone.csv"], "gone.csv"),
         (["tiny", "--quantile", "0.8"], "quantile must be one of 0.5, 0.9 and 0.99, found 0.8"),
         (["tiny", "--threads", "5000"], "threads must be a whole number from 1 to 1024"),
