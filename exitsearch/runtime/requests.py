@@ -51,11 +51,13 @@ def check_side(side: Mapping[str, Any] | None, manifest: Manifest, *, rows: int 
     """
     given = {} if side is None else side
     if not isinstance(given, Mapping):
-        raise RequestError(f"side inputs are given by name, as side={{'audio': array}}, found {described(given)}")
+        raise RequestError(
+            f"side inputs are given by name, as side={{'audio': array}}, found {described(given)}; give them so"
+        )
     declared = manifest.side_inputs
     if strange := [name for name in given if name not in declared]:
         names = ", ".join(declared) or "none"
-        raise RequestError(f"the side inputs of this bundle: {names}; found {shown(strange[0])}")
+        raise RequestError(f"the side inputs of this bundle: {names}; found {shown(strange[0])}; leave it out")
     found = {}
     for name, size in declared.items():
         rule = f"the side input {name} is an array {['batch', *size] if rows else list(size)} of floating-point numbers"

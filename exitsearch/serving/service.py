@@ -55,7 +55,7 @@ class Service:
         if side := list(session.manifest.side_inputs):
             raise InputError(
                 f"a bundle that is served has one input, and heads of this one read the side inputs {', '.join(side)}; "
-                "answer with exitsearch.runtime in a program of your own"
+                "run it with exitsearch.runtime in a program of your own"
             )
         self.session, self.bounds, self.clock = session, bounds, clock
         images = session.manifest.preprocessing is not None

@@ -107,6 +107,7 @@ SENTENCES = {
     "check foreign.csv": (
         f"foreign.csv: the column placement is missing; needed: placement,head,value; found: x,y; {CORRECT}"
     ),
+    "completion nosh": "unknown word after exitsearch completion 'nosh'; known: bash, fish, zsh; name one of these",
     "env extra": "unrecognized arguments: extra; see exitsearch --help",
 }
 

@@ -118,7 +118,7 @@ class CudaDevice(Device):
             cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ExitSearchError(
                 f"{name} cannot be recorded as a CUDA graph ({cause}); what waits for the device or copies to the host "
-                "inside cannot: choose other heads or placements"
+                "inside cannot; choose other heads or placements"
             ) from error
 
     def pinned(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:  # noqa: D102

@@ -112,12 +112,17 @@ def cuda_session(
         raise one_of("dtype", dtype, DTYPES)
     sizes = sorted(set(batch_sizes))
     if not sizes or any(isinstance(size, bool) or not 1 <= size <= _LARGEST_BATCH for size in sizes):
-        raise InputError(f"batch_sizes are whole numbers from 1 to {_LARGEST_BATCH}, found {list(batch_sizes)}")
+        raise InputError(
+            f"batch_sizes are whole numbers from 1 to {_LARGEST_BATCH}, found {list(batch_sizes)}; give some of those"
+        )
     if len(values) != len(model.heads) + 1:
-        raise InputError(f"values has a number for each of the {len(model.heads) + 1} exits, found {len(values)}")
+        raise InputError(
+            f"values has a number for each of the {len(model.heads) + 1} exits, found {len(values)}; give one each"
+        )
     if classes is not None and len(classes) != model.backbone.num_outputs:
         raise InputError(
-            f"classes has a name for each of the {model.backbone.num_outputs} outputs, found {len(classes)}"
+            f"classes has a name for each of the {model.backbone.num_outputs} outputs, found {len(classes)}; "
+            "give one each, or leave them out"
         )
     where = device if isinstance(device, Device) else device_of(device)
     where.place(model, DTYPES[dtype])
@@ -141,11 +146,11 @@ def device_of(name: torch.device | str) -> Device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"device is cuda, cuda:N or cpu, found {str(name)!r}") from None
+        raise InputError(f"device is cuda, cuda:N or cpu, found {str(name)!r}; name one of these") from None
     if device.type == "cpu":
         return HostDevice()
     if device.type != "cuda":
-        raise InputError(f"device is cuda, cuda:N or cpu, found {str(name)!r}")
+        raise InputError(f"device is cuda, cuda:N or cpu, found {str(name)!r}; name one of these")
     count = torch.cuda.device_count()
     if not torch.cuda.is_available() or (device.index or 0) >= count:
         found = f"cuda:0 to cuda:{count - 1}" if count else "no CUDA device"

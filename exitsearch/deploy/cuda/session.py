@@ -64,7 +64,9 @@ class CudaSession(Session):
             RequestError: there are more or fewer of them.
         """
         if len(values) != len(self.exits):
-            raise RequestError(f"values has a number for each of the {len(self.exits)} exits, found {len(values)}")
+            raise RequestError(
+                f"values has a number for each of the {len(self.exits)} exits, found {len(values)}; give one each"
+            )
         manifest = replace(self.manifest, values=tuple(values))
         return type(self)(
             manifest, units=self._cuda, quantile=self.quantile, most_pixels=self._most_pixels, clock=self._clock
