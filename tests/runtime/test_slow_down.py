@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from timed_units import FakeClock, table_of
 
+from exitsearch.runtime import slow_down
 from exitsearch.runtime.deadline import Plan
 from exitsearch.runtime.slow_down import SlowDown
 
@@ -136,12 +137,36 @@ def test_without_correction_nothing_is_tracked():
     assert slow.now() == (1.0, 0.0)
 
 
-def test_what_is_dropped_is_dropped_wholly():
-    """After 200 ordinary requests nothing of 200 slow ones before them is left."""
+def test_delays_that_are_rare_are_not_planned_for():
+    """Of a thousand requests 1% is ten: three that were held up by 8 ms are what the quantile leaves."""
     slow = SlowDown(quantile=0.99, clock=FakeClock())
-    for _ in range(200):
+    for number in range(1000):
+        slow.observe(9.0 if number in (400, 500, 600) else 1.0, median_ms=1.0)
+    assert slow.delay_ms < 0.1
+
+
+def test_few_or_all_of_the_delays_sorted_say_the_same(monkeypatch):
+    """The shortcut over the largest ones alone, against sorting everything, weights and ties and all."""
+    found = {}
+    for looked_at in (4, 10_000):
+        monkeypatch.setattr(slow_down, "_LOOKED_AT", looked_at)
+        clock, draw = FakeClock(), np.random.default_rng(3)
+        slow, said = SlowDown(quantile=0.99, clock=clock), []
+        for _ in range(1500):
+            clock.now += draw.exponential(0.02)
+            median = float(draw.choice([1.0, 5.0]))
+            slow.observe(median + 3.0 * (draw.random() < 0.05) + draw.choice([0.0, 0.1]), median_ms=median)
+            said.append(slow.now())
+        found[looked_at] = said
+    assert found[4] == found[10_000]
+
+
+def test_what_is_dropped_is_dropped_wholly():
+    """After 1000 ordinary requests nothing of 1000 slow ones before them is left."""
+    slow = SlowDown(quantile=0.99, clock=FakeClock())
+    for _ in range(1000):
         slow.observe(30.0, median_ms=1.0)
-    for _ in range(200):
+    for _ in range(1000):
         slow.observe(1.0, median_ms=1.0)
     assert slow.pace == pytest.approx(1.0)
     assert slow.delay_ms <= 1e-9
