@@ -1,7 +1,8 @@
 """Looks how slow the machine is while requests are refused, since a request that is refused shows nothing.
 
 Without it a session could only forget what it knows, and try requests again that may well come late. So now and then,
-when a request has been refused, the first exit is run over zeros in a thread of its own and taken in like any request.
+when a request has been refused, the first exit is run over zeros, twice, in a thread of its own, and the second time is
+taken in like any request's.
 """
 
 from __future__ import annotations

@@ -132,9 +132,7 @@ class Session:
     def refused(self) -> None:
         """Say that a request was refused elsewhere by what this session plans with; `predict` does so itself.
 
-        While requests are refused nothing is observed of the machine. So as long as it is planned with as a slow one,
-        the first exit is run over zeros now and then, in a thread of its own, at most ten times a second and a
-        twentieth of the time.
+        As long as the machine is planned with as a slow one, it is then looked at now and then (`lookout.py`).
         """
         if self._lookout is not None and self._slow_down.is_felt:
             self._lookout.refused()
@@ -334,9 +332,11 @@ class Session:
         return [answer_of(self.manifest, best, status, spent) for best in found]
 
     def _look(self) -> None:
-        """Run the first exit over zeros, for `Lookout`."""
+        """Run the first exit over zeros, for `Lookout`: after a pause caches are cold, so that the second run counts."""
         inputs, side = zeros(self.manifest)
-        self._work(Only(self.manifest.values, self._plan(None), exit_=0), self._clock(), rows=1, side=side).run(inputs)
+        policy = Only(self.manifest.values, self._plan(None), exit_=0)
+        for session in (self.replanned(correction=False), self):
+            session._work(policy, self._clock(), rows=1, side=side).run(inputs)
 
     def _plan(self, budget_ms: float | None, *, rows: int = 1) -> Plan:
         return Plan(self._table, self._slow_down, budget_ms=budget_ms, rows=rows)

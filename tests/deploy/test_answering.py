@@ -51,7 +51,7 @@ def manifest():
     ones = dict.fromkeys((0.5, 0.9, 0.99), (1.0,) * 3)
     heads = dict.fromkeys((0.5, 0.9, 0.99), (1.0,) * 2)
     latency = Latency(batch_size=1, threads=1, segments=ones, heads=heads, slow_down=())
-    return SimpleNamespace(latency=latency, values=(0.5, 0.6, 0.7), heads=(None, None))
+    return SimpleNamespace(latency=latency, values=(0.5, 0.6, 0.7), heads=(None, None), input_name="x")
 
 
 @pytest.mark.parametrize("policy", ["interruptible", "confidence"])

@@ -93,7 +93,7 @@ def test_while_it_refuses_it_looks_how_slow_the_machine_is(loaded):
     ran = len(units.log)
     assert len(looks) == 1
     looks[0]()
-    assert units.log[ran:] == ["segment 0", "head 0"]
+    assert units.log[ran:] == ["segment 0", "head 0"] * 2  # the second one counts
 
 
 def test_without_the_correction_only_the_table_counts(loaded):
