@@ -332,7 +332,7 @@ class Session:
         return [answer_of(self.manifest, best, status, spent) for best in found]
 
     def _look(self) -> None:
-        """Run the first exit over zeros, for `Lookout`: after a pause caches are cold, so that the second run counts."""
+        """Run the first exit over zeros, for `Lookout`; after a pause caches are cold, so the second run counts."""
         inputs, side = zeros(self.manifest)
         policy = Only(self.manifest.values, self._plan(None), exit_=0)
         for session in (self.replanned(correction=False), self):
