@@ -66,14 +66,19 @@ def bootstrap_interval(values: Array, samples: NDArray[Any], *, seed: int = 0) -
     return float(low), float(high)
 
 
-def allowed_interval(predicted: float, observed: Observed, *, slack: float) -> tuple[float, float]:
+def allowed_interval(
+    predicted: float, observed: Observed, *, slack: float, most: float = float("inf")
+) -> tuple[float, float]:
     """The prediction's interval: as far as so many requests may be from it by chance, and `slack` more.
 
     Chance is the wider side of the bootstrap interval of what was observed.
+
+    Args:
+        most: that a value can be, as 1 for an accuracy.
     """
     low, high = observed.interval
     far = max(high - observed.value, observed.value - low, 0.0) + slack
-    return predicted - far, predicted + far
+    return predicted - far, min(predicted + far, most)
 
 
 def _use(name: str, exit_: int, requests: Sequence[Request]) -> ExitUse:

@@ -257,10 +257,11 @@ class _Verifier:
             budgets_ms=[request.budget_ms for request in requests],
             worths=None if worths is None else worths[:, [request.sample for request in requests]].mean(axis=1),
         )
-        slack = _POINT
+        # A worth of the user's own may be more than an accuracy can be.
+        slack, most = _POINT, max(1.0, predicted.value)
         if self.bundle.model.task == "regression":
-            slack *= abs(max(self.bundle.values) - fallback_value(self.bundle))
-        low, high = allowed_interval(predicted.value, seen, slack=slack)
+            slack, most = _POINT * abs(max(self.bundle.values) - fallback_value(self.bundle)), 0.0
+        low, high = allowed_interval(predicted.value, seen, slack=slack, most=most)
         return Phase.given(
             "phase",
             name=_phase_name(run, policy, corrected),

@@ -68,3 +68,4 @@ def test_the_predictions_interval_is_the_wider_side_and_the_slack():
         update={"value": 0.5, "interval": (0.47, 0.51)}
     )
     assert allowed_interval(0.6, found, slack=0.01) == pytest.approx((0.56, 0.64))
+    assert allowed_interval(0.98, found, slack=0.01, most=1.0) == pytest.approx((0.94, 1.0))
