@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import figures
+
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
 
@@ -67,31 +69,34 @@ class Found:
     pythons: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def work(options: argparse.Namespace) -> int:
     """Run all of it; returns 0 where everything holds."""
-    parser = argparse.ArgumentParser(description="Build, check, install and run both packages.")
-    parser.add_argument("--pythons", default=",".join(PYTHONS), help="versions or paths of interpreters, with commas")
-    parser.add_argument("--keep", type=Path, help="folder for what was built")
-    parser.add_argument("--json", type=Path, help="file for what was found")
-    args = parser.parse_args(argv)
     found = Found()
     with tempfile.TemporaryDirectory(prefix="exitsearch-release-") as name:
-        work = Path(name)
-        built = build(work, found)
-        validate_citation(work / "clone")
-        bundle = tiny_bundle(work)
-        for python in args.pythons.split(","):
-            found.pythons[python] = try_python(python, work, built, bundle)
+        folder = Path(name)
+        built = build(folder, found)
+        validate_citation(folder / "clone")
+        bundle = tiny_bundle(folder)
+        for python in options.pythons:
+            found.pythons[python] = try_python(python, folder, built, bundle)
             say(f"Python {python}: {found.pythons[python]}")
-        if args.keep:
-            args.keep.mkdir(parents=True, exist_ok=True)
+        if options.keep:
+            options.keep.mkdir(parents=True, exist_ok=True)
             for file in built:
-                shutil.copy2(file, args.keep)
-    if args.json:
-        args.json.write_text(json.dumps(asdict(found), indent=1) + "\n")
+                shutil.copy2(file, options.keep)
+    figures.write(options, asdict(found))
     faults = [python for python, said in found.pythons.items() if "fault" in said]
     say(f"version {found.version}: " + (f"faults on {', '.join(faults)}" if faults else "everything holds"))
     return 1 if faults else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = figures.make_parser(__doc__, file=__file__)
+    parser.add_argument(
+        "--pythons", type=figures.names, default=PYTHONS, help="versions or paths of interpreters, with commas"
+    )
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for what was built")
+    return figures.run(work, parser=parser, argv=argv)
 
 
 def build(work: Path, found: Found) -> list[Path]:

@@ -76,7 +76,9 @@ def known_figures(path: Path) -> Figures:
     try:
         found: Figures = json.loads(text)
     except ValueError:
-        raise FileError(path, "not the figures of reproductions.py; run it without --only and --check") from None
+        raise FileError(
+            path, "not the figures of reproductions.py", remedy="run it without --only and --check"
+        ) from None
     return found
 
 
@@ -96,7 +98,7 @@ def work(options: argparse.Namespace) -> int:
     for name, (find, _) in PARTS.items():
         if options.only and name not in options.only:
             if name not in before:
-                raise FileError(options.json, f"holds no figures of {name}; run the script without --only")
+                raise FileError(options.json, f"holds no figures of {name}", remedy="run the script without --only")
             found[name] = before[name]
             continue
         print(f"{name} ...", file=sys.stderr, flush=True)

@@ -268,8 +268,10 @@ def create_backbone(
 
 def _origin(module: nn.Module, pretrained: bool, seed: int) -> str:
     """Where the weights of a model come from that timm has just made."""
+    if not pretrained:
+        return f"random:{seed}"
     made: Any = module.pretrained_cfg
-    return f"pretrained:{made['architecture']}.{made['tag']}" if pretrained else f"random:{seed}"
+    return f"pretrained:{made['architecture']}.{made['tag']}"
 
 
 def _with_side_inputs(backbone: Backbone, sizes: Mapping[str, Size] | None) -> Backbone:

@@ -106,7 +106,8 @@ def test_a_crash_fails_the_setting_alone(
     assert main(["search", "--space", "space.toml", "--budget-dist", "uniform:1,2", *QUICK]) == 1
     told = capsys.readouterr().err.splitlines()
     failed = "batches of 1: failed, the next run tries it again: "
-    assert told[0].endswith(f"1 thread, {failed}the process that measured it was ended by signal 9")
+    killed = "the process that measured it was ended by signal 9; run the same command again"
+    assert told[0].endswith(f"1 thread, {failed}{killed}")
     assert told[1].endswith(f"2 threads, {failed}RuntimeError: no such kernel")
     assert f"{failed}profiles" in told[2]
     assert "no such file" in told[2]

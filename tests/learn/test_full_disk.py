@@ -85,4 +85,6 @@ def test_words_for_each_reason():
     assert str(library) == str(full)
     denied = unwritable("f", OSError(errno.EACCES, os.strerror(errno.EACCES)))
     assert (type(denied), denied.exit_status) == (FileError, 2)
-    assert str(unwritable("f", RuntimeError("odd"))) == "f: cannot be written: odd"
+    assert str(unwritable("f", RuntimeError("odd"))) == (
+        "f: cannot be written: odd; name another place, or let this user write there"
+    )

@@ -112,5 +112,5 @@ def test_wrong_input(capsys, tmp_path):
     assert capsys.readouterr().err == "bench_prediction: --configs must be 1 or more; found 0\n"
     missing = tmp_path / "none.json"
     assert bench_prediction.main([*ARGUMENTS, "--profile-in", str(missing), "--json", str(tmp_path / "f.json")]) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == f"bench_prediction: {missing}: no such file"
+    assert capsys.readouterr().err.splitlines()[-1] == f"bench_prediction: {missing}: no such file; check its name"
     assert list(tmp_path.iterdir()) == []

@@ -62,7 +62,7 @@ def test_a_script_runs_from_the_root_of_the_repository():
     command = [sys.executable, "scripts/check_interval.py", "--profile", "none.json", "--outcomes", "none"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "check_interval: none.json: no such file\n"
+    assert done.stderr == "check_interval: none.json: no such file; check its name\n"
 
 
 def test_shared_options_and_their_defaults(capsys):

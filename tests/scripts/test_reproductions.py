@@ -154,7 +154,7 @@ def test_measuring_writes_the_profile_that_the_page_speaks_of(figures, tmp_path,
     ("argv", "content", "message"),
     [
         (["--only", "count"], None, "unknown part 'count'; known: counts, tables, lgvit, sl_vit"),
-        (["--only", "counts"], None, "{json}: no such file"),
+        (["--only", "counts"], None, "{json}: no such file; check its name"),
         (["--only", "counts"], "{}", "{json}: holds no figures of tables; run the script without --only"),
         (
             ["--measure", "--check"],

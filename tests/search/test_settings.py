@@ -191,7 +191,10 @@ def test_a_storage_that_stops_answering_is_said(tmp_path):
     def fail(settings):
         raise StorageInternalError("commit failed")
 
-    with pytest.raises(ExitSearchError, match=r"failed \(commit failed\); what was finished is kept"):
+    with pytest.raises(
+        ExitSearchError,
+        match=r"failed \(commit failed\); run the same command again to go on: what was finished is kept",
+    ):
         run(EIGHT, FakeProvider(EIGHT, on_outcomes=fail))
 
 

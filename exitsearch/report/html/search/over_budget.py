@@ -12,6 +12,7 @@ from exitsearch.report.terminal import choice
 from exitsearch.search.held_out import sample_values
 from exitsearch.search.problem import Array, Choice, Problem
 from exitsearch.search.value import budget_curve, chances_in_time, finish_times
+from exitsearch.specs.answers.samples import samples_path
 
 # Places at which a curve is read beside those where its answers are ready, and cells of the budgets' density.
 _PLACES, _CELLS = 360, 120
@@ -121,7 +122,10 @@ def _bounds(searched: Searched, budgets: Array) -> list[Line]:
 def _oracle(searched: Searched, budgets: Array) -> Array | None:
     """Every sample gets the best answer that any chosen exit has ready; None where only scores are known."""
     problem, choice = searched.result.problem, searched.result.choice
-    each = sample_values(problem, choice, searched.outcomes, searched.outcomes.choice_split)
+    folder, split = searched.outcomes.document.folder, searched.outcomes.choice_split
+    if folder is None or not samples_path(folder, split).exists():
+        return None
+    each = sample_values(problem, choice, searched.outcomes, split)
     if each is None:
         return None
     ready = finish_times(problem, choice)
