@@ -146,8 +146,9 @@ def test_whoever_is_admitted_is_refused_rather_than_late_where_time_ran_out_mean
     assert first["status"] == "ok"
     assert (second.status_code, second.json()["reason"]) == (503, "overtaken")
     assert (behind.status_code, behind.json()["reason"]) == (503, "queue")
-    # Afterwards the session may look how slow the machine is, at its first exit.
-    assert units.heads_run in ([2], [2, 0])
+    # Afterwards the session may look how slow the machine is, at its first exit, and again for the second run.
+    assert units.heads_run[0] == 2
+    assert set(units.heads_run[1:]) <= {0}
 
 
 def test_a_full_queue_and_too_many_at_once_are_refused(session, jpeg):
