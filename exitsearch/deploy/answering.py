@@ -6,8 +6,9 @@ the only one. Marks are set behind every graph, so that what happens between two
 outputs) is in the times, and the parts of a request add up to it. The plain backbone is not run in between: it would
 empty the caches, and on a model of 0.6 million weights that made the first exit's time twice what requests then took.
 
-One request in ten comes after a pause, as they do in use. Its caches are cold, and the first exit of a small model then
-takes twice as long: that is what the 99th percentile knows.
+One request in eight comes after a pause, as frames of a camera do. The first exit of a small model then takes twice as
+long, and a later one longer by the same. What it takes longer is kept by the length of the pause
+(`exitsearch/runtime/pauses.py`); all other times are those of requests without one.
 
 Every fourth request is no sample of any part: from those the answers' times are taken that the sums of the parts are
 held against.
@@ -19,7 +20,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ from exitsearch.runtime.policies import Interruptible, Only, Policy
 from exitsearch.runtime.slow_down import SlowDown
 from exitsearch.runtime.threads import Threads
 from exitsearch.runtime.work import Work
-from exitsearch.specs.bundle import BundleLatency
+from exitsearch.specs.bundle import AfterPause, BundleLatency
 from exitsearch.specs.question.request import Policy as PolicyName
 
 Arrays = NDArray[Any]
@@ -51,8 +52,8 @@ Progress = Callable[[float, str], None]
 
 # One request in so many is held against the sums of the others' parts.
 _HELD_OUT = 4
-# The share of requests that come after a pause, and how long that is.
-_AFTER_A_PAUSE, _PAUSE_S = 0.1, 0.005
+# The share of requests that come after a pause, and how long those are.
+_AFTER_A_PAUSE, _PAUSES_MS = 0.125, (1.0, 3.0, 10.0, 30.0)
 # Requests before the first that counts, at least, and the share of the time that they may take.
 _WARM_UP, _WARM_UP_SHARE = 20, 0.1
 
@@ -66,12 +67,14 @@ class Pass:
         start_ms: until it began to run.
         segments: time of each segment that ran [to + 1].
         heads: time of each head that ran, by exit.
+        pause_ms: for which nothing ran on purpose before it.
     """
 
     to: int
     start_ms: float
     segments: Sequence[float]
     heads: dict[int, float]
+    pause_ms: float = 0.0
 
     @property
     def total_ms(self) -> float:
@@ -233,10 +236,11 @@ def measure_answers(
     before, begin, passes = Snapshot.take(), time.perf_counter(), list[Pass]()
     while (spent := time.perf_counter() - begin) < max_seconds or len(passes) < 3 * _HELD_OUT * (requests.final + 1):
         for to in exits():
-            if draw.random() < _AFTER_A_PAUSE:
-                time.sleep(_PAUSE_S)
+            pause_ms = draw.choice(_PAUSES_MS) if draw.random() < _AFTER_A_PAUSE else 0.0
+            if pause_ms:
+                time.sleep(pause_ms / 1e3)
             with no_collection():
-                passes.append(requests.ask(draw.choice(inputs), to=to))
+                passes.append(replace(requests.ask(draw.choice(inputs), to=to), pause_ms=pause_ms))
         progress(min(1.0, spent / max_seconds) if max_seconds > 0 else 1.0, f"timing answers, request {len(passes)}")
     load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
     batch_size = len(divided_inputs(inputs[0], manifest.input_name)[0])
@@ -251,7 +255,7 @@ def timed_of(
     Args:
         passes: every `_HELD_OUT`th of a way is held against the others.
     """
-    held_out, used = _divided(passes)
+    held_out, used = _divided([one for one in passes if not one.pause_ms])
     final = len(manifest.heads)
     segments = [[one.segments[k] for one in used if k <= one.to] for k in range(final + 1)]
     heads = [[one.heads[k] for one in used if k in one.heads] for k in range(final)]
@@ -262,6 +266,7 @@ def timed_of(
         segments=[quantiles_of(times) for times in segments],
         heads=[quantiles_of(times) for times in heads],
         slow_down=slow_downs_of(_slow_downs(used)),
+        after_pause=_after_pause(passes),
     )
     samples = _as_samples(used, segments, heads)
     samples.unsettled = unsettled_units(samples, PRECISION)
@@ -284,13 +289,30 @@ def _divided(passes: Sequence[Pass]) -> tuple[list[Pass], list[Pass]]:
     return held_out, used
 
 
+def _after_pause(passes: Sequence[Pass]) -> list[AfterPause]:
+    """By how much passes took longer after each pause than the same way without one; only what is sure to be more."""
+    medians = _medians([one for one in passes if not one.pause_ms])
+    found = []
+    for pause_ms in sorted({one.pause_ms for one in passes} - {0.0}):
+        longer = [one.total_ms - medians[one.to] for one in passes if one.pause_ms == pause_ms and one.to in medians]
+        interval = statistics.median_interval(longer) if longer else None
+        extra_ms = statistics.median(longer) if interval and interval[0] > 0 else 0.0
+        found.append(AfterPause(pause_ms=pause_ms, extra_ms=round(extra_ms, 6)))
+    return found
+
+
 def _slow_downs(passes: Sequence[Pass]) -> list[float]:
     """Each pass over the median of its way."""
+    medians = _medians(passes)
+    return [one.total_ms / medians[one.to] for one in passes if medians[one.to] > 0]
+
+
+def _medians(passes: Sequence[Pass]) -> dict[int, float]:
+    """Of each way."""
     ways: dict[int, list[float]] = {}
     for one in passes:
         ways.setdefault(one.to, []).append(one.total_ms)
-    medians = {to: statistics.median(times) for to, times in ways.items()}
-    return [one.total_ms / medians[one.to] for one in passes if medians[one.to] > 0]
+    return {to: statistics.median(times) for to, times in ways.items()}
 
 
 def _over(latency: BundleLatency, held_out: Sequence[Pass], policy: PolicyName) -> list[float]:

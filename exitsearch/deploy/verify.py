@@ -70,6 +70,7 @@ class Request:
         exit: that answered; None: no answer.
         value: what the answer is worth, or having none.
         time_ms: from its arrival to its answer.
+        extra_ms: that it was planned to take longer, for the pause before it.
     """
 
     sample: int
@@ -79,6 +80,7 @@ class Request:
     exit: int | None
     value: float
     time_ms: float
+    extra_ms: float = 0.0
 
     @property
     def late_ms(self) -> float:
@@ -134,6 +136,7 @@ def observe(
     rng: np.random.Generator,
     clock: Clock = time.perf_counter,
     rest: Callable[[float], None] = time.sleep,
+    extra: Callable[[], float] = lambda: 0.0,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, list[Request]]:
     """Ask for so many seconds, at least once.
@@ -149,6 +152,7 @@ def observe(
         clock: seconds.
         rest: waits so many seconds. A refused request has its budget pass before the next one comes: refusals take no
             time, and a loop without a pause would ask thousands of them while one answer is computed.
+        extra: by how much a request that begins now takes longer, for the pause before it, in ms.
         progress: is called with the share of the time that has passed.
     """
     found: dict[str, list[Request]] = {name: [] for name in asks}
@@ -158,10 +162,12 @@ def observe(
         drawn_ms = float(np.clip(budget.quantile(float(rng.random())), _LEAST_MS, LONGEST_MS))
         names = [*names[1:], names[0]]
         for name in names:
-            asked = clock()
+            asked, extra_ms = clock(), extra()
             answer, budget_ms = asks[name](inputs[sample], drawn_ms)
             value = worth(sample, answer)
-            found[name].append(Request(sample, drawn_ms, budget_ms, answer.status, answer.exit, value, answer.time_ms))
+            found[name].append(
+                Request(sample, drawn_ms, budget_ms, answer.status, answer.exit, value, answer.time_ms, extra_ms)
+            )
             if answer.status == "refused":
                 rest(max(0.0, min(drawn_ms / 1e3, _LONGEST_REST_S) - (clock() - asked)))
         passed = clock() - begin

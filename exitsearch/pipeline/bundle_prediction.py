@@ -102,6 +102,7 @@ class BundlePrediction:
         distribution: BudgetDistribution,
         *,
         budgets_ms: Sequence[float],
+        extras_ms: Sequence[float] | None = None,
         worths: NDArray[np.float64] | None = None,
     ) -> Predicted:
         """The prediction of a phase.
@@ -109,10 +110,12 @@ class BundlePrediction:
         Args:
             distribution: that budgets were drawn from, in ms.
             budgets_ms: that requests had.
+            extras_ms: by which each took longer for the pause before it; None: there was none.
             worths: mean value of every exit over the samples that were asked, the final one last [exits + 1].
         """
         asked = self.problem(distribution)
-        had = replace(asked, budget=budgets_of(budgets_ms))
+        extras = np.zeros(len(budgets_ms)) if extras_ms is None or self.policy == "confidence" else np.array(extras_ms)
+        had = replace(asked, budget=budgets_of(np.maximum(np.array(budgets_ms) - extras, 0.0).tolist()))
         chances, nothing = self._chances(had)
         samples_value = None
         if worths is not None and self.policy != "confidence":
@@ -122,7 +125,7 @@ class BundlePrediction:
             distribution_value=self._value(asked),
             samples_value=samples_value,
             no_answer=min(1.0, max(0.0, nothing)),
-            exits=self._exits(had, chances),
+            exits=self._exits(had, chances, extra_ms=float(extras.mean())),
         )
 
     def problem(self, budget: BudgetDistribution) -> Problem:
@@ -155,8 +158,8 @@ class BundlePrediction:
         costs, values = [point.budget_ms for point in points], [point.value for point in points]
         return Staircase(np.array(costs, dtype=float), np.array(values, dtype=float), np.zeros((len(points), 0)))
 
-    def _exits(self, problem: Problem, chances: Array) -> list[ExitUse]:
-        """Times at the medians of the table, and at quantiles of its slow-down samples."""
+    def _exits(self, problem: Problem, chances: Array, *, extra_ms: float) -> list[ExitUse]:
+        """Times at the medians of the table, and at quantiles of its slow-down samples; behind the mean pause."""
         medians = self._medians(problem)
         slow = self.bundle.latency.slow_down
         p90, p99 = (max(1.0, float(np.quantile(slow, q))) if slow else None for q in (0.9, 0.99))
@@ -164,9 +167,9 @@ class BundlePrediction:
             ExitUse(
                 exit=name,
                 share=min(1.0, max(0.0, float(chance))),
-                median_ms=float(ms),
-                p90_ms=None if p90 is None else float(ms * p90),
-                p99_ms=None if p99 is None else float(ms * p99),
+                median_ms=float(ms) + extra_ms,
+                p90_ms=None if p90 is None else float(ms * p90) + extra_ms,
+                p99_ms=None if p99 is None else float(ms * p99) + extra_ms,
             )
             for name, chance, ms in zip(self.manifest.exits, chances, medians, strict=True)
         ]

@@ -1,11 +1,11 @@
 """The step `verify`: what a bundle was predicted to do, against what it does on this machine.
 
 The rule. Requests of the bundle's own policy are asked on the machine as it is, with budgets drawn from the bundle's
-distribution. The prediction is the expected value, by the bundle's own latency table and values, for the budgets that
-these requests really had. Its interval reaches as far to each side as the 95% bootstrap interval of the observed value
-reaches from its middle (the wider side; samples are drawn again with all of their requests), and one point of accuracy
-further, or 1% of the way from no answer to the best exit for a regression. The observed value must lie in it. Hard
-deadlines and runs beside load are shown, and do not decide.
+distribution. The prediction is the expected value, by the bundle's own latency table and values, for the budgets and
+pauses that these requests really had. Its interval reaches as far to each side as the 95% bootstrap interval of the
+observed value reaches from its middle (the wider side; samples are drawn again with all of their requests), and one
+point of accuracy further, or 1% of the way from no answer to the best exit for a regression. The observed value must
+lie in it. Hard deadlines and runs beside load are shown, and do not decide.
 """
 
 from __future__ import annotations
@@ -227,6 +227,7 @@ class _Verifier:
                 worth=worth,
                 seconds=seconds,
                 rng=np.random.default_rng(self.seed),
+                extra=lambda: self.sessions[True].extra_ms,
                 progress=lambda share: report(share, ""),
             )
             load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
@@ -255,6 +256,7 @@ class _Verifier:
         predicted = BundlePrediction(self.bundle, session.manifest, policy, session.quantile).predict(
             self.budget,
             budgets_ms=[request.budget_ms for request in requests],
+            extras_ms=[request.extra_ms for request in requests],
             worths=None if worths is None else worths[:, [request.sample for request in requests]].mean(axis=1),
         )
         # A worth of the user's own may be more than an accuracy can be.

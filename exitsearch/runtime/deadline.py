@@ -41,8 +41,8 @@ class Times:
         return Times(self.median * times, self.late * times)
 
     def planned(self, *, pace: float = 1.0, delay_ms: float = 0.0) -> float:
-        """At the quantile, on a machine that is so many times slower now, and delays requests by so much."""
-        return max(self.late, self.median * pace + delay_ms)
+        """At the quantile, on a machine that is so many times slower now, and delays requests by so much beyond it."""
+        return max(self.late, self.median * pace, self.late + self.median * (pace - 1) + delay_ms)
 
 
 class Table:
@@ -80,8 +80,11 @@ class Table:
         begin, end = self._until[done], self._until[to + 1]
         extra = self._heads[to] if head else Times(0.0, 0.0)
         median = end.median - begin.median + extra.median
-        delay = end.late - begin.late + extra.late - median
-        return Times(median, median + min(delay, self._most_delay))
+        return self.bounded(Times(median, end.late - begin.late + extra.late))
+
+    def bounded(self, times: Times, *, scale: float = 1.0) -> Times:
+        """The sum of some parts, delayed by no more than a whole pass; of so many times the work of one batch."""
+        return Times(times.median, times.median + min(times.late - times.median, self._most_delay * scale))
 
 
 def _most_excess(slow_down: Sequence[float], quantile: float) -> float:
@@ -104,18 +107,26 @@ class Plan:
         slow_down: of the session.
         budget_ms: from the request's arrival on; None: as long as it takes.
         rows: inputs in it.
+        extra_ms: that its beginning takes longer, for the pause before it (`pauses.py`).
+
+    Attributes:
+        beginning: what comes to the times of a way from the very beginning.
     """
 
-    def __init__(self, table: Table, slow_down: SlowDown, *, budget_ms: float | None, rows: int = 1) -> None:
-        self._table = table
+    def __init__(
+        self, table: Table, slow_down: SlowDown, *, budget_ms: float | None, rows: int = 1, extra_ms: float = 0.0
+    ) -> None:
+        self._table, self.beginning = table, Times(extra_ms, extra_ms)
         # As of now: what happens during the request itself is in the time that it has spent.
-        self._pace, self._delay_ms = slow_down.now() if budget_ms is not None else (1.0, 0.0)
+        self._pace, self._delay_ms = slow_down.now() if budget_ms is not None else (1.0, -math.inf)
         self.budget_ms = budget_ms
         self.rows = rows
 
-    def needs_ms(self, *, done: int, to: int) -> float:
-        """What is planned from behind `done` segments to exit `to`, in ms."""
-        way = self._table.way(done=done, to=to).scaled(self._table.scale(self.rows))
+    def needs_ms(self, *, done: int, to: int, head: bool = True) -> float:
+        """What is planned from behind `done` segments to exit `to` (or its segment alone), in ms."""
+        way = self._table.way(done=done, to=to, head=head).scaled(self._table.scale(self.rows))
+        if done == 0:
+            way += self.beginning
         return way.planned(pace=self._pace, delay_ms=self._delay_ms)
 
     def fits(self, spent_ms: float, *, done: int, to: int) -> bool:

@@ -26,7 +26,9 @@ from .errors import BundleError, RequestError
 from .graphs import NO_SIDE, Graphs, Units
 from .images import MOST_PIXELS, described, is_image, prepare_image
 from .lookout import Lookout
-from .policies import Confident, Contract, Interruptible, Only, Policy
+from .pauses import Pauses
+from .policies import Interruptible, Only, Policy
+from .policy_of_request import policy_of
 from .requests import (
     LONGEST_MS,
     MOST_ROWS,
@@ -111,11 +113,13 @@ class Session:
         most_pixels: int = MOST_PIXELS,
         correction: bool = True,
         clock: Callable[[], float] = time.perf_counter,
+        pauses: Pauses | None = None,
     ) -> None:
         self.manifest, self.quantile = manifest, quantile
         self._units, self._clock, self._most_pixels = units, clock, most_pixels
         self._table = Table(manifest.latency, quantile=quantile)
         self._slow_down = SlowDown(quantile=quantile, clock=clock, corrects=correction)
+        self._pauses = pauses or Pauses(manifest.latency.after_pause, clock=clock)
         self._threads = Threads()
         self._lookout = Lookout(self._look, threads=self._threads, clock=clock) if correction else None
 
@@ -128,6 +132,11 @@ class Session:
     def delay_ms(self) -> float:
         """By how much a request is delayed beyond that, at the quantile, in ms; at least 0."""
         return max(0.0, self._slow_down.delay_ms)
+
+    @property
+    def extra_ms(self) -> float:
+        """By how much a request that begins now takes longer than in the table, for the pause before it, in ms."""
+        return self._pauses.extra_ms
 
     def refused(self) -> None:
         """Say that a request was refused elsewhere by what this session plans with; `predict` does so itself.
@@ -166,6 +175,7 @@ class Session:
             most_pixels=self._most_pixels,
             correction=correction,
             clock=self._clock,
+            pauses=self._pauses,
         )
 
     def prepare(self, image: Any) -> NDArray[np.float32]:
@@ -316,7 +326,7 @@ class Session:
         if budget_ms is not None:
             check_number("budget_ms", budget_ms, high=LONGEST_MS)
         plan = self._plan(budget_ms, rows=len(inputs))
-        policy = self._policy(plan, confidence, mean_budget_ms)
+        policy = policy_of(self.manifest, plan, confidence=confidence, mean_budget_ms=mean_budget_ms)
         if policy is None:
             return [self._refused(begin, mean_budget_ms) for _ in inputs]
         work = self._work(policy, begin, rows=len(inputs), side=side)
@@ -339,39 +349,7 @@ class Session:
             session._work(policy, self._clock(), rows=1, side=side).run(inputs)
 
     def _plan(self, budget_ms: float | None, *, rows: int = 1) -> Plan:
-        return Plan(self._table, self._slow_down, budget_ms=budget_ms, rows=rows)
-
-    def _policy(self, plan: Plan, confidence: float | None, mean_budget_ms: float | None) -> Policy | None:
-        """The policy that a request asks for; None: no operating point is within its mean budget."""
-        if confidence is None and mean_budget_ms is None:
-            return Contract(self.manifest.values, plan)
-        table = self.manifest.confidence
-        if self.manifest.task != "classification" or self.manifest.num_outputs < 2:
-            raise RequestError(
-                f"how sure an answer is can be told of classes, this bundle's task is {self.manifest.task} with "
-                f"{self.manifest.num_outputs} outputs; ask with budget_ms alone, or with start()"
-            )
-        if confidence is not None and mean_budget_ms is not None:
-            raise RequestError("a mean_budget_ms means thresholds too, found it beside a confidence; give one of them")
-        score = table.score if table else "softmax"
-        thresholds: tuple[float | None, ...]
-        if confidence is not None:
-            check_number("confidence", confidence, high=len(self.exits) if score == "patience" else 1.0)
-            thresholds = (float(confidence),) * (len(self.exits) - 1)
-        else:
-            assert mean_budget_ms is not None
-            check_number("mean_budget_ms", mean_budget_ms, high=LONGEST_MS)
-            if table is None:
-                raise RequestError(
-                    "the bundle has no operating points, since its exits were not chosen with --policy confidence; ask "
-                    "with confidence= or budget_ms="
-                )
-            within = [point for point in table.points if point.budget_ms <= mean_budget_ms * (1 + 1e-9)]
-            if not within:
-                return None
-            thresholds = within[-1].thresholds
-        temperatures = table.temperatures if table else (1.0,) * (len(self.exits) - 1)
-        return Confident(self.manifest.values, plan, thresholds=thresholds, score=score, temperatures=temperatures)
+        return Plan(self._table, self._slow_down, budget_ms=budget_ms, rows=rows, extra_ms=self.extra_ms)
 
     def _refused(self, begin: float, mean_budget_ms: float | None) -> Answer:
         assert self.manifest.confidence is not None
@@ -388,6 +366,7 @@ class Session:
             arrived=begin,
             rows=rows,
             side=side,
+            pauses=self._pauses,
         )
 
     def _input(self, x: Any) -> Arrays:

@@ -7,6 +7,7 @@ appended to a list whole, so that whoever reads it sees each fully or not at all
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,7 @@ class Work:
         arrived: when the request came, by the clock.
         rows: inputs in it.
         side: side inputs [rows, ...] by name.
+        pauses: are told when it runs.
     """
 
     def __init__(
@@ -61,8 +63,9 @@ class Work:
         arrived: float,
         rows: int,
         side: Mapping[str, Arrays] = NO_SIDE,
+        pauses: AbstractContextManager[None] | None = None,
     ) -> None:
-        self._side = side
+        self._side, self._pauses = side, pauses or nullcontext()
         self._units, self._policy, self._table, self._slow_down = units, policy, table, slow_down
         self._clock, self._arrived, self._rows = clock, arrived, rows
         self._found: list[Found] = []
@@ -90,26 +93,34 @@ class Work:
         Raises:
             RunError: a graph failed.
         """
+        if self.stopped or not self._policy.goes_on(0, self.spent_ms):
+            return  # nothing runs, so the pause goes on
+        with self._pauses:
+            self._run(x)
+
+    def _run(self, x: Arrays) -> None:
         begin = self._clock()
         expected, spent = Times(0.0, 0.0), 0.0
         try:
             state, rows = self._begin(x), np.arange(self._rows)
             for position in range(self._policy.last + 1):
-                if self.stopped or not len(rows) or not self._policy.goes_on(position, self.spent_ms):
+                if position and (self.stopped or not len(rows) or not self._policy.goes_on(position, self.spent_ms)):
                     break
                 scale = self._table.scale(len(rows))
                 state = self._units.segment(position, state, self.stop)
                 head = not self.stopped and self._policy.runs_head(position, self.spent_ms)
                 if head:
                     state, rows = self._answer(position, state, rows)
-                done = self._table.way(done=position, to=position, head=head)
-                expected += done.scaled(scale)
+                expected += self._table.way(done=position, to=position, head=head).scaled(scale)
+                if position == 0:
+                    expected += self._policy.plan.beginning
                 spent = (self._clock() - begin) * 1e3
         except Stopped:
             pass
         finally:
             # What was cut off is not taken in: how long it would have taken is not known.
-            self._slow_down.observe(spent, median_ms=expected.median)
+            late_ms = self._table.bounded(expected, scale=self._table.scale(self._rows)).late
+            self._slow_down.observe(spent, median_ms=expected.median, late_ms=late_ms)
 
     def _begin(self, x: Arrays) -> Any:
         """Units of models without side inputs need not know of them."""

@@ -163,6 +163,18 @@ class Quantiles(Part):
         return self
 
 
+class AfterPause(Part):
+    """What a request takes longer for the pause before it.
+
+    Attributes:
+        pause_ms: so long nothing ran; at least a millionth.
+        extra_ms: by which it takes longer in the middle, in ms.
+    """
+
+    pause_ms: float = Field(ge=1e-6)
+    extra_ms: Milliseconds
+
+
 class BundleLatency(Part):
     """How long it takes where it was measured.
 
@@ -175,6 +187,8 @@ class BundleLatency(Part):
         start: the time until an interruptible request begins to run in a thread of its own; None where it was not
             measured.
         slow_down: samples of a whole pass over its median: above 1 the machine was slow.
+        after_pause: by rising pause; all other times are those of requests that follow upon each other. Empty where it
+            was not measured.
     """
 
     unit: Literal["ms"] = "ms"
@@ -184,6 +198,14 @@ class BundleLatency(Part):
     heads: list[Quantiles]
     start: Quantiles | None = None
     slow_down: list[Annotated[float, Field(gt=0, le=1e6)]] = []
+    after_pause: list[AfterPause] = []
+
+    @model_validator(mode="after")
+    def _check_pauses(self) -> BundleLatency:
+        pauses = [one.pause_ms for one in self.after_pause]
+        if sorted(set(pauses)) != pauses:
+            raise ValueError("after_pause must stand by rising pause_ms, found another order; sort it")
+        return self
 
     def answers_ms(self, policy: Policy = "interruptible") -> list[float]:
         """When each exit answers at median times, and last the final exit.

@@ -62,8 +62,8 @@ def times_of(measured_ms: Sequence[float]) -> Times:
 class Correction:
     """By how much budgets shrink on a machine that is slower than it was measured.
 
-    A plan takes the larger of the measured quantile and of the median at the tracked pace with the tracked delay; that
-    is the quantile against a budget which is smaller by as much.
+    A plan is the measured quantile, what the tracked pace adds to the median, and the tracked delay; that is the
+    quantile against a budget which is smaller by as much.
 
     Args:
         whole: times of the longest way.
@@ -77,8 +77,9 @@ class Correction:
     def within(self, budget_ms: float) -> float:
         """What measured quantiles must not exceed, in ms."""
         pace, delay_ms = self._slow_down.now()
-        return min(budget_ms, (budget_ms - delay_ms) / pace * self._spread)
+        at_pace = budget_ms / pace * self._spread
+        return min(budget_ms, at_pace, (budget_ms - delay_ms) / (1 + (pace - 1) / self._spread))
 
     def observe(self, time_ms: float, *, median_ms: float) -> None:
         """Take in how long something took that takes `median_ms` as a rule."""
-        self._slow_down.observe(time_ms, median_ms=median_ms)
+        self._slow_down.observe(time_ms, median_ms=median_ms, late_ms=median_ms * self._spread)

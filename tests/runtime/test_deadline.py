@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from timed_units import FakeClock, table_of
 
@@ -19,11 +21,24 @@ def test_a_way_is_the_sum_of_what_is_left_of_it():
     assert table.way(done=1, to=1, head=False).median == 2.0
 
 
-def test_a_plan_takes_the_larger_of_the_quantile_and_the_slowed_median():
+def test_a_plan_is_the_quantile_with_what_the_pace_adds_and_the_delay():
+    """12 + (1.5 - 1) * 10 + 4 = 21; with a delay below 0 the quantile and the median at the pace are the least."""
     assert Times(10.0, 12.0).planned() == 12.0
-    assert Times(10.0, 12.0).planned(pace=1.19) == 12.0
-    assert Times(10.0, 12.0).planned(pace=1.5) == 15.0
-    assert Times(10.0, 12.0).planned(pace=1.5, delay_ms=4.0) == 19.0
+    assert Times(10.0, 12.0).planned(pace=1.5, delay_ms=4.0) == 21.0
+    assert Times(10.0, 12.0).planned(pace=1.5, delay_ms=-1.0) == 16.0
+    assert Times(10.0, 12.0).planned(pace=1.5, delay_ms=-3.0) == 15.0
+    assert Times(10.0, 12.0).planned(pace=1.1, delay_ms=-3.0) == 12.0
+    assert Times(10.0, 12.0).planned(pace=1.5, delay_ms=-math.inf) == 15.0
+
+
+def test_a_pause_is_paid_for_once_at_the_beginning():
+    """Segments of 1 and 2 ms behind a pause that costs 0.5 ms; behind the first segment it has been paid."""
+    table, slow = table_of([1.0, 2.0], [0.25]), SlowDown(quantile=0.99, clock=FakeClock())
+    plan = Plan(table, slow, budget_ms=4.0, extra_ms=0.5)
+    assert plan.needs_ms(done=0, to=0) == 1.75
+    assert plan.needs_ms(done=0, to=1) == 3.5
+    assert plan.needs_ms(done=1, to=1) == 2.0
+    assert Plan(table, slow, budget_ms=4.0, rows=3, extra_ms=0.5).needs_ms(done=0, to=1) == 9.5
 
 
 def test_a_delay_is_added_once_however_large_the_batch():

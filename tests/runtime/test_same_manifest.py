@@ -63,7 +63,7 @@ def test_both_know_the_same_keys():
         "BundleHead": "file exit input output side_inputs",
         "BundleSideInput": "name size dtype",
         "Quantiles": "median p90 p99",
-        "BundleLatency": "unit batch_size threads segments heads start slow_down",
+        "BundleLatency": "unit batch_size threads segments heads start slow_down after_pause",
         "FileFacts": "sha256 bytes",
     }.items():
         assert set(keys.split()) == set(getattr(specs, part).model_fields), part

@@ -10,13 +10,13 @@ import pytest
 from timed_units import FakeClock, table_of
 
 from exitsearch.runtime import slow_down
-from exitsearch.runtime.deadline import Plan
+from exitsearch.runtime.deadline import Plan, Times
 from exitsearch.runtime.slow_down import SlowDown
 
 
 def test_at_rest_nothing_is_added():
     slow = SlowDown(quantile=0.99, clock=FakeClock())
-    assert slow.now() == (1.0, 0.0)
+    assert slow.now() == (1.0, -math.inf)
     assert not slow.is_felt
 
 
@@ -47,7 +47,7 @@ def test_one_delayed_request_counts_at_once_and_not_for_long():
     clock.now += 1.9
     assert slow.delay_ms > 2.0
     clock.now += 0.2
-    assert slow.delay_ms == 0.0
+    assert slow.delay_ms == -math.inf  # nothing is known of one
 
 
 def test_a_delay_is_what_the_pace_of_now_does_not_explain():
@@ -59,6 +59,19 @@ def test_a_delay_is_what_the_pace_of_now_does_not_explain():
     pace, delay_ms = slow.now()
     assert pace == pytest.approx(3.0, rel=0.05)
     assert pace + delay_ms == pytest.approx(3.0)
+
+
+def test_where_the_table_is_right_nothing_is_added_to_any_plan():
+    """Requests of 1 and of 10 ms that vary by a fifth of their time: what is right for the long ones would be a delay
+    of two times the short ones' whole time."""
+    rng, slow = np.random.default_rng(0), SlowDown(quantile=0.99, clock=FakeClock())
+    late = 1 + 0.2 * 2.326  # the 99th percentile of a normal distribution
+    for _ in range(3000):
+        median = float(rng.choice([1.0, 10.0]))
+        slow.observe(median * rng.normal(1.0, 0.2), median_ms=median, late_ms=median * late)
+    pace, delay_ms = slow.now()
+    for median in (1.0, 10.0):
+        assert Times(median, median * late).planned(pace=pace, delay_ms=delay_ms) < median * late + 0.2
 
 
 def test_a_delay_is_the_same_for_short_and_long_requests():
@@ -118,7 +131,7 @@ def test_after_days_it_still_counts():
         slow.observe(5.0, median_ms=1.0)
         assert slow.delay_ms > 1.0
     clock.now += 1e9
-    assert slow.now() == (1.0, 0.0)
+    assert slow.now() == (1.0, -math.inf)
     slow.observe(5.0, median_ms=1.0)
     assert slow.delay_ms > 2.0
 
@@ -134,7 +147,7 @@ def test_a_machine_that_stands_still_is_not_planned_for_for_ever():
 def test_without_correction_nothing_is_tracked():
     slow = SlowDown(quantile=0.99, clock=FakeClock(), corrects=False)
     slow.observe(50.0, median_ms=1.0)
-    assert slow.now() == (1.0, 0.0)
+    assert slow.now() == (1.0, -math.inf)
 
 
 def test_delays_that_are_rare_are_not_planned_for():

@@ -41,8 +41,7 @@ class QueuedPlan(Plan):
 
     def hand_over(self, spent_ms: float, *, position: int) -> None:
         """A segment is handed over now; where the device must have had nothing left to do, they meet here."""
-        before = self._table.way(done=self._met_done, to=position - 1, head=False).scaled(self._table.scale(self.rows))
-        if spent_ms > self._met_ms + before.planned(pace=self._pace, delay_ms=self._delay_ms):
+        if spent_ms > self._met_ms + self.needs_ms(done=self._met_done, to=position - 1, head=False):
             self.meet(spent_ms, done=position)
 
     def fits(self, spent_ms: float, *, done: int, to: int) -> bool:

@@ -70,6 +70,7 @@ class Latency:
         segments: quantile (0.5, 0.9, 0.99) to the time of each segment, the final part last.
         heads: the same of each exit's head.
         slow_down: samples of how much slower than its median a whole pass was.
+        after_pause: pauses in ms, rising, and by how many ms a request takes longer after each.
     """
 
     batch_size: int
@@ -77,6 +78,7 @@ class Latency:
     segments: dict[float, tuple[float, ...]]
     heads: dict[float, tuple[float, ...]]
     slow_down: tuple[float, ...]
+    after_pause: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ _MOST_OUTPUTS = 1_000_000
 _MOST_NUMBERS = 2**28  # of one input: a gigabyte
 _MOST_SAMPLES = 1_000_000
 _MOST_POINTS = 10_000
+_MOST_PAUSES = 1_000
 _LONGEST_MS = 1e9
 _LARGEST_FILE = 2**40
 
@@ -292,20 +293,32 @@ def _slowness(found: object, where: str) -> float:
     return number(found, where=where, low=0, high=1e9)
 
 
+def _after_pause(found: object, where: str) -> tuple[float, float]:
+    fields = Fields(found, where=where, known=("pause_ms", "extra_ms"))
+    return fields.number("pause_ms", low=1e-6, high=_LONGEST_MS), fields.number("extra_ms", low=0, high=_LONGEST_MS)
+
+
 def _latency(fields: Fields, exits: int) -> Latency:
-    known = ("unit", "batch_size", "threads", "segments", "heads", "start", "slow_down")
+    known = ("unit", "batch_size", "threads", "segments", "heads", "start", "slow_down", "after_pause")
     part = Fields(fields.get("latency"), where="latency", known=known)
     part.choice("unit", ("ms",))
     segments = part.items("segments", _times, least=exits + 1, most=exits + 1)
     heads = part.items("heads", _times, least=exits, most=exits)
     if part.optional("start") is not None:
         _times(part.get("start"), part.place("start"))
+    after_pause = (
+        () if part.optional("after_pause") is None else part.items("after_pause", _after_pause, most=_MOST_PAUSES)
+    )
+    pauses = [pause for pause, _ in after_pause]
+    if sorted(set(pauses)) != pauses:
+        raise FieldError("latency.after_pause must stand by rising pause_ms, found another order")
     return Latency(
         batch_size=part.whole("batch_size", low=1, high=2**20),
         threads=part.whole("threads", low=1, high=4096),
         segments={q: tuple(times[row] for times in segments) for row, q in enumerate((0.5, 0.9, 0.99))},
         heads={q: tuple(times[row] for times in heads) for row, q in enumerate((0.5, 0.9, 0.99))},
         slow_down=part.items("slow_down", _slowness, most=_MOST_SAMPLES),
+        after_pause=after_pause,
     )
 
 

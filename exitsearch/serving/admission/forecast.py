@@ -176,7 +176,9 @@ class Forecast:
             image: whether the request is an image; else an input that is prepared already.
         """
         preparation = _planned(self._preparation, self._preparation_ms) if image else 0.0
-        return self._costs(self._session.planned_ms, preparation, self.reply_ms)
+        extra_ms = self._session.extra_ms
+        beginning = Times(extra_ms, extra_ms)
+        return self._costs(lambda way: self._session.planned_ms(way + beginning), preparation, self.reply_ms)
 
     def at_rest(self, *, image: bool = True) -> Costs:
         """On this machine with nothing beside it, as the bundle's table says."""
