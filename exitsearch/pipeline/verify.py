@@ -11,6 +11,7 @@ lie in it. Hard deadlines and runs beside load are shown, and do not decide.
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ SECONDS = 60.0
 VERIFICATION_FILE = "verify.json"
 # Beyond this the load is no neighbour any more, but a fault of typing.
 _MOST_LOAD = 1024
+_LONGEST_SETTLE_S = 3600.0
 _POINT = 0.01
 
 
@@ -74,6 +76,7 @@ def verify(
     budget: str | None = None,
     seconds: float = SECONDS,
     load: int = 0,
+    settle: float = 0.0,
     quantile: float = 0.99,
     threads: int | None = None,
     seed: int = 0,
@@ -90,6 +93,7 @@ def verify(
         budget: a distribution as text instead of the bundle's own; `%` is a share of its backbone's time in the bundle.
         seconds: for all requests together, above 0.
         load: busy processes that the requests are asked beside once more, 0 to 1024.
+        settle: seconds from the end of that load to the requests that are asked afterwards, 0 to 3600.
         quantile: by which hard deadlines are planned: 0.5, 0.9 or 0.99.
         threads: of one request; None: the bundle's own number.
         seed: of budgets and samples.
@@ -107,6 +111,10 @@ def verify(
         raise InputError(
             f"--load must be a number of processes from 0 to {_MOST_LOAD}, found {load}; give a number in that range"
         )
+    if not 0 <= settle <= _LONGEST_SETTLE_S:
+        raise InputError(
+            f"--settle must be from 0 to {_LONGEST_SETTLE_S:g} seconds, found {settle}; give a number in that range"
+        )
     asked = None if budget is None else parse_budget(budget)
     folder = Path(bundle)
     file = folder.resolve().parent / VERIFICATION_FILE if out is None else Path(out)
@@ -123,7 +131,7 @@ def verify(
             threads=threads or manifest.latency.threads,
             seed=seed,
             watch=watch,
-        ).verify(str(bundle), seconds=seconds, load=load)
+        ).verify(str(bundle), seconds=seconds, load=load, settle=settle)
     return Verified(verification.write(file), verification)
 
 
@@ -167,7 +175,7 @@ class _Verifier:
             )
         self.samples: AskedSamples = samples_of(bundle, training, seed=seed, watch=watch)
 
-    def verify(self, name: str, *, seconds: float, load: int) -> Verification:
+    def verify(self, name: str, *, seconds: float, load: int, settle: float) -> Verification:
         """Run every phase."""
         from exitsearch.measure.machine.processor import cpu_name
 
@@ -179,6 +187,8 @@ class _Verifier:
             self.samples.outputs(session, 0, 1)
             runs, phases, sentences = runs_of(self.bundle.policy, load), list[Phase](), list[str]()
             for number, run in enumerate(runs):
+                if run.when == "after":
+                    time.sleep(settle)
                 part = partial(_part, report, number / len(runs), (number + 1) / len(runs), _run_name(run))
                 found, said = self._run(run, worths, seconds=seconds / len(runs), report=part)
                 phases += found
@@ -197,6 +207,7 @@ class _Verifier:
             samples=len(self.samples.inputs),
             values_observed=is_observed,
             seconds=seconds,
+            settle=settle,
             quantile=session.quantile,
             seed=self.seed,
             phases=phases,

@@ -5,7 +5,7 @@ A verification has phases, each a run of requests one after the other:
     quiet, own policy    the bundle's own policy, nothing else started: this one decides
     quiet, deadlines     every budget known as a hard deadline (only where that is not the bundle's own policy)
     load, ...            both again beside busy processes; deadlines with and without the on-line correction, in turns
-    after, deadlines     when the busy processes have ended, with the session that ran beside them
+    after, deadlines     `settle` seconds after the busy processes have ended, with the session that ran beside them
 """
 
 from __future__ import annotations
@@ -138,6 +138,7 @@ class Verification(Document):
         values_observed: whether answers were compared with labels; else each counts as what its exit is stated to be
             worth, so that times alone are verified.
         seconds: of all phases together.
+        settle: seconds between the end of the load and the requests afterwards.
         quantile: by which deadlines were planned.
         seed: of budgets and samples.
         phases: in the order that they were run.
@@ -156,6 +157,7 @@ class Verification(Document):
     samples: int = Field(ge=1)
     values_observed: bool
     seconds: float = Field(gt=0)
+    settle: float = Field(default=0.0, ge=0)
     quantile: float
     seed: int
     phases: list[Phase] = Field(min_length=1)

@@ -112,6 +112,27 @@ def test_what_is_held_out_is_no_sample_of_a_part():
     assert timed.facts["predicted_over_measured"] == [0.5, 0.5, 0.5]
 
 
+def test_what_a_pause_costs_is_kept_apart():
+    """Every second request after 1 ms takes 0.3 ms longer, every second after 10 ms 0.8 ms, in whichever part; after
+    3 ms as many are quicker as slower, which is no cost."""
+    warm = passes(count=40)
+    after_1 = [Pass(2, 0.1, [1.3, 2.0, 4.0], {0: 0.5, 1: 0.25}, pause_ms=1.0)] * 20
+    after_3 = [Pass(2, 0.1, [1.0 + ms, 2.0, 4.0], {0: 0.5, 1: 0.25}, pause_ms=3.0) for ms in (-0.1, 0.1)] * 10
+    after_10 = [Pass(0, 0.1, [2.0], {0: 0.3}, pause_ms=10.0), Pass(2, 0.1, [1, 2, 4.8], {0: 0.5, 1: 0.25}, 10.0)] * 10
+    ways = [Pass(0, 0.1, [1.0], {0: 0.5})] * 40
+    timed = timed_of(
+        [*warm, *after_1, *after_3, *after_10, *ways],
+        manifest(),
+        policy="contract",
+        batch_size=1,
+        threads=1,
+        load=QUIET,
+    )
+    assert [(one.pause_ms, one.extra_ms) for one in timed.latency.after_pause] == [(1.0, 0.3), (3.0, 0.0), (10.0, 0.8)]
+    assert [part.p99 for part in timed.latency.segments] == [1.0, 2.0, 4.0]  # nothing of it is in the table
+    assert set(timed.latency.slow_down) == {1.0}
+
+
 def test_under_contract_ways_are_held_against_their_own():
     ways = [Pass(0, 0.0, [1.0], {0: 0.5}), Pass(1, 0.0, [1.0, 2.0], {1: 0.25}), Pass(2, 0.0, [1.0, 2.0, 4.0], {})]
     timed = timed_of(ways * 40, manifest(), policy="contract", batch_size=1, threads=1, load=QUIET)

@@ -126,6 +126,21 @@ def test_it_asks_at_least_once_and_a_budget_of_nothing_is_no_fault():
     assert request.late_ms == pytest.approx(10.0, abs=1e-3)
 
 
+def test_what_a_pause_costs_is_kept_of_every_request():
+    clock, extras = FakeClock(), iter(range(100))
+    found = observe(
+        {"a": asking(FakeSession(clock), "contract", clock=clock)},
+        [X],
+        parse_budget("point:40"),
+        worth=lambda sample, answer: 0.0,
+        seconds=0.05,
+        rng=np.random.default_rng(0),
+        clock=clock,
+        extra=lambda: float(next(extras)),
+    )
+    assert [request.extra_ms for request in found["a"]] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
 def test_a_refusal_is_not_late():
     clock = FakeClock()
     found = observed(clock, {"a": FakeSession(clock, status="refused")})["a"]

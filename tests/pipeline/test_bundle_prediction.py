@@ -38,9 +38,19 @@ def made(tmp_path_factory):
     return SimpleNamespace(path=path, bundle=Bundle.read(path / "bundle.json"), manifest=load_bundle(path).manifest)
 
 
-def predict(made, policy, budgets, worths=None):
+def predict(made, policy, budgets, worths=None, extras=None):
     prediction = BundlePrediction(made.bundle, made.manifest, policy, 0.99)
-    return prediction.predict(UNIFORM, budgets_ms=budgets, worths=worths)
+    return prediction.predict(UNIFORM, budgets_ms=budgets, extras_ms=extras, worths=worths)
+
+
+@pytest.mark.parametrize("policy", ["interruptible", "contract"])
+def test_what_a_pause_costs_is_taken_from_the_budget(made, policy):
+    """Budgets of 1.5 and 3 ms of which a pause takes 0.5 and 2 ms, one of 1 ms that is gone before anything runs."""
+    paused = predict(made, policy, [1.5, 3.0, 1.0], extras=[0.5, 2.0, 3.0])
+    assert paused.value == pytest.approx(predict(made, policy, [1.0, 1.0, 0.0]).value)
+    without = predict(made, policy, [1.5, 3.0, 1.0])
+    assert [use.median_ms for use in paused.exits] == pytest.approx([use.median_ms + 5.5 / 3 for use in without.exits])
+    assert paused.distribution_value == without.distribution_value
 
 
 def test_interruptible_by_hand(made):

@@ -29,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="once more beside N busy processes, with and without the on-line correction; as many as cores, or more, "
         "take cores away",
     )
+    parser.add_argument(
+        "--settle",
+        type=options.finite,
+        default=0.0,
+        metavar="S",
+        help="seconds from the end of that load to the requests that are asked afterwards (default: %(default)g)",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: verify.json beside the bundle")
     parser.add_argument(
         "--plots", type=Path, metavar="DIR", help="also write every figure of the report as PNG and SVG, for papers"
@@ -69,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         budget=args.budget_dist,
         seconds=args.seconds,
         load=args.load,
+        settle=args.settle,
         quantile=args.quantile,
         threads=args.threads,
         seed=args.seed,

@@ -56,6 +56,9 @@ def bundle_sentences(bundle: Bundle) -> list[str]:
     if "predicted_over_measured" in facts:
         over = ", ".join(f"{ratio:.3f}" for ratio in facts["predicted_over_measured"])
         found.append(f"predicted over measured time of every answer: {over}")
+    if pauses := bundle.latency.after_pause:
+        times = ", ".join(f"{one.extra_ms:.3f} ms after {one.pause_ms:g} ms" for one in pauses)
+        found.append(f"for a pause before it a request takes longer by {times}; all other times are without one")
     return found
 
 

@@ -176,13 +176,23 @@ class Forecast:
             image: whether the request is an image; else an input that is prepared already.
         """
         preparation = _planned(self._preparation, self._preparation_ms) if image else 0.0
-        extra_ms = self._session.extra_ms
-        beginning = Times(extra_ms, extra_ms)
-        return self._costs(lambda way: self._session.planned_ms(way + beginning), preparation, self.reply_ms)
+        pause = self._pause()
+        return self._costs(lambda way: self._session.planned_ms(way + pause), preparation, self.reply_ms)
 
-    def at_rest(self, *, image: bool = True) -> Costs:
-        """On this machine with nothing beside it, as the bundle's table says."""
-        return self._costs(Times.planned, self._preparation_ms if image else 0.0, self._reply_ms)
+    def at_rest(self, *, image: bool = True, paused: bool = False) -> Costs:
+        """On this machine with nothing beside it, as the bundle's table says.
+
+        Args:
+            image: as for `now`.
+            paused: whether the pause before a request that comes now is paid for.
+        """
+        pause = self._pause() if paused else Times(0.0, 0.0)
+        preparation = self._preparation_ms if image else 0.0
+        return self._costs(lambda way: (way + pause).planned(), preparation, self._reply_ms)
+
+    def _pause(self) -> Times:
+        extra_ms = self._session.extra_ms
+        return Times(extra_ms, extra_ms)
 
     def _costs(self, planned: Callable[[Times], float], preparation: float, reply: float) -> Costs:
         return Costs(

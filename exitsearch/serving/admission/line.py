@@ -137,7 +137,7 @@ class Line:
         left = asked.budget_ms - (now - asked.arrived) * 1e3
         if costs.least <= left + TOLERANCE_MS:
             return
-        rest = self._forecast.at_rest(image=asked.image).least
+        rest = self._forecast.at_rest(image=asked.image, paused=True).least
         needed = costs.least + (now - asked.arrived) * 1e3
         if rest > asked.budget_ms:
             raise Refused(

@@ -24,7 +24,7 @@ def clock():
     return Clock()
 
 
-def forecast_of(clock, *, preparation_ms=1.0, reply_ms=0.5, slow_down=1.0, late=1.0):
+def forecast_of(clock, *, preparation_ms=1.0, reply_ms=0.5, slow_down=1.0, late=1.0, extra_ms=0.0):
     """Exits after 10 + 1, 20 + 1 and 30 ms of computing; preparing takes 1 ms, the way back 0.5."""
 
     def quantiles(medians):
@@ -39,6 +39,7 @@ def forecast_of(clock, *, preparation_ms=1.0, reply_ms=0.5, slow_down=1.0, late=
         exits=("0:linear", "1:linear", "final"),
         planned_ms=lambda times: times.planned(pace=slow_down),
         refused=lambda: None,
+        extra_ms=extra_ms,
     )
     return Forecast(session, preparation_ms=preparation_ms, reply_ms=reply_ms, clock=clock)
 
@@ -71,6 +72,13 @@ def test_the_least_is_preparing_the_first_exit_and_the_way_back(clock):
 def test_an_input_that_is_prepared_needs_no_preparing(clock):
     what = Asked(content=b"x", image=False, budget_ms=11.5, arrived=clock.now)
     admit(line_of(clock, preparation_ms=50.0), what)
+
+
+def test_the_pause_before_a_request_is_paid_for(clock):
+    """1 + 11 + 0.5, and 2 for the pause: that is no matter of a slow machine, which would be one of trying again."""
+    admit(line_of(clock, extra_ms=2.0), asked(clock, 14.5))
+    refused = reason(line_of(clock, extra_ms=2.0), asked(clock, 14.4))
+    assert (refused.reason, refused.needed_ms) == ("budget", pytest.approx(14.5))
 
 
 def test_time_since_the_arrival_counts(clock):
