@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 
 import pytest
 from export_models import SIDE
@@ -47,6 +48,19 @@ def test_random_inputs_verify_times_alone(tiny, capsys):
     assert sorted(os.listdir()) == ["tiny", "verify.html", "verify.json"]
 
 
+def test_requests_afterwards_come_when_the_load_has_long_gone(tiny, monkeypatch):
+    rests, sleep = [], time.sleep
+
+    def rest(seconds):
+        rests.append(seconds)
+        sleep(0 if seconds == 60 else seconds)
+
+    monkeypatch.setattr(time, "sleep", rest)
+    assert main(["verify", "tiny", *LONG, "--load", "1", "--settle", "60", "--quiet"]) == 0
+    assert rests.count(60) == 1
+    assert Verification.read("verify.json").settle == 60
+
+
 @pytest.mark.usefixtures("remembered_graphs")
 def test_a_bundle_that_is_worth_less_than_it_states(exported, tmp_path, monkeypatch, capsys):
     """Untrained weights that are stated to be right at 60% are right at 10% of the digits: status 1."""
@@ -84,6 +98,8 @@ def test_the_tables_fit_into_eighty_columns(tiny, capsys, monkeypatch):
         (["tiny", "--quantile", "0.8"], "quantile must be one of 0.5, 0.9 and 0.99, found 0.8"),
         (["tiny", "--threads", "5000"], "threads must be a whole number from 1 to 1024"),
         (["tiny", "--load", "1025"], "--load must be a number of processes from 0 to 1024, found 1025"),
+        (["tiny", "--settle", "-1"], "--settle must be from 0 to 3600 seconds, found -1"),
+        (["tiny", "--settle", "nan"], "a finite number is needed, found 'nan'"),
         (["tiny", "--seconds", "0"], "a number of seconds above 0 is needed"),
         (["tiny", "--out", "tiny"], "tiny"),
         (["sure"], "under the policy confidence where an input leaves depends on the input"),
