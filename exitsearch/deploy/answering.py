@@ -242,7 +242,8 @@ def measure_answers(
             with no_collection():
                 passes.append(replace(requests.ask(draw.choice(inputs), to=to), pause_ms=pause_ms))
         progress(min(1.0, spent / max_seconds) if max_seconds > 0 else 1.0, f"timing answers, request {len(passes)}")
-    load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
+    rested_s = sum(one.pause_ms for one in passes) / 1e3
+    load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average(), rested_s=rested_s)
     batch_size = len(divided_inputs(inputs[0], manifest.input_name)[0])
     return timed_of(passes, manifest, policy=policy, batch_size=batch_size, threads=threads, load=load)
 

@@ -136,6 +136,7 @@ def observe(
     rng: np.random.Generator,
     clock: Clock = time.perf_counter,
     rest: Callable[[float], None] = time.sleep,
+    pause_s: float = 0.0,
     extra: Callable[[], float] = lambda: 0.0,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, list[Request]]:
@@ -152,6 +153,7 @@ def observe(
         clock: seconds.
         rest: waits so many seconds. A refused request has its budget pass before the next one comes: refusals take no
             time, and a loop without a pause would ask thousands of them while one answer is computed.
+        pause_s: to wait before every request, as between two frames of a camera.
         extra: by how much a request that begins now takes longer, for the pause before it, in ms.
         progress: is called with the share of the time that has passed.
     """
@@ -162,6 +164,8 @@ def observe(
         drawn_ms = float(np.clip(budget.quantile(float(rng.random())), _LEAST_MS, LONGEST_MS))
         names = [*names[1:], names[0]]
         for name in names:
+            if pause_s:
+                rest(pause_s)
             asked, extra_ms = clock(), extra()
             answer, budget_ms = asks[name](inputs[sample], drawn_ms)
             value = worth(sample, answer)

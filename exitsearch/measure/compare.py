@@ -149,7 +149,7 @@ def compare_profiles(
             f"profiles of one backbone have as many segments, found {len(before.segments)} and {len(after.segments)}; "
             "name two that were cut alike, or measure one again"
         )
-    differences = _differences(before.environment.identity, after.environment.identity)
+    differences = _differences(_condition(before), _condition(after))
     if differences and not across:
         listed = ", ".join(f"{key} {old} and {new}" for key, (old, new) in differences.items())
         raise MismatchError(
@@ -177,6 +177,12 @@ def compare_profiles(
         only_before=[unit for unit in first if unit not in second],
         only_after=[unit for unit in second if unit not in first],
     )
+
+
+def _condition(profile: Profile) -> dict[str, Scalar]:
+    """The facts of identity; a pause before every pass is named only where there was one."""
+    facts = profile.environment.identity
+    return {"pause_ms": 0.0, **facts} if "device" in facts else facts
 
 
 def _differences(before: dict[str, Scalar], after: dict[str, Scalar]) -> dict[str, tuple[Scalar, Scalar]]:

@@ -95,7 +95,7 @@ def _timed(profile: Profile, seconds: float) -> list[float]:
     from exitsearch.measure.paths import measure_paths
 
     facts = profile.environment.identity
-    batch, threads = facts.get("batch_size"), facts.get("threads")
+    batch, threads, pause_ms = facts.get("batch_size"), facts.get("threads"), facts.get("pause_ms")
     return measure_paths(
         _backbone(profile),
         [],
@@ -104,6 +104,7 @@ def _timed(profile: Profile, seconds: float) -> list[float]:
         batch_size=batch if isinstance(batch, int) else 1,
         threads=threads if isinstance(threads, int) else None,
         max_seconds=seconds,
+        pause_ms=pause_ms if isinstance(pause_ms, int | float) else 0.0,
     ).plain_ms
 
 

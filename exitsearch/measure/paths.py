@@ -18,7 +18,6 @@ from exitsearch.measure.machine.load import Load, Snapshot, load_average, usable
 from exitsearch.measure.preparation import Condition, check_batch_size, check_precision, made_ready
 from exitsearch.measure.runtimes import UnitKey
 from exitsearch.measure.timing import statistics
-from exitsearch.measure.timing.clock import clock_for
 from exitsearch.measure.timing.latency import Progress, no_progress
 from exitsearch.measure.timing.paths import PathTimes, time_paths
 from exitsearch.measure.timing.samples import Samples, UnitSamples
@@ -70,6 +69,7 @@ def measure_paths(
     precision: float = 0.01,
     max_seconds: float = 60.0,
     seed: int = 0,
+    pause_ms: float = 0.0,
     progress: Progress | None = None,
 ) -> MeasuredPaths:
     """Time paths of a multi-exit model, the plain backbone and whole passes of other models in the same rounds.
@@ -87,6 +87,7 @@ def measure_paths(
         precision: rounds end when the median of every path and model is known this well; above 0 and below 1.
         max_seconds: or when this time is spent; at least ten rounds are run.
         seed: of the order of passes and of inputs.
+        pause_ms: for which the device rests before every pass, 0 to 60,000.
         progress: called with the share of the work that is done, 0 to 1, and a text.
 
     Raises:
@@ -96,7 +97,8 @@ def measure_paths(
     check_batch_size(batch_size)
     check_precision(precision, max_seconds=max_seconds)
     _check_order(paths, placements=len(backbone.segments))
-    condition = Condition.resolve(device, dtype=dtype, threads=threads, runtime=runtime, seed=seed)
+    condition = Condition.resolve(device, dtype=dtype, threads=threads, runtime=runtime, seed=seed, pause_ms=pause_ms)
+    clock = condition.clock()
     keys = sorted({(placement, head) for path in paths for placement, head in path})
     with ExitStack() as stack:
         ready = stack.enter_context(made_ready(backbone, keys, condition, batch_size=batch_size))
@@ -106,14 +108,16 @@ def measure_paths(
             ready.runtime,
             paths,
             ready.inputs,
-            clock_for(condition.device),
+            clock,
             precision=precision,
             max_seconds=max_seconds,
             seed=seed,
             progress=progress or no_progress,
             beside=[(other.runtime, other.inputs) for other in others],
         )
-        load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
+        load = Load.between(
+            before, Snapshot.take(), cores=usable_cores(), load_average=load_average(), rested_s=clock.rested_s
+        )
         threads = ready.threads
     on = condition.device.type
     return MeasuredPaths(

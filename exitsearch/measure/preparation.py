@@ -15,12 +15,14 @@ from exitsearch.allocator import keep_freed_memory
 from exitsearch.errors import InputError
 from exitsearch.measure.machine.fingerprint import resolve_device, resolve_dtype
 from exitsearch.measure.runtimes import Runtime, UnitKey, find_runtime
+from exitsearch.measure.timing.clock import Clock, clock_for
 from exitsearch.models.backbone import Backbone
 from exitsearch.models.heads import create_head
 
 # Different batches in turn, so that no run depends on one draw of the inputs.
 _INPUT_COUNT = 4
 _LARGEST_BATCH = 2**20
+_LONGEST_PAUSE_MS = 60_000.0
 
 
 def check_batch_size(batch_size: int) -> None:
@@ -39,6 +41,14 @@ def check_precision(precision: float, *, max_seconds: float) -> None:
         raise InputError(f"--max-seconds must be above 0, found {max_seconds}; give a number of seconds")
 
 
+def check_pause(pause_ms: float) -> None:
+    """Refuse a pause that is none, or that nobody waits for."""
+    if not 0 <= pause_ms <= _LONGEST_PAUSE_MS:
+        raise InputError(
+            f"--pause-ms must be from 0 to {_LONGEST_PAUSE_MS:g}, found {pause_ms}; give the time between two requests"
+        )
+
+
 @dataclass(frozen=True)
 class Condition:
     """How units are executed.
@@ -49,6 +59,7 @@ class Condition:
         threads: threads that torch computes with on the CPU; None keeps torch's number.
         runtime: what executes them.
         seed: of inputs and of the heads' weights.
+        pause_ms: for which the device rests before every pass.
     """
 
     device: torch.device
@@ -56,9 +67,19 @@ class Condition:
     threads: int | None
     runtime: type[Runtime]
     seed: int
+    pause_ms: float = 0.0
 
     @classmethod
-    def resolve(cls, device: str | torch.device, *, dtype: str, threads: int | None, runtime: str, seed: int) -> Self:
+    def resolve(
+        cls,
+        device: str | torch.device,
+        *,
+        dtype: str,
+        threads: int | None,
+        runtime: str,
+        seed: int,
+        pause_ms: float = 0.0,
+    ) -> Self:
         """Check what is there and what goes together.
 
         Raises:
@@ -69,9 +90,14 @@ class Condition:
         made = find_runtime(runtime)
         if threads is not None and not 1 <= threads <= 4096:
             raise InputError(f"--threads must be from 1 to 4096, found {threads}; give another number")
+        check_pause(pause_ms)
         where = resolve_device(device)
         made.check(where, dtype)
-        return cls(where, dtype, threads, made, seed)
+        return cls(where, dtype, threads, made, seed, pause_ms)
+
+    def clock(self) -> Clock:
+        """A clock that fits the device, and rests before every pass."""
+        return clock_for(self.device, rest_s=self.pause_ms / 1e3)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from exitsearch.measure.macs.units import count_facts, count_units
 from exitsearch.measure.preparation import Condition, check_batch_size, check_precision, made_ready
 from exitsearch.measure.runtimes import Runtime, UnitKey
 from exitsearch.measure.timing import statistics
-from exitsearch.measure.timing.clock import clock_for
 from exitsearch.measure.timing.latency import Progress, measure_rounds, no_progress
 from exitsearch.measure.timing.samples import Samples, UnitSamples
 from exitsearch.measure.verdict import judge
@@ -61,6 +60,7 @@ def profile_backbone(
     seed: int = 0,
     counts_only: bool = False,
     energy: bool = False,
+    pause_ms: float = 0.0,
     progress: Progress | None = None,
 ) -> Profile:
     """Measure what every segment and every candidate head costs. The backbone is left as it is.
@@ -82,6 +82,8 @@ def profile_backbone(
         seed: of inputs, weights of the heads and the order of passes.
         counts_only: leave out the times; nothing is computed and no device is needed.
         energy: measure energies too, after the times, where a meter can be read; the profile says where not.
+        pause_ms: for which the device rests before every pass, 0 to 60,000: where requests come one by one, as frames
+            of a camera do, caches are cold and clocks low by then, and a small model's first exit takes twice as long.
         progress: called with the share of the work that is done, 0 to 1, and a text.
 
     Raises:
@@ -98,7 +100,9 @@ def profile_backbone(
     keys = list(exits)
     condition = None
     if not counts_only:
-        condition = Condition.resolve(device, dtype=dtype, threads=threads, runtime=runtime, seed=seed)
+        condition = Condition.resolve(
+            device, dtype=dtype, threads=threads, runtime=runtime, seed=seed, pause_ms=pause_ms
+        )
     counted = count_units(backbone, keys, say)
     identity: dict[str, Scalar] = {"device": "meta", "dtype": dtype, "batch_size": sizes[0], "runtime": "counts"}
     environment, batches = Environment(identity=identity), []
@@ -164,8 +168,9 @@ def _measure(
             channels_last=is_channels_last(backbone.module),
             keeps_memory=ready.keeps_memory,
             gpu=watch.before if watch else None,
+            pause_ms=condition.pause_ms,
         )
-        clock = clock_for(where)
+        clock = condition.clock()
         memory.reset_device_peak(where)
         before = Snapshot.take()
         samples = measure_rounds(
@@ -178,7 +183,9 @@ def _measure(
             progress=watch.beside(say) if watch else say,
         )
         gpu = watch.end() if watch else None
-        load = Load.between(before, Snapshot.take(), cores=usable_cores(), load_average=load_average())
+        load = Load.between(
+            before, Snapshot.take(), cores=usable_cores(), load_average=load_average(), rested_s=clock.rested_s
+        )
         protocol = dict(ready.runtime.preparation)
         protocol |= _time_facts(samples, precision, max_seconds, condition.seed, clock.name, where)
         measured = _Measured(

@@ -39,6 +39,7 @@ class Measuring(Part):
     max_seconds: float = MAX_SECONDS
     energy: bool = False
     counts_only: bool = False
+    pause_ms: float = 0.0
     seed: int = 0
 
     def check_energy(self) -> None:
@@ -95,6 +96,7 @@ def make_profile(
             seed=measuring.seed,
             counts_only=measuring.counts_only,
             energy=measuring.energy,
+            pause_ms=measuring.pause_ms,
             progress=report,
         )
 
@@ -120,6 +122,7 @@ def profile(
     max_seconds: float = MAX_SECONDS,
     energy: bool = False,
     counts_only: bool = False,
+    pause_ms: float = 0.0,
     seed: int = 0,
     out: Path | str | None = None,
     watch: Watch | None = None,
@@ -160,6 +163,7 @@ def profile(
         max_seconds=max_seconds,
         energy=energy,
         counts_only=counts_only,
+        pause_ms=pause_ms,
         seed=seed,
     )
     candidates = Candidates.of(heads=heads, placements=placements, space=space)

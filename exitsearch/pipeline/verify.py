@@ -41,7 +41,7 @@ SECONDS = 60.0
 VERIFICATION_FILE = "verify.json"
 # Beyond this the load is no neighbour any more, but a fault of typing.
 _MOST_LOAD = 1024
-_LONGEST_SETTLE_S = 3600.0
+_LONGEST_SETTLE_S, _LONGEST_PAUSE_MS = 3600.0, 60_000.0
 _POINT = 0.01
 
 
@@ -77,6 +77,7 @@ def verify(
     seconds: float = SECONDS,
     load: int = 0,
     settle: float = 0.0,
+    pause_ms: float = 0.0,
     quantile: float = 0.99,
     threads: int | None = None,
     seed: int = 0,
@@ -93,6 +94,7 @@ def verify(
         budget: a distribution as text instead of the bundle's own; `%` is a share of its backbone's time in the bundle.
         seconds: for all requests together, above 0.
         load: busy processes that the requests are asked beside once more, 0 to 1024.
+        pause_ms: to wait before every request, as between two frames of a camera, 0 to 60,000.
         settle: seconds from the end of that load to the requests that are asked afterwards, 0 to 3600.
         quantile: by which hard deadlines are planned: 0.5, 0.9 or 0.99.
         threads: of one request; None: the bundle's own number.
@@ -115,6 +117,10 @@ def verify(
         raise InputError(
             f"--settle must be from 0 to {_LONGEST_SETTLE_S:g} seconds, found {settle}; give a number in that range"
         )
+    if not 0 <= pause_ms <= _LONGEST_PAUSE_MS:
+        raise InputError(
+            f"--pause-ms must be from 0 to {_LONGEST_PAUSE_MS:g}, found {pause_ms}; give the time between two requests"
+        )
     asked = None if budget is None else parse_budget(budget)
     folder = Path(bundle)
     file = folder.resolve().parent / VERIFICATION_FILE if out is None else Path(out)
@@ -129,6 +135,7 @@ def verify(
             training=Training(data=data, data_dir=None if data_dir is None else str(data_dir), download=download),
             budget=asked,
             threads=threads or manifest.latency.threads,
+            pause_ms=pause_ms,
             seed=seed,
             watch=watch,
         ).verify(str(bundle), seconds=seconds, load=load, settle=settle)
@@ -158,6 +165,7 @@ class _Verifier:
         training: Training,
         budget: BudgetDistribution | None,
         threads: int,
+        pause_ms: float,
         seed: int,
         watch: Watch,
     ) -> None:
@@ -165,6 +173,7 @@ class _Verifier:
         from exitsearch.pipeline.verify_samples import samples_of
 
         self.bundle, self.threads, self.seed, self.watch = bundle, threads, seed, watch
+        self.pause_ms = pause_ms
         self.sessions = {True: session, False: session.replanned(correction=False)}
         self.budget = (budget or parse_budget(bundle.budget)).resolved(full_ms(bundle))
         self.budget.survival(0.0)  # a trace that cannot be read is said before anything runs
@@ -208,6 +217,7 @@ class _Verifier:
             values_observed=is_observed,
             seconds=seconds,
             settle=settle,
+            pause_ms=self.pause_ms,
             quantile=session.quantile,
             seed=self.seed,
             phases=phases,
@@ -238,6 +248,7 @@ class _Verifier:
                 worth=worth,
                 seconds=seconds,
                 rng=np.random.default_rng(self.seed),
+                pause_s=self.pause_ms / 1e3,
                 extra=lambda: self.sessions[True].extra_ms,
                 progress=lambda share: report(share, ""),
             )

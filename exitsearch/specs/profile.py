@@ -265,12 +265,13 @@ class Profile(Document):
     def condition(self) -> str:
         """The condition in the words of the file name: `<backbone>__<device>__<dtype>__bs<N>__<runtime>`.
 
-        Several batch sizes are written `bs1-8-32`.
+        Several batch sizes are written `bs1-8-32`; a pause of 33 ms before every pass ends it with `__pause33`.
         """
         facts = self.environment.identity
         name = (self.backbone.name or "backbone").replace("/", "_")
         batch = "-".join(str(size) for size in self.batch_sizes if size is not None)
-        parts = [facts.get("device"), facts.get("dtype"), f"bs{batch}" if batch else None, facts.get("runtime")]
+        pause = f"pause{facts['pause_ms']:g}" if facts.get("pause_ms") else None
+        parts = [facts.get("device"), facts.get("dtype"), f"bs{batch}" if batch else None, facts.get("runtime"), pause]
         return "__".join([name, *(str(part) for part in parts if part)])
 
     def to_costs_csv(self, path: Path | str) -> Path:

@@ -138,6 +138,7 @@ class Verification(Document):
         values_observed: whether answers were compared with labels; else each counts as what its exit is stated to be
             worth, so that times alone are verified.
         seconds: of all phases together.
+        pause_ms: before every request.
         settle: seconds between the end of the load and the requests afterwards.
         quantile: by which deadlines were planned.
         seed: of budgets and samples.
@@ -158,6 +159,7 @@ class Verification(Document):
     values_observed: bool
     seconds: float = Field(gt=0)
     settle: float = Field(default=0.0, ge=0)
+    pause_ms: Milliseconds = 0.0
     quantile: float
     seed: int
     phases: list[Phase] = Field(min_length=1)

@@ -56,9 +56,10 @@ def test_requests_afterwards_come_when_the_load_has_long_gone(tiny, monkeypatch)
         sleep(0 if seconds == 60 else seconds)
 
     monkeypatch.setattr(time, "sleep", rest)
-    assert main(["verify", "tiny", *LONG, "--load", "1", "--settle", "60", "--quiet"]) == 0
+    assert main(["verify", "tiny", *LONG, "--load", "1", "--settle", "60", "--pause-ms", "2", "--quiet"]) == 0
     assert rests.count(60) == 1
-    assert Verification.read("verify.json").settle == 60
+    found = Verification.read("verify.json")
+    assert (found.settle, found.pause_ms) == (60, 2)
 
 
 @pytest.mark.usefixtures("remembered_graphs")
@@ -98,6 +99,7 @@ def test_the_tables_fit_into_eighty_columns(tiny, capsys, monkeypatch):
         (["tiny", "--quantile", "0.8"], "quantile must be one of 0.5, 0.9 and 0.99, found 0.8"),
         (["tiny", "--threads", "5000"], "threads must be a whole number from 1 to 1024"),
         (["tiny", "--load", "1025"], "--load must be a number of processes from 0 to 1024, found 1025"),
+        (["tiny", "--pause-ms", "60001"], "--pause-ms must be from 0 to 60000, found 60001"),
         (["tiny", "--settle", "-1"], "--settle must be from 0 to 3600 seconds, found -1"),
         (["tiny", "--settle", "nan"], "a finite number is needed, found 'nan'"),
         (["tiny", "--seconds", "0"], "a number of seconds above 0 is needed"),

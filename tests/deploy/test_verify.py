@@ -126,6 +126,28 @@ def test_it_asks_at_least_once_and_a_budget_of_nothing_is_no_fault():
     assert request.late_ms == pytest.approx(10.0, abs=1e-3)
 
 
+def test_a_pause_comes_before_every_request():
+    clock, rests = FakeClock(), []
+
+    def rest(seconds):
+        rests.append(seconds)
+        clock.now += seconds
+
+    found = observe(
+        {"a": asking(FakeSession(clock), "contract", clock=clock)},
+        [X],
+        parse_budget("point:40"),
+        worth=lambda sample, answer: 0.0,
+        seconds=0.1,
+        rng=np.random.default_rng(0),
+        clock=clock,
+        rest=rest,
+        pause_s=0.04,
+    )
+    assert rests == [0.04, 0.04]
+    assert len(found["a"]) == 2
+
+
 def test_what_a_pause_costs_is_kept_of_every_request():
     clock, extras = FakeClock(), iter(range(100))
     found = observe(

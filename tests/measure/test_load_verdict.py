@@ -31,6 +31,19 @@ def test_load_by_hand():
     assert found.facts()["load_average"] == 1.5
 
 
+def test_rests_are_no_time_that_it_wanted_to_run_in():
+    """The same 10 s, 2 of which were rest: of the other 8 it ran all; what others did is still over all 10."""
+    before = Snapshot(100.0, 1.0, queued_s={"7": 0.5}, involuntary=10, busy_s=1000.0, stolen_s=3.0)
+    after = Snapshot(110.0, 9.0, queued_s={"7": 1.3}, involuntary=50, busy_s=1013.0, stolen_s=3.2)
+    found = Load.between(before, after, cores=2, rested_s=2.0)
+    assert found.cpu_share == pytest.approx(1.0)
+    assert found.queued_share == pytest.approx(0.1)
+    assert found.switches_per_s == pytest.approx(5)
+    assert found.others_cores == pytest.approx(0.5)
+    assert found.stolen_share == pytest.approx(0.02)
+    assert found.wall_s == 10
+
+
 @pytest.mark.parametrize(("busy_s", "expected"), [(0.2, 0), (0.3, 1), (0.7, 1), (0.8, 2), (None, 0)])
 def test_neighbours_by_hand(monkeypatch, busy_s, expected):
     """In half a second others ran so long: a core counts from half of that time on."""

@@ -8,10 +8,12 @@ import pytest
 import torch
 from fake_units import FakeRuntime
 
-from exitsearch.errors import InputError, UnsupportedError
+from exitsearch.errors import InputError, MismatchError, UnsupportedError
+from exitsearch.measure.compare import compare_profiles
 from exitsearch.measure.memory import peak_rss_bytes, unit_scratch_bytes
 from exitsearch.measure.profiler import profile_backbone
 from exitsearch.measure.timing import statistics
+from exitsearch.measure.timing.clock import HostClock
 from exitsearch.models.backbone import create_backbone
 from exitsearch.specs.memory import path_memory
 from exitsearch.specs.profile import Profile
@@ -147,6 +149,20 @@ def test_several_batch_sizes_in_one_file(backbone, tmp_path):
         profile.at_batch(8)
 
 
+def test_a_pause_before_every_pass_is_a_condition_of_its_own(backbone, monkeypatch):
+    rests = []
+    monkeypatch.setattr(HostClock, "_rest", lambda clock: rests.append(clock.rest_s))
+    profile = profile_backbone(backbone, heads=["linear"], placements=[5], threads=1, max_seconds=0.01, pause_ms=33.0)
+    assert profile.condition() == "vit_digits_patch1_8__cpu__fp32__bs1__eager__pause33"
+    assert profile.environment.identity["pause_ms"] == 33.0
+    assert set(rests) == {0.033}
+    assert len(rests) >= 2 * profile.protocol["rounds"]
+    plain = profile_backbone(backbone, heads=["linear"], placements=[5], threads=1, max_seconds=0.01)
+    assert "pause_ms" not in plain.environment.identity
+    with pytest.raises(MismatchError, match=r"pause_ms 33\.0 and 0\.0"):
+        compare_profiles(profile, plain)
+
+
 def test_all_heads_that_fit_are_the_default():
     tokenless = create_backbone("vit_digits_patch1_8", pretrained=False)
     profile = profile_backbone(tokenless, placements=[3], counts_only=True)
@@ -163,6 +179,8 @@ def test_all_heads_that_fit_are_the_default():
         ({"threads": 0}, "--threads must be from 1"),
         ({"precision": 0.0}, "--precision must be above 0"),
         ({"max_seconds": -1.0}, "--max-seconds must be above 0"),
+        ({"pause_ms": -1.0}, "--pause-ms must be from 0 to 60000, found -1.0"),
+        ({"pause_ms": float("nan")}, "--pause-ms must be from 0 to 60000, found nan"),
         ({"placements": [12]}, "run from 0 to 11, found 12"),
         ({"heads": ["linaer"]}, "linear"),
         ({"dtype": "fp8"}, "--dtype"),

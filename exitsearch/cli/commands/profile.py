@@ -30,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what runs the model: eager (default), compile, cudagraph, onnxruntime or openvino",
     )
     parser.add_argument(
+        "--pause-ms",
+        type=options.not_negative,
+        default=0.0,
+        metavar="P",
+        help="let the device rest so long before every pass, as a camera does between frames (default: 0)",
+    )
+    parser.add_argument(
         "--energy", action="store_true", help="measure energies too, minutes more (NVML on CUDA, RAPL on the CPU)"
     )
     parser.add_argument("--counts-only", action="store_true", help="count operations only: no weights, no compute")
@@ -81,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         max_seconds=args.max_seconds,
         energy=args.energy,
         counts_only=args.counts_only,
+        pause_ms=args.pause_ms,
         seed=args.seed,
     )
     candidates = options.read_candidates(args, space)

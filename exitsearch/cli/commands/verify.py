@@ -36,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds from the end of that load to the requests that are asked afterwards (default: %(default)g)",
     )
+    parser.add_argument(
+        "--pause-ms",
+        type=options.not_negative,
+        default=0.0,
+        metavar="P",
+        help="wait before every request, as between two frames of a camera (default: %(default)g)",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: verify.json beside the bundle")
     parser.add_argument(
         "--plots", type=Path, metavar="DIR", help="also write every figure of the report as PNG and SVG, for papers"
@@ -77,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         seconds=args.seconds,
         load=args.load,
         settle=args.settle,
+        pause_ms=args.pause_ms,
         quantile=args.quantile,
         threads=args.threads,
         seed=args.seed,

@@ -105,6 +105,7 @@ def fingerprint(
     keeps_memory: bool = False,
     side_inputs: Mapping[str, Size] = MappingProxyType({}),
     gpu: GpuReading | None = None,
+    pause_ms: float = 0.0,
 ) -> Environment:
     """Identity, soft facts and state of a measurement on this machine.
 
@@ -119,6 +120,7 @@ def fingerprint(
         keeps_memory: whether freed memory stays in the process (`allocator.py`).
         side_inputs: (channels, height, width) of each, by name.
         gpu: a reading of the GPU; None takes one if the device is a GPU.
+        pause_ms: for which the device rested before every pass; named only where it did.
     """
     identity: dict[str, Scalar] = {
         "device": device.type,
@@ -131,6 +133,7 @@ def fingerprint(
         "input_size": "x".join(map(str, input_size)),
         **({"side_inputs": side_text(side_inputs)} if side_inputs else {}),
         "runtime": runtime,
+        **({"pause_ms": pause_ms} if pause_ms else {}),
         "torch": ".".join(torch.__version__.split(".")[:2]),
         "timm": timm.__version__,
         "fused_attention": bool(use_fused_attn()),

@@ -61,8 +61,8 @@ class Load:
 
     Attributes:
         wall_s: length of the measurement.
-        cpu_share: our processor time over wall time (2 threads at work: 2).
-        queued_share: run-queue wait over wall time, of all threads together; None unknown.
+        cpu_share: our processor time over wall time without rests (2 threads at work: 2).
+        queued_share: run-queue wait over wall time without rests, of all threads together; None unknown.
         switches_per_s: involuntary context switches per second; None unknown.
         others_cores: cores that other processes kept busy, on average; None unknown.
         stolen_share: stolen time over wall time; None unknown.
@@ -80,22 +80,40 @@ class Load:
     load_average: float | None = None
 
     @classmethod
-    def between(cls, before: Snapshot, after: Snapshot, *, cores: int, load_average: float | None = None) -> Load:
-        """The load from one snapshot to a later one."""
+    def between(
+        cls,
+        before: Snapshot,
+        after: Snapshot,
+        *,
+        cores: int,
+        load_average: float | None = None,
+        rested_s: float = 0.0,
+    ) -> Load:
+        """The load from one snapshot to a later one.
+
+        Args:
+            before: taken first.
+            after: taken last.
+            cores: that this process may use.
+            load_average: the kernel's.
+            rested_s: of the time between, in which this process slept on purpose; what is a share of the time that it
+                wanted to run in leaves it out.
+        """
         wall = max(after.wall_s - before.wall_s, 1e-9)
+        working = max(wall - rested_s, 1e-9)
         cpu = after.cpu_s - before.cpu_s
 
         # A kernel that keeps no counters for the machine (a sandbox's) shows them standing still while we run.
         idle = (after.busy_s or 0) - (before.busy_s or 0) < _LEAST_SEEN * cpu and cpu > _LEAST_CPU_S
 
-        def rate(first: float | None, last: float | None, own: float = 0.0) -> float | None:
-            return None if first is None or last is None else max(0.0, (last - first - own) / wall)
+        def rate(first: float | None, last: float | None, own: float = 0.0, over: float = wall) -> float | None:
+            return None if first is None or last is None else max(0.0, (last - first - own) / over)
 
         return cls(
             wall_s=wall,
-            cpu_share=cpu / wall,
-            queued_share=_queued_since(before, after, wall),
-            switches_per_s=rate(before.involuntary, after.involuntary),
+            cpu_share=cpu / working,
+            queued_share=_queued_since(before, after, working),
+            switches_per_s=rate(before.involuntary, after.involuntary, over=working),
             others_cores=None if idle else rate(before.busy_s, after.busy_s, cpu),
             stolen_share=None if idle else rate(before.stolen_s, after.stolen_s),
             cores=cores,

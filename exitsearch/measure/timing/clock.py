@@ -44,13 +44,27 @@ class Clock(ABC):
     Attributes:
         name: the clock's name in files.
         marks_cost: whether a mark takes time that a unit would be charged with: an event of a device, on the host.
+        rest_s: for which the idle device is left alone before each pass, as between two frames of a camera.
+        rested_s: for which it was, over all passes.
     """
 
     name: ClassVar[str]
     marks_cost: ClassVar[bool] = False
 
-    def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
-        self.now_ns = now_ns
+    def __init__(
+        self,
+        now_ns: Callable[[], int] = time.perf_counter_ns,
+        *,
+        rest_s: float = 0.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.now_ns, self.rest_s, self._sleep = now_ns, rest_s, sleep
+        self.rested_s = 0.0
+
+    def _rest(self) -> None:
+        if self.rest_s:
+            self._sleep(self.rest_s)
+            self.rested_s += self.rest_s
 
     def now_s(self) -> float:
         """Seconds on the host's clock, for time limits."""
@@ -79,6 +93,7 @@ class HostClock(Clock):
     name = "perf_counter"
 
     def start(self) -> None:  # noqa: D102
+        self._rest()
         self._readings = [self.now_ns()]
 
     def mark(self, *, waited: bool = False) -> None:  # noqa: D102
@@ -110,9 +125,15 @@ class CudaClock(Clock):
     marks_cost = True
 
     def __init__(
-        self, device: torch.device, *, now_ns: Callable[[], int] = time.perf_counter_ns, cuda: Any = torch.cuda
+        self,
+        device: torch.device,
+        *,
+        now_ns: Callable[[], int] = time.perf_counter_ns,
+        cuda: Any = torch.cuda,
+        rest_s: float = 0.0,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        super().__init__(now_ns)
+        super().__init__(now_ns, rest_s=rest_s, sleep=sleep)
         self.device = device
         self.cuda = cuda
         self._events: list[Any] = []
@@ -121,6 +142,7 @@ class CudaClock(Clock):
         # Looking the stream up costs as much as recording an event: once for each pass, before it begins.
         self._stream = self.cuda.current_stream(self.device)
         self.cuda.synchronize(self.device)
+        self._rest()
         self._used = 0
         # Parts ended, and the host's time before and after the event, wherever the host stood where the device did.
         self._meetings: list[tuple[int, int, int]] = []
@@ -160,6 +182,6 @@ class CudaClock(Clock):
         self._used += 1
 
 
-def clock_for(device: torch.device) -> Clock:
+def clock_for(device: torch.device, *, rest_s: float = 0.0) -> Clock:
     """The clock for work on a device."""
-    return CudaClock(device) if device.type == "cuda" else HostClock()
+    return CudaClock(device, rest_s=rest_s) if device.type == "cuda" else HostClock(rest_s=rest_s)

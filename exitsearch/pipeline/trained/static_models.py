@@ -204,12 +204,13 @@ def _measured_as(after: AfterTraining) -> Mapping[str, Scalar]:
 def _condition(after: AfterTraining, *, threads: int | None) -> dict[str, Any]:
     """What is measured as the profile was, but for the device; by default a single input by torch itself."""
     facts = _measured_as(after)
-    size, many = facts.get("batch_size"), facts.get("threads")
+    size, many, pause_ms = facts.get("batch_size"), facts.get("threads"), facts.get("pause_ms")
     return {
         "dtype": str(facts.get("dtype", "fp32")),
         "batch_size": size if isinstance(size, int) else 1,
         "threads": threads or (many if isinstance(many, int) else None),
         "runtime": str(facts.get("runtime", "eager")),
+        "pause_ms": pause_ms if isinstance(pause_ms, int | float) else 0.0,
     }
 
 

@@ -123,8 +123,40 @@ def test_cuda_clock_stands_in_the_stream_that_is_current():
         assert clock.stop().device_parts_ms == pytest.approx([4.5, 2.0])
 
 
+def test_an_idle_device_rests_before_a_pass_and_no_part_holds_it():
+    """33 ms of rest on a clock that the rest moves, then parts of 2 and 3 ms; twice."""
+    now = [0]
+
+    def rest(seconds):
+        now[0] += round(seconds * 1e9)
+
+    clock = HostClock(now_ns=lambda: now[0], rest_s=0.033, sleep=rest)
+    for _ in range(2):
+        clock.start()
+        now[0] += 2_000_000
+        clock.mark()
+        now[0] += 3_000_000
+        assert clock.stop().parts_ms == [2.0, 3.0]
+    assert now[0] == 2 * 38_000_000
+    assert clock.rested_s == pytest.approx(0.066)
+
+
+def test_a_device_with_a_queue_rests_when_it_is_empty():
+    """A launch before the pass: the host waits for its 4 ms, rests 10 ms, and only then begins."""
+    simulation, log = Simulation(PLAIN, devices=2), []
+    clock = CudaClock(
+        CUDA, now_ns=simulation.now_ns, cuda=simulation, rest_s=0.01, sleep=lambda s: log.append(simulation.now_ns())
+    )
+    run(simulation, 4)
+    clock.start()
+    assert log == [pytest.approx(4.5e6)]  # launched after 0.5 ms
+    run(simulation, 2)
+    assert clock.stop().total_ms == pytest.approx(2.5)
+
+
 def test_clock_for_device():
     assert isinstance(clock_for(torch.device("cpu")), HostClock)
+    assert clock_for(torch.device("cpu"), rest_s=0.5).rest_s == 0.5
     assert isinstance(clock_for(CUDA), CudaClock)
     assert CudaClock.marks_cost
     assert not HostClock.marks_cost

@@ -92,7 +92,7 @@ def _profile(searched: Searched) -> list[Command]:
     if profile.verdict.status == "given" or name is None or "device" not in facts:
         return []
     parts = ["exitsearch", "profile", "--model", name]
-    for key in ("device", "dtype", "batch_size", "runtime", "threads"):
+    for key in ("device", "dtype", "batch_size", "runtime", "threads", "pause_ms"):
         if facts.get(key) is not None:
             parts += [f"--{key.replace('_', '-')}", str(facts[key])]
     if profile.backbone.num_outputs is not None:
