@@ -183,5 +183,5 @@ class CudaClock(Clock):
 
 
 def clock_for(device: torch.device, *, rest_s: float = 0.0) -> Clock:
-    """The clock for work on a device."""
+    """The clock for work on a device, which rests for so many seconds before every pass."""
     return CudaClock(device, rest_s=rest_s) if device.type == "cuda" else HostClock(rest_s=rest_s)
