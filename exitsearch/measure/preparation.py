@@ -14,6 +14,7 @@ from torch import nn
 from exitsearch.allocator import keep_freed_memory
 from exitsearch.errors import InputError
 from exitsearch.measure.machine.fingerprint import resolve_device, resolve_dtype
+from exitsearch.measure.pause import check_pause
 from exitsearch.measure.runtimes import Runtime, UnitKey, find_runtime
 from exitsearch.measure.timing.clock import Clock, clock_for
 from exitsearch.models.backbone import Backbone
@@ -22,7 +23,6 @@ from exitsearch.models.heads import create_head
 # Different batches in turn, so that no run depends on one draw of the inputs.
 _INPUT_COUNT = 4
 _LARGEST_BATCH = 2**20
-_LONGEST_PAUSE_MS = 60_000.0
 
 
 def check_batch_size(batch_size: int) -> None:
@@ -39,14 +39,6 @@ def check_precision(precision: float, *, max_seconds: float) -> None:
         )
     if not 0 < max_seconds < 1e6:
         raise InputError(f"--max-seconds must be above 0, found {max_seconds}; give a number of seconds")
-
-
-def check_pause(pause_ms: float) -> None:
-    """Refuse a pause that is none, or that nobody waits for."""
-    if not 0 <= pause_ms <= _LONGEST_PAUSE_MS:
-        raise InputError(
-            f"--pause-ms must be from 0 to {_LONGEST_PAUSE_MS:g}, found {pause_ms}; give the time between two requests"
-        )
 
 
 @dataclass(frozen=True)

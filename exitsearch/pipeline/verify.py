@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exitsearch.errors import ExitSearchError, InputError
+from exitsearch.measure.pause import check_pause
 from exitsearch.pipeline import verify_words
 from exitsearch.pipeline.outcomes import Training
 from exitsearch.pipeline.watch import Quiet, Watch
@@ -41,7 +42,7 @@ SECONDS = 60.0
 VERIFICATION_FILE = "verify.json"
 # Beyond this the load is no neighbour any more, but a fault of typing.
 _MOST_LOAD = 1024
-_LONGEST_SETTLE_S, _LONGEST_PAUSE_MS = 3600.0, 60_000.0
+_LONGEST_SETTLE_S = 3600.0
 _POINT = 0.01
 
 
@@ -117,10 +118,7 @@ def verify(
         raise InputError(
             f"--settle must be from 0 to {_LONGEST_SETTLE_S:g} seconds, found {settle}; give a number in that range"
         )
-    if not 0 <= pause_ms <= _LONGEST_PAUSE_MS:
-        raise InputError(
-            f"--pause-ms must be from 0 to {_LONGEST_PAUSE_MS:g}, found {pause_ms}; give the time between two requests"
-        )
+    check_pause(pause_ms)
     asked = None if budget is None else parse_budget(budget)
     folder = Path(bundle)
     file = folder.resolve().parent / VERIFICATION_FILE if out is None else Path(out)

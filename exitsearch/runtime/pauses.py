@@ -1,9 +1,9 @@
 """What a request pays for the pause before it.
 
 While nothing runs, other programs take the caches, clocks fall and cores go to sleep, so the first request after a
-pause takes longer, by much the same whichever exit it is for. Of models that answer in a millisecond it is a good part:
-two exits of 0.36 and 1.05 ms that were asked one after the other took 0.87 and 1.73 ms after 10 ms of nothing. A camera
-has a pause before every frame. So it is measured beside the table, and planned with.
+pause takes longer, most of it in its first segment. Of models that answer in a millisecond it is a good part: the
+bundle of the digits, whose exits answer in 0.4 to 3 ms, took 0.7 ms longer after 10 ms of nothing (docs/deployment.md).
+A camera has a pause before every frame. So it is measured beside the table, and planned with.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 # Pauses in ms, rising, and by how many ms a request takes longer after each.
-AfterPause = Sequence[tuple[float, float]]
+PauseCosts = Sequence[tuple[float, float]]
 
 
-def extra_after(after_pause: AfterPause, pause_ms: float) -> float:
+def extra_after(after_pause: PauseCosts, pause_ms: float) -> float:
     """By how much a request takes longer, in ms: in proportion between two pauses, beyond the last one as there.
 
     >>> extra_after([(1.0, 0.1), (10.0, 0.5)], 0.5)
@@ -37,7 +37,7 @@ class Pauses:
         clock: seconds; something has run just now.
     """
 
-    def __init__(self, after_pause: AfterPause, *, clock: Callable[[], float]) -> None:
+    def __init__(self, after_pause: PauseCosts, *, clock: Callable[[], float]) -> None:
         self._after_pause, self._clock, self._lock = tuple(after_pause), clock, threading.Lock()
         self._running, self._ended = 0, clock()
 

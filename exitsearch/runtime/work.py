@@ -119,8 +119,12 @@ class Work:
             pass
         finally:
             # What was cut off is not taken in: how long it would have taken is not known.
-            late_ms = self._table.bounded(expected, scale=self._table.scale(self._rows)).late
-            self._slow_down.observe(spent, median_ms=expected.median, late_ms=late_ms)
+            self._take_in(spent, expected)
+
+    def _take_in(self, spent_ms: float, expected: Times) -> None:
+        """How long it took, beside what its parts were expected to take."""
+        late_ms = self._table.bounded(expected, scale=self._table.scale(self._rows)).late
+        self._slow_down.observe(spent_ms, median_ms=expected.median, late_ms=late_ms)
 
     def _begin(self, x: Arrays) -> Any:
         """Units of models without side inputs need not know of them."""

@@ -89,7 +89,7 @@ def test_a_known_budget_is_given(policy, log):
     assert session.log == [log]
 
 
-def observed(clock, sessions, *, seconds=0.1, budget="uniform:2,6", seed=0):
+def observed(clock, sessions, *, seconds=0.1, budget="uniform:2,6", seed=0, **options):
     asks = {name: asking(session, "contract", clock=clock) for name, session in sessions.items()}
     return observe(
         asks,
@@ -99,6 +99,7 @@ def observed(clock, sessions, *, seconds=0.1, budget="uniform:2,6", seed=0):
         seconds=seconds,
         rng=np.random.default_rng(seed),
         clock=clock,
+        **options,
     )
 
 
@@ -133,33 +134,14 @@ def test_a_pause_comes_before_every_request():
         rests.append(seconds)
         clock.now += seconds
 
-    found = observe(
-        {"a": asking(FakeSession(clock), "contract", clock=clock)},
-        [X],
-        parse_budget("point:40"),
-        worth=lambda sample, answer: 0.0,
-        seconds=0.1,
-        rng=np.random.default_rng(0),
-        clock=clock,
-        rest=rest,
-        pause_s=0.04,
-    )
+    found = observed(clock, {"a": FakeSession(clock)}, rest=rest, pause_s=0.04)
     assert rests == [0.04, 0.04]
     assert len(found["a"]) == 2
 
 
 def test_what_a_pause_costs_is_kept_of_every_request():
     clock, extras = FakeClock(), iter(range(100))
-    found = observe(
-        {"a": asking(FakeSession(clock), "contract", clock=clock)},
-        [X],
-        parse_budget("point:40"),
-        worth=lambda sample, answer: 0.0,
-        seconds=0.05,
-        rng=np.random.default_rng(0),
-        clock=clock,
-        extra=lambda: float(next(extras)),
-    )
+    found = observed(clock, {"a": FakeSession(clock)}, seconds=0.05, extra=lambda: float(next(extras)))
     assert [request.extra_ms for request in found["a"]] == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 

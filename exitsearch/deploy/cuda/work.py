@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from exitsearch.deploy.cuda.units import CudaUnits, Pending, Place
 from exitsearch.runtime import RunError
-from exitsearch.runtime.deadline import Plan
+from exitsearch.runtime.deadline import Plan, Times
 from exitsearch.runtime.graphs import Stopped
 from exitsearch.runtime.policies import Found
 from exitsearch.runtime.work import Best, Work
@@ -67,8 +67,8 @@ class QueuedWork(Work):
         self._looking = threading.Lock()
         self._failure: RunError | None = None
         self._begun_ms = 0.0
-        # Median time to behind each exit that was asked, from the begin of the pass.
-        self._expected: dict[int, float] = {}
+        # What it takes to behind each exit that was asked, from the begin of the pass.
+        self._expected: dict[int, Times] = {}
 
     def run(self, x: Arrays) -> None:
         """Run until the policy is content, or `end` is called; then until the device has nothing left of it.
@@ -99,7 +99,7 @@ class QueuedWork(Work):
         self._begun_ms = self.spent_ms
         plan.meet(self._begun_ms, done=0)
         state: Place | None = None
-        rows, expected_ms = np.arange(self._rows), 0.0
+        rows, expected = np.arange(self._rows), Times(0.0, 0.0)
         try:
             for position in range(self._policy.last + 1):
                 self._wait(leave=AHEAD)
@@ -112,9 +112,9 @@ class QueuedWork(Work):
                     plan.hand_over(self.spent_ms, position=position)
                 state = self._cuda.segment(position, state, self.stop)
                 head = not self.stopped and self._policy.runs_head(position, self.spent_ms)
-                expected_ms += self._table.way(done=position, to=position, head=head).median * scale
+                expected += self._table.way(done=position, to=position, head=head).scaled(scale)
                 if head:
-                    self._expected[position] = expected_ms
+                    self._expected[position] = expected
                     state, rows = self._asked(position, state, rows)
         except Stopped:
             pass
@@ -158,4 +158,4 @@ class QueuedWork(Work):
         if self._found:
             last = self._found[-1]
             until_ms = last.spent_ms if self.stopped or self._policy.reads_answers else self.spent_ms
-            self._slow_down.observe(until_ms - self._begun_ms, median_ms=self._expected[last.exit])
+            self._take_in(until_ms - self._begun_ms, self._expected[last.exit])

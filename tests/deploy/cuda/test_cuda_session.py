@@ -20,6 +20,7 @@ from exitsearch.deploy.cuda import CudaSession, cuda_session, load_cuda_session
 from exitsearch.errors import InputError, UnavailableError
 from exitsearch.runtime import RequestError, RunError
 from exitsearch.runtime.bundle.manifest import Confidence, Point
+from exitsearch.runtime.deadline import Table
 from exitsearch.runtime.policies import Interruptible
 from exitsearch.runtime.scores import confidence
 
@@ -327,6 +328,20 @@ def test_the_slow_down_is_learned_from_the_device():
     assert statuses[0] == "late"
     assert statuses[-1] == "refused"
     assert session.slow_down > 1.4
+
+
+def test_what_is_observed_is_held_against_the_tables_own_tail():
+    """The delay of a plan is what exceeds the table's quantile, so that quantile must come with every observation."""
+    rig, seen = Rig(), []
+    latency = rig.session._units.latencies[1]
+    twice = {q: tuple(ms * (2 if q == 0.99 else 1) for ms in times) for q, times in latency.segments.items()}
+    session = CudaSession(rig.session.manifest, units=rig.session._units, clock=rig.device.now_s)
+    session._tables[1] = Table(dataclasses.replace(latency, segments=twice, slow_down=()), quantile=0.99)
+    session._slow_down.observe = lambda ms, **times: seen.append(times)
+    assert session.predict(images(1)[0], budget_ms=1000.0).exit == 3
+    way = session._tables[1].way(done=0, to=3)
+    assert way.late > 1.5 * way.median
+    assert seen == [{"median_ms": pytest.approx(way.median), "late_ms": pytest.approx(way.late)}]
 
 
 def test_half_precision_on_the_way_and_single_at_both_ends():
